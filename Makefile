@@ -1,0 +1,94 @@
+# Needs Python 3.11 or newer with venv, and nothing else: the first `make demo`
+# or `make test` builds .venv, later ones start at once. An installation is
+# redone when pyproject.toml changes.
+
+PYTHON   ?= python3
+VENV     ?= .venv
+# The wheel pip finds under this pin decides CPU or CUDA. To force the small
+# CPU build where pip would take the large one, install it into .venv yourself
+# first, or point pip at an index that holds CPU wheels.
+TORCH    ?= torch==2.13.0
+BACKENDS ?= jax tensorflow torch
+WORKERS  ?= 2
+ARGS     ?=
+
+BIN  := $(VENV)/bin
+PIP  := $(BIN)/python -m pip --disable-pip-version-check
+DEMO := $(VENV)/.demo-installed
+ALL  := $(VENV)/.all-installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test slow doctest lint format types bench clean
+
+help:
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: export KERAS_BACKEND ?= jax
+demo: export TF_CPP_MIN_LOG_LEVEL ?= 2
+demo: $(DEMO) ## grow a byte-level GPT on real text; about 4 minutes
+	@$(BIN)/python examples/stdlib_gpt.py $(ARGS)
+
+test: $(ALL) ## the quick tests, once on each backend
+	$(call each_backend,)
+
+slow: $(ALL) ## the long tests, once on each backend
+	$(call each_backend,-m slow)
+
+doctest: $(ALL) ## the examples in the docstrings, on JAX
+	@$(ONE_THREAD) KERAS_BACKEND=jax $(BIN)/python -m pytest \
+	    -n $(WORKERS) --doctest-modules kgrow $(ARGS)
+
+lint: $(ALL) ## ruff: check and format
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+format: $(ALL) ## let ruff rewrite what it can
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+types: $(ALL) ## pyright on the library
+	@$(BIN)/pyright kgrow
+
+bench: $(ALL) ## every script in benchmarks/, on JAX
+	@set -e; for script in benchmarks/*.py; do \
+	    echo "== $$script"; \
+	    KERAS_BACKEND=$${KERAS_BACKEND:-jax} $(BIN)/python $$script $(ARGS); \
+	done
+
+clean: ## what the targets above left behind, .venv included
+	rm -rf $(VENV) demo dist .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+# One thread a worker, or the workers fight for the cores.
+ONE_THREAD := \
+    OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 \
+    TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 TF_CPP_MIN_LOG_LEVEL=2 \
+    XLA_FLAGS="--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+
+# All backends run, each in its own process, even where an earlier one failed.
+define each_backend
+@verdict=; status=0; \
+for backend in $(BACKENDS); do \
+    echo "== $$backend"; \
+    if $(ONE_THREAD) KERAS_BACKEND=$$backend $(BIN)/python -m pytest \
+        -n $(WORKERS) $(1) $(ARGS); \
+    then verdict="$$verdict, $$backend passed"; \
+    else verdict="$$verdict, $$backend FAILED"; status=1; \
+    fi; \
+done; \
+echo "tests: $${verdict#, }"; exit $$status
+endef
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "kgrow needs Python 3.11 or newer: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(DEMO): pyproject.toml | $(BIN)/python
+	$(PIP) install -e '.[jax,plots]'
+	@touch $@
+
+$(ALL): pyproject.toml | $(BIN)/python
+	$(PIP) install '$(TORCH)'
+	$(PIP) install -e '.[jax,tensorflow,torch,hub,tfds,plots,dev]'
+	@touch $@ $(DEMO)

@@ -1,0 +1,42 @@
+"""kgrow: grow Keras models into larger ones while they train."""
+
+from kgrow import models, strategies
+from kgrow.axes import Axes
+from kgrow.errors import GrowthError
+from kgrow.expansion import Dense, Expansion, Gather
+from kgrow.growth_log import GrowthLog
+from kgrow.laws import Claim, claims
+from kgrow.mixing import Mixing
+from kgrow.model import GrowableModel
+from kgrow.plan import Plan
+from kgrow.receipt import Receipt
+from kgrow.spec import AxisMap, Dim, ModelSpec, Stack, VariableSpec
+from kgrow.term import Fresh, Term
+from kgrow.tolerance import tolerance
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Axes",
+    "AxisMap",
+    "Claim",
+    "Dense",
+    "Dim",
+    "Expansion",
+    "Fresh",
+    "Gather",
+    "GrowableModel",
+    "GrowthError",
+    "GrowthLog",
+    "Mixing",
+    "ModelSpec",
+    "Plan",
+    "Receipt",
+    "Stack",
+    "Term",
+    "VariableSpec",
+    "claims",
+    "models",
+    "strategies",
+    "tolerance",
+]

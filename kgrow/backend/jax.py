@@ -1,0 +1,66 @@
+"""JAX: state lives in the training loop, buffers are donated."""
+
+import contextlib
+
+import jax
+import numpy as np
+
+
+def sync(model):
+    model.jax_state_sync()
+
+
+def restart(model):
+    # The loop reads the variables again when it finds the state synced; what
+    # it remembers of the old step must not be written back over new ones.
+    model._jax_state = None
+    model._jax_state_synced = True
+
+
+def scope(model):
+    del model
+    return contextlib.nullcontext()
+
+
+def adopt(network):
+    del network
+
+
+def raw(variable):
+    return variable._value
+
+
+def host(value):
+    if all(d.platform == "cpu" for d in value.devices()):
+        return np.asarray(value)
+    return value
+
+
+def forward(network, inputs):
+    trainable = [v.value for v in network.trainable_variables]
+    rest = [v.value for v in network.non_trainable_variables]
+
+    @jax.jit
+    def run(trainable, rest, inputs):
+        outputs, _ = network.stateless_call(
+            trainable, rest, inputs, training=False
+        )
+        return outputs
+
+    # Matrix products of accelerators round float32 inputs by default, which
+    # would hide the difference that is looked for.
+    with jax.default_matmul_precision("highest"):
+        return jax.tree.map(np.asarray, run(trainable, rest, inputs))
+
+
+def free(values):
+    for value in values:
+        if isinstance(value, jax.Array) and not value.is_deleted():
+            value.delete()
+
+
+def peak_bytes():
+    stats = jax.local_devices()[0].memory_stats()
+    if not stats or "peak_bytes_in_use" not in stats:
+        return None
+    return stats["bytes_in_use"], stats["peak_bytes_in_use"]

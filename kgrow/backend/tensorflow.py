@@ -1,0 +1,49 @@
+"""TensorFlow: variables belong to a distribution strategy."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+
+def sync(model):
+    del model
+
+
+def restart(model):
+    del model
+
+
+def scope(model):
+    return model.distribute_strategy.scope()
+
+
+def adopt(network):
+    del network
+
+
+def raw(variable):
+    return variable._value
+
+
+def host(value):
+    value = tf.convert_to_tensor(value)
+    if "CPU" in value.device or not value.device:
+        return value.numpy()
+    return value
+
+
+def forward(network, inputs):
+    outputs = network(inputs, training=False)
+    return keras.tree.map_structure(np.asarray, outputs)
+
+
+def free(values):
+    # Reference counting gives TensorFlow's buffers back.
+    del values
+
+
+def peak_bytes():
+    if not tf.config.list_physical_devices("GPU"):
+        return None
+    info = tf.config.experimental.get_memory_info("GPU:0")
+    return info["current"], info["peak"]

@@ -1,0 +1,61 @@
+"""torch: every Keras layer is a module that registers its parameters."""
+
+import contextlib
+
+import keras
+import torch
+from keras.src.backend.torch.core import get_device
+
+
+def sync(model):
+    del model
+
+
+def restart(model):
+    del model
+
+
+def scope(model):
+    del model
+    return contextlib.nullcontext()
+
+
+def adopt(network):
+    # Variables without values are no parameters yet when layers are built, so
+    # each layer registers its own again.
+    for layer in network._flatten_layers(include_self=True):
+        layer._track_variables()
+
+
+def raw(variable):
+    return variable._value
+
+
+def host(value):
+    value = value.detach()
+    if value.device.type != "cpu":
+        return value
+    if value.dtype == torch.bfloat16:
+        import ml_dtypes
+
+        return value.view(torch.uint16).numpy().view(ml_dtypes.bfloat16)
+    return value.numpy()
+
+
+def forward(network, inputs):
+    with torch.no_grad():
+        outputs = network(inputs, training=False)
+    return keras.tree.map_structure(
+        lambda t: keras.ops.convert_to_numpy(t), outputs
+    )
+
+
+def free(values):
+    # Reference counting gives torch's buffers back to its allocator.
+    del values
+
+
+def peak_bytes():
+    if get_device() != "cuda":
+        return None
+    return torch.cuda.memory_allocated(), torch.cuda.max_memory_allocated()

@@ -1,0 +1,45 @@
+"""Variables that have a shape before they have a value.
+
+What is about to be filled is never initialised first: neither time nor memory
+goes into values that nobody reads.
+"""
+
+import contextlib
+
+import keras
+from keras.src.backend.common import global_state
+
+from kgrow.backend import raw
+
+_PENDING = "uninitialized_variables"
+
+
+@contextlib.contextmanager
+def without_values():
+    """Context in which new variables get a shape, and no value.
+
+    Give each a value with `give_value()`, or its own with `initialize()`.
+    """
+    pending = global_state.get_global_attribute(_PENDING, [])
+    global_state.set_global_attribute(_PENDING, [])
+    try:
+        with keras.StatelessScope(initialize_variables=False):
+            yield
+    finally:
+        # What was made here gets its values later; left on the list, it would
+        # be initialised by the next scope that closes.
+        global_state.set_global_attribute(_PENDING, pending)
+
+
+def give_value(variable, value):
+    """Gives a variable without a value its first one."""
+    value = keras.ops.convert_to_tensor(value, dtype=variable._dtype)
+    variable._initialize(value)
+    variable._initializer = None
+
+
+def initialize(variables):
+    """Gives every variable that has no value its own initial one."""
+    for variable in variables:
+        if raw(variable) is None:
+            variable._deferred_initialize()

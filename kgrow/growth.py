@@ -1,0 +1,210 @@
+"""One growth, from the request to the swap: all of it or nothing.
+
+Everything that can fail is done on the side: the grown network, its weights,
+the comparison of outputs. Only then is the model changed, under a stack of
+undo steps that any exception, Ctrl-C included, runs backwards.
+"""
+
+import contextlib
+import time
+
+import keras
+import numpy as np
+from keras.src.utils.rng_utils import get_random_seed
+
+from kgrow import backend, strategies
+from kgrow.architecture import Architecture, relative_path
+from kgrow.errors import GrowthError
+from kgrow.memory import PeakMemory
+from kgrow.optimizer_state import POLICIES, OptimizerState
+from kgrow.probe import (
+    batch_loss,
+    difference,
+    expected_rounding,
+    make_probe,
+    run,
+)
+from kgrow.receipt import Receipt
+from kgrow.transplant import carry_layer_state, fill_weights
+
+
+class Growth:
+    """One growth of one model.
+
+    Args: see `GrowableModel.grow()`.
+    """
+
+    def __init__(
+        self,
+        model,
+        target_config,
+        strategy,
+        data=None,
+        probe=None,
+        optimizer_state="carry",
+        seed=None,
+    ):
+        if optimizer_state not in POLICIES:
+            raise GrowthError(
+                f"`optimizer_state` must be one of {POLICIES}. Received: "
+                f"optimizer_state={optimizer_state!r}"
+            )
+        self.model = model
+        self.source = model.architecture
+        self.strategy = strategies.get(strategy)
+        self.config = self.source.check(target_config)
+        self.policy = optimizer_state
+        self.seed = _seed(model, seed)
+        self.batch = _first_batch(data)
+        self.probe = probe
+
+    def run(self):
+        """Grows the model.
+
+        Returns:
+            `Receipt`.
+        """
+        start = time.perf_counter()
+        with PeakMemory() as memory:
+            backend.sync(self.model)
+            with backend.scope(self.model):
+                network, target = self._make_network()
+            plan = self.strategy.plan(self.source.spec, target.spec, self.seed)
+            with backend.scope(self.model):
+                fill_weights(network, self.source.network, plan)
+                carry_layer_state(network, self.source.network, plan)
+            measured = self._check(network, plan)
+            with backend.scope(self.model):
+                slots, step = self._commit(target, plan)
+        return Receipt(
+            strategy=repr(self.strategy),
+            source_config=self.source.config,
+            target_config=target.config,
+            parameters_before=self.source.network.count_params(),
+            parameters_after=network.count_params(),
+            step=step,
+            seed=self.seed,
+            seconds=time.perf_counter() - start,
+            peak_bytes=memory.extra_bytes,
+            slots_carried=slots[0],
+            slots_fresh=slots[1],
+            **measured,
+        )
+
+    def _make_network(self):
+        network, _ = self.source.build(self.config)
+        return network, Architecture(self.source.axes, network)
+
+    def _check(self, network, plan):
+        """Outputs and loss before and after; an exact plan must be exact."""
+        old = self.source.network
+        inputs = self._probe_inputs()
+        before, after = run(old, inputs), run(network, inputs)
+        absolute, relative = difference(before, after, plan)
+        claims = self.strategy.claims(plan)
+        exact = all(claim.exact for claim in claims)
+        rounding = expected_rounding(network, plan.target)
+        if exact and not relative <= rounding:
+            raise GrowthError(
+                f"{self.strategy!r} claims to keep the function, and the "
+                f"outputs differ by {relative:.1e} of their size, more than "
+                f"rounding explains ({rounding:.1e}). For a network of your "
+                "own, check the axes that you gave; the model is as it was."
+            )
+        measured = {
+            "exact": exact,
+            "claims": {c.dim: c.reason for c in claims},
+            "max_abs_diff": absolute,
+            "relative_diff": relative,
+            "tolerance": rounding,
+        }
+        if self.batch is not None and self.model.compiled:
+            measured["loss_before"] = batch_loss(self.model, old, self.batch)
+            measured["loss_after"] = batch_loss(self.model, network, self.batch)
+        return measured
+
+    def _probe_inputs(self):
+        if self.probe is not None:
+            return self.probe
+        if self.batch is not None:
+            return keras.utils.unpack_x_y_sample_weight(self.batch)[0]
+        return make_probe(self.source.network, self.source.spec)
+
+    def _commit(self, target, plan):
+        """Puts the grown network in the model's place, optimizer and all."""
+        model, old = self.model, self.source
+        optimizer = getattr(model, "optimizer", None)
+        built = optimizer is not None and optimizer.built
+        replaced = [backend.raw(w) for w in old.network.weights]
+        with contextlib.ExitStack() as undo:
+            state = None
+            if built:
+                state = OptimizerState(optimizer)
+                replaced += [backend.raw(v) for v in optimizer.variables]
+                undo.callback(state.remember())
+            undo.callback(model.remember())
+            model.install(target)
+            slots, step = (0, 0), None
+            if built:
+                step = int(keras.ops.convert_to_numpy(optimizer.iterations))
+                slots = state.rebuild(
+                    model.trainable_variables,
+                    plan,
+                    _paths(target.network),
+                    _paths(old.network),
+                    self.policy,
+                )
+            model.refresh_functions()
+            undo.pop_all()
+        kept = {id(backend.raw(v)) for v in model.variables}
+        if built:
+            kept |= {id(backend.raw(v)) for v in optimizer.variables}
+        backend.free([v for v in replaced if id(v) not in kept])
+        return slots, step
+
+
+def _paths(network):
+    return {id(w): relative_path(network, w) for w in network.weights}
+
+
+def _seed(model, seed):
+    if seed is not None:
+        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
+            raise GrowthError(
+                f"`seed` must be an integer or None. Received: seed={seed!r}"
+            )
+        return int(seed)
+    common = get_random_seed()
+    if common is None:
+        # Not from a global generator: growing must not change what shuffles
+        # the user's data.
+        return int(np.random.default_rng().integers(2**31))
+    return (int(common) + len(model.growth_history)) % 2**31
+
+
+def _first_batch(data):
+    """One batch `(x, y[, weights])` of what `fit` takes as data."""
+    if data is None:
+        return None
+    if isinstance(data, (tuple, list)) and len(data) in (2, 3):
+        return tuple(
+            keras.tree.map_structure(lambda a: a[:32], part) for part in data
+        )
+    try:
+        batch = (
+            data[0]
+            if isinstance(data, keras.utils.PyDataset)
+            else next(iter(data))
+        )
+    except Exception as error:
+        raise GrowthError(
+            "`data` is a batch (x, y), a `keras.utils.PyDataset`, a "
+            "`tf.data.Dataset` or another iterable of batches. Received: "
+            f"{type(data).__name__}, {error}"
+        ) from error
+    if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
+        raise GrowthError(
+            "`data` must yield (x, y) or (x, y, sample_weight). Received: "
+            f"a batch of type {type(batch).__name__}"
+        )
+    return tuple(batch)

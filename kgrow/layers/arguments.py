@@ -1,0 +1,112 @@
+"""Checks of constructor arguments that several layers and networks share."""
+
+import operator
+
+
+def integer(name, value, minimum=1):
+    """Checks an integer argument and returns it as an `int`.
+
+    Args:
+        name: string, the argument's name, for the message.
+        value: the argument.
+        minimum: int, the smallest value allowed.
+
+    Returns:
+        int.
+
+    Raises:
+        ValueError: `value` is no integer, or smaller than `minimum`.
+
+    Example:
+
+    >>> integer("num_heads", 4)
+    4
+    """
+    try:
+        result = None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        result = None
+    if result is None or result < minimum:
+        raise ValueError(
+            f"`{name}` must be an integer of at least {minimum}. "
+            f"Received: {name}={value!r} (of type {type(value).__name__})"
+        )
+    return result
+
+
+def head_size(hidden_dim, num_heads, head_dim=None):
+    """The size of one attention head: as given, or `hidden_dim // num_heads`.
+
+    Args:
+        hidden_dim: int, the width of the residual stream.
+        num_heads: int, the number of attention heads.
+        head_dim: int or `None`, the size asked for.
+
+    Returns:
+        int.
+
+    Raises:
+        ValueError: `head_dim` is `None` and the heads do not divide the width,
+            or `head_dim` is not a positive integer.
+
+    Example:
+
+    >>> head_size(768, 12), head_size(768, 10, head_dim=64)
+    (64, 64)
+    """
+    if head_dim is not None:
+        return integer("head_dim", head_dim)
+    if hidden_dim % num_heads:
+        raise ValueError(
+            "`hidden_dim` must be divisible by `num_heads`, unless `head_dim` "
+            "is given: heads of any size may be asked for with it. "
+            f"Received: hidden_dim={hidden_dim}, num_heads={num_heads}, "
+            "head_dim=None"
+        )
+    return hidden_dim // num_heads
+
+
+def rate(name, value):
+    """Checks a dropout rate and returns it as a `float`.
+
+    Args:
+        name: string, the argument's name, for the message.
+        value: the argument.
+
+    Returns:
+        float.
+
+    Raises:
+        ValueError: `value` is not in `[0, 1)`.
+
+    Example:
+
+    >>> rate("dropout", 0)
+    0.0
+    """
+    if not isinstance(value, (int, float)) or not 0 <= value < 1:
+        raise ValueError(
+            f"`{name}` must be a number in [0, 1). Received: {name}={value!r}"
+        )
+    return float(value)
+
+
+def fresh(initializer):
+    """A copy of an initializer that draws numbers of its own.
+
+    An initializer object without a seed draws the same numbers each time it
+    is called, so every variable needs a copy.
+
+    Args:
+        initializer: a `keras.initializers.Initializer`.
+
+    Returns:
+        An initializer with the same configuration.
+
+    Example:
+
+    >>> import keras
+    >>> type(fresh(keras.initializers.RandomNormal(0.0, 0.02))).__name__
+    'RandomNormal'
+    """
+    return type(initializer).from_config(initializer.get_config())

@@ -1,0 +1,287 @@
+"""A Keras model that can be made larger while it trains."""
+
+import json
+
+import keras
+import numpy as np
+
+from kgrow import backend
+from kgrow.architecture import Architecture
+from kgrow.deferred import initialize
+from kgrow.errors import GrowthError
+from kgrow.growth import Growth
+from kgrow.growth_log import GrowthLog
+from kgrow.optimizer_state import rebuild_fresh
+from kgrow.receipt import Receipt
+from kgrow.spec import AxisMap
+
+_STORE_KEY = "growth"
+
+
+@keras.saving.register_keras_serializable("kgrow")
+class GrowableModel(keras.Model):
+    """Wraps a network, and swaps it for a larger one on `grow()`.
+
+    It is an ordinary Keras model: `compile()`, `fit()`, `evaluate()`,
+    `save()`. The network may be any built Keras model whose `get_config()` has
+    its sizes as fields (a KerasHub backbone, a subclass of one's own), or a
+    Functional or Sequential model, whose widths grow.
+
+    Args:
+        network: a built `keras.Model`.
+        axes: `AxisMap`, or the dict of rules for one.
+        name: optional string.
+
+    Raises:
+        GrowthError: a variable of the network has no axes, or others than its
+            shape admits.
+
+    Example:
+
+    >>> import keras, kgrow, numpy as np
+    >>> network = keras.Sequential([keras.Input((4,)),
+    ...     keras.layers.Dense(8, activation="relu", name="inner"),
+    ...     keras.layers.Dense(2, name="outer")])
+    >>> model = kgrow.GrowableModel(network, axes={
+    ...     "inner/kernel": "_ -> units", "inner/bias": "-> units",
+    ...     "outer/kernel": "units -> _", "outer/bias": "-> _"})
+    >>> receipt = model.grow({"units": 12}, seed=0)
+    >>> model.growth_config, receipt.exact
+    ({'units': 12}, True)
+    """
+
+    def __init__(self, network, axes, name=None, **kwargs):
+        if not isinstance(network, keras.Model):
+            raise GrowthError(
+                "`network` must be a built `keras.Model`. Received: "
+                f"{network!r} (of type {type(network).__name__})"
+            )
+        kwargs.setdefault("dtype", network.dtype_policy)
+        super().__init__(name=name, **kwargs)
+        axes = axes if isinstance(axes, AxisMap) else AxisMap(axes)
+        self._architecture = Architecture(axes, network)
+        self.network = network
+        self._growth_history = []
+        self._growth_log = None
+        self.built = True
+
+    def call(self, inputs, training=None, mask=None):
+        # `training` reaches the network through Keras' call context, and so
+        # serves networks that do not name it.
+        del training, mask
+        return self.network(inputs)
+
+    def build(self, input_shape=None):
+        del input_shape
+        self.built = True
+
+    def grow(
+        self,
+        target_config,
+        strategy="net2net",
+        *,
+        data=None,
+        probe=None,
+        optimizer_state="carry",
+        seed=None,
+    ):
+        """Makes the model larger, in place.
+
+        May be called at any time: before and after `compile()`, between two
+        calls of `fit()`, or in a callback at the end of a batch or an epoch.
+        Weights, the optimizer's state, step counters, metrics and random
+        states go on. On any error nothing has changed.
+
+        Args:
+            target_config: dict of the fields that change, see
+                `growth_config`. The others stay.
+            strategy: a name from `kgrow.strategies.names()`, or a strategy.
+            data: optional batch `(x, y)` or dataset, for the loss before and
+                after.
+            probe: optional inputs to compare the outputs on; by default those
+                of `data`, or drawn ones.
+            optimizer_state: `"carry"` maps the state of all entries through
+                the plan's dual; `"reset_new"` keeps it for the entries that
+                were there and starts the others anew; `"reset"` starts all
+                anew. In every case new second moments start from the mean of
+                the old ones, as the step count goes on.
+            seed: optional int. The same seed gives the same grown weights, on
+                every backend.
+
+        Returns:
+            `Receipt`, also kept in `growth_history`.
+
+        Raises:
+            GrowthError: the target, the strategy, the data or the optimizer
+                does not admit it, or a strategy that claims to keep the
+                function does not.
+
+        Example:
+
+        >>> import kgrow
+        >>> model = kgrow.models.GPT2(vocabulary_size=32, num_layers=1,
+        ...     num_heads=2, hidden_dim=8, intermediate_dim=16,
+        ...     max_sequence_length=8)
+        >>> receipt = model.grow({"hidden_dim": 16, "num_layers": 2})
+        >>> receipt.exact, model.growth_config["head_dim"]
+        (True, 4)
+        """
+        receipt = Growth(
+            self, target_config, strategy, data, probe, optimizer_state, seed
+        ).run()
+        self._growth_history.append(receipt)
+        if self._growth_log is not None:
+            self._growth_log.on_growth(receipt)
+        return receipt
+
+    @property
+    def growth_config(self):
+        """dict of the fields that can grow, and their sizes now."""
+        return self._architecture.config
+
+    @property
+    def growth_history(self):
+        """The `Receipt`s of all growths, oldest first."""
+        return list(self._growth_history)
+
+    @property
+    def architecture(self):
+        """`Architecture` of the network."""
+        return self._architecture
+
+    def install(self, architecture):
+        """Puts a network in the place of the present one, nothing else."""
+        with _unlocked(self):
+            self._tracker.untrack(self.network)
+            self._architecture = architecture
+            self.network = architecture.network
+        if self.compiled:
+            self._compiled_trainable_state = {
+                layer: layer.trainable for layer in self._flatten_layers()
+            }
+
+    def remember(self):
+        """Makes a function that puts the present network back, and the
+        functions compiled for it."""
+        architecture = self._architecture
+        names = ("train_function", "test_function", "predict_function")
+        functions = {name: getattr(self, name) for name in names}
+
+        def rewind():
+            self.install(architecture)
+            backend.restart(self)
+            for name, function in functions.items():
+                setattr(self, name, function)
+
+        return rewind
+
+    def refresh_functions(self):
+        """Lets the running `fit` go on with the present variables."""
+        backend.restart(self)
+        self.test_function = None
+        self.predict_function = None
+        if self.train_function is not None:
+            self.make_train_function(force=True)
+
+    def fit(
+        self,
+        x=None,
+        y=None,
+        batch_size=None,
+        epochs=1,
+        verbose="auto",
+        callbacks=None,
+        **kwargs,
+    ):
+        log, callbacks = _with_growth_log(self, callbacks)
+        self._growth_log = log
+        try:
+            return super().fit(
+                x, y, batch_size, epochs, verbose, callbacks, **kwargs
+            )
+        finally:
+            self._growth_log = None
+            if isinstance(callbacks, keras.callbacks.CallbackList):
+                callbacks.callbacks.remove(log)
+
+    def get_config(self):
+        return {
+            "network": keras.saving.serialize_keras_object(self.network),
+            "axes": self._architecture.axes.get_config(),
+            "name": self.name,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        config = dict(config)
+        if isinstance(config.get("network"), dict):
+            config["network"] = keras.saving.deserialize_keras_object(
+                config["network"]
+            )
+            config["axes"] = AxisMap.from_config(config["axes"])
+        return cls(**config)
+
+    def save_own_variables(self, store):
+        super().save_own_variables(store)
+        growth = {
+            "config": self.growth_config,
+            "history": [r.to_dict() for r in self._growth_history],
+        }
+        text = json.dumps(growth).encode()
+        store[_STORE_KEY] = np.frombuffer(text, dtype=np.uint8)
+
+    def load_own_variables(self, store):
+        rest = {key: store[key] for key in store.keys() if key != _STORE_KEY}
+        if len(rest) < len(list(store.keys())):
+            saved = json.loads(bytes(np.asarray(store[_STORE_KEY])))
+            self._resize(saved["config"])
+            self._growth_history = [
+                Receipt.from_dict(r) for r in saved["history"]
+            ]
+        super().load_own_variables(rest)
+
+    def _resize(self, config):
+        """Becomes a network of the saved sizes, whose weights come next."""
+        if config == self.growth_config:
+            return
+        backend.sync(self)
+        with backend.scope(self):
+            network, _ = self._architecture.build(config)
+            initialize(network.variables)
+            backend.adopt(network)
+            self.install(Architecture(self._architecture.axes, network))
+            optimizer = getattr(self, "optimizer", None)
+            if optimizer is not None and optimizer.built:
+                rebuild_fresh(optimizer, self.trainable_variables)
+        self.refresh_functions()
+
+
+def _with_growth_log(model, callbacks):
+    """One callback more, which writes growths where Keras logs."""
+    if not isinstance(callbacks, keras.callbacks.CallbackList):
+        others = [c for c in keras.tree.flatten(callbacks) if c is not None]
+        log = GrowthLog(others)
+        return log, [*others, log]
+    # Such a list is ready, with the `History` in it that is to see the logs.
+    log = GrowthLog(callbacks.callbacks)
+    log.set_model(model)
+    kinds = [
+        isinstance(c, keras.callbacks.History) for c in callbacks.callbacks
+    ]
+    callbacks.callbacks.insert((kinds + [True]).index(True), log)
+    return log, callbacks
+
+
+class _unlocked:
+    """Context in which a built layer takes new sublayers."""
+
+    def __init__(self, layer):
+        self.layer = layer
+
+    def __enter__(self):
+        self.locked = self.layer._tracker.locked
+        self.layer._tracker.unlock()
+
+    def __exit__(self, *error):
+        if self.locked:
+            self.layer._tracker.lock()

@@ -1,0 +1,255 @@
+"""BERT as one Keras model, from token ids to masked-language-model logits."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from kgrow.layers import (
+    Bias,
+    Dropout,
+    PositionEmbedding,
+    TransformerBlock,
+    arguments,
+)
+from kgrow.layers.float64 import float64_exact
+from kgrow.layers.gelu import gelu_approximate, gelu_exact
+
+
+@keras.saving.register_keras_serializable("kgrow")
+class BERTNetwork(keras.Model):
+    """A masked language model: BERT with its tied output projection.
+
+    The encoder's variables have the names, shapes and meaning of those in
+    KerasHub's `BertBackbone`, except `self_attention`, which is
+    `self_attention_layer` there. They exist as soon as the network is
+    constructed. Logits are computed at every position; those to train on are
+    chosen by the sample weights.
+
+    Example:
+
+    >>> network = BERTNetwork(
+    ...     vocabulary_size=50,
+    ...     num_layers=2,
+    ...     num_heads=2,
+    ...     hidden_dim=8,
+    ...     intermediate_dim=32,
+    ...     max_sequence_length=16,
+    ... )
+    >>> token_ids = keras.ops.ones((1, 5), "int32")
+    >>> padding_mask = keras.ops.convert_to_tensor([[1, 1, 1, 0, 0]])
+    >>> logits = network(
+    ...     {"token_ids": token_ids, "padding_mask": padding_mask}
+    ... )
+    >>> logits.shape == (1, 5, 50)
+    True
+
+    Args:
+        vocabulary_size: int, the number of tokens.
+        num_layers: int, the number of transformer blocks; may be 0.
+        num_heads: int, the number of attention heads in a block.
+        hidden_dim: int, the width of the residual stream.
+        intermediate_dim: int, the width of the feedforward networks.
+        max_sequence_length: int, the number of learned positions.
+        dropout: float in `[0, 1)`, the rate after the embeddings, after each
+            branch and on the attention scores.
+        num_segments: int, the number of segments (also called token types).
+        head_dim: int or `None`, the size of one head; by default
+            `hidden_dim // num_heads`.
+        layer_norm_epsilon: float, added to the variance in every norm.
+        **kwargs: of `keras.Model`, such as `name` and `dtype`.
+
+    Input shape:
+        Integer tensor with shape `(batch, length)`, the token ids; or a dict
+        of such tensors with the keys `"token_ids"`, optionally
+        `"segment_ids"` (by default all zero) and optionally `"padding_mask"`
+        (1 for tokens, 0 for padding; by default all one).
+
+    Output shape:
+        Tensor with shape `(batch, length, vocabulary_size)`, the logits of the
+        token at each position.
+
+    Raises:
+        ValueError: a size is not a positive integer, `dropout` is not in
+            `[0, 1)`, or `head_dim` is not given and `num_heads` does not
+            divide `hidden_dim`.
+
+    Reference:
+
+    - [Devlin et al., 2019](https://arxiv.org/abs/1810.04805)
+    """
+
+    def __init__(
+        self,
+        vocabulary_size,
+        num_layers,
+        num_heads,
+        hidden_dim,
+        intermediate_dim,
+        max_sequence_length=512,
+        dropout=0.1,
+        num_segments=2,
+        head_dim=None,
+        layer_norm_epsilon=1e-12,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        integer = arguments.integer
+        self.vocabulary_size = integer("vocabulary_size", vocabulary_size)
+        self.num_layers = integer("num_layers", num_layers, minimum=0)
+        self.num_heads = integer("num_heads", num_heads)
+        self.hidden_dim = integer("hidden_dim", hidden_dim)
+        self.intermediate_dim = integer("intermediate_dim", intermediate_dim)
+        self.max_sequence_length = integer(
+            "max_sequence_length", max_sequence_length
+        )
+        self.dropout = arguments.rate("dropout", dropout)
+        self.num_segments = integer("num_segments", num_segments)
+        self.head_dim = arguments.head_size(
+            self.hidden_dim, self.num_heads, head_dim
+        )
+        self.layer_norm_epsilon = layer_norm_epsilon
+
+        # Embeddings are not autocast: without `reverse_dtype` the logits of a
+        # mixed precision network would be computed in float32.
+        self.token_embedding = keras.layers.ReversibleEmbedding(
+            self.vocabulary_size,
+            self.hidden_dim,
+            embeddings_initializer=_initializer(),
+            reverse_dtype=self.compute_dtype,
+            dtype=self.dtype_policy,
+            name="token_embedding",
+        )
+        self.position_embedding = PositionEmbedding(
+            self.max_sequence_length,
+            embeddings_initializer=_initializer(),
+            dtype=self.dtype_policy,
+            name="position_embedding",
+        )
+        self.segment_embedding = keras.layers.Embedding(
+            self.num_segments,
+            self.hidden_dim,
+            embeddings_initializer=_initializer(),
+            dtype=self.dtype_policy,
+            name="segment_embedding",
+        )
+        self.embeddings_layer_norm = self._norm("embeddings_layer_norm")
+        self.embeddings_dropout = Dropout(
+            self.dropout, dtype=self.dtype_policy, name="embeddings_dropout"
+        )
+        self.transformer_layers = [
+            TransformerBlock(
+                num_heads=self.num_heads,
+                head_dim=self.head_dim,
+                intermediate_dim=self.intermediate_dim,
+                dropout=self.dropout,
+                activation=gelu_approximate,
+                layer_norm_epsilon=self.layer_norm_epsilon,
+                norm_first=False,
+                causal=False,
+                kernel_initializer=_initializer(),
+                dtype=self.dtype_policy,
+                name=f"transformer_layer_{i}",
+            )
+            for i in range(self.num_layers)
+        ]
+        self.mlm_dense = keras.layers.Dense(
+            self.hidden_dim,
+            activation=gelu_exact,
+            kernel_initializer=_initializer(),
+            dtype=self.dtype_policy,
+            name="mlm_dense",
+        )
+        self.mlm_layer_norm = self._norm("mlm_layer_norm")
+        self.mlm_bias = Bias(dtype=self.dtype_policy, name="mlm_bias")
+        self.build()
+
+    def _norm(self, name):
+        return keras.layers.LayerNormalization(
+            epsilon=self.layer_norm_epsilon, dtype=self.dtype_policy, name=name
+        )
+
+    def build(self, input_shape=None):
+        stream = (None, None, self.hidden_dim)
+        self.token_embedding.build((None, None))
+        self.position_embedding.build(stream)
+        self.segment_embedding.build((None, None))
+        self.embeddings_layer_norm.build(stream)
+        self.embeddings_dropout.build(stream)
+        for layer in self.transformer_layers:
+            layer.build(stream)
+        self.mlm_dense.build(stream)
+        self.mlm_layer_norm.build(stream)
+        self.mlm_bias.build((None, None, self.vocabulary_size))
+
+    @float64_exact
+    def call(self, inputs, training=None):
+        x = self.encode(inputs, training=training)
+        x = self.mlm_layer_norm(self.mlm_dense(x))
+        return self.mlm_bias(self.token_embedding(x, reverse=True))
+
+    @float64_exact
+    def encode(self, inputs, training=None):
+        """The encoder's output, KerasHub's `sequence_output`.
+
+        Args:
+            inputs: what the network is called with.
+            training: bool or `None`, whether dropout is active.
+
+        Returns:
+            Tensor with shape `(batch, length, hidden_dim)`.
+        """
+        token_ids, segment_ids, padding_mask = _unpack(inputs)
+        x = self.token_embedding(token_ids)
+        if segment_ids is None:
+            segment_ids = ops.zeros((1, 1), "int32")
+        x = x + self.position_embedding(x) + self.segment_embedding(segment_ids)
+        x = self.embeddings_layer_norm(x)
+        x = self.embeddings_dropout(x, training=training)
+        for layer in self.transformer_layers:
+            x = layer(x, padding_mask=padding_mask, training=training)
+        return x
+
+    def example_inputs(self, batch_size, seed=0):
+        """Random token ids, `(batch_size, length)`, for comparing outputs."""
+        length = min(self.max_sequence_length, 16)
+        return np.random.default_rng(seed).integers(
+            0, self.vocabulary_size, (batch_size, length), dtype="int32"
+        )
+
+    def compute_output_spec(self, inputs, training=None):
+        token_ids, _, _ = _unpack(inputs)
+        return keras.KerasTensor(
+            (*token_ids.shape, self.vocabulary_size), dtype=self.compute_dtype
+        )
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "vocabulary_size": self.vocabulary_size,
+            "num_layers": self.num_layers,
+            "num_heads": self.num_heads,
+            "hidden_dim": self.hidden_dim,
+            "intermediate_dim": self.intermediate_dim,
+            "max_sequence_length": self.max_sequence_length,
+            "dropout": self.dropout,
+            "num_segments": self.num_segments,
+            "head_dim": self.head_dim,
+            "layer_norm_epsilon": self.layer_norm_epsilon,
+        }
+
+
+def _initializer():
+    return keras.initializers.TruncatedNormal(stddev=0.02)
+
+
+def _unpack(inputs):
+    if not isinstance(inputs, dict):
+        return inputs, None, None
+    known = ("token_ids", "segment_ids", "padding_mask")
+    if "token_ids" not in inputs or not set(inputs) <= set(known):
+        raise ValueError(
+            "The inputs must be token ids, or a dict with the key "
+            '"token_ids" and optionally "segment_ids" and "padding_mask". '
+            f"Received: a dict with the keys {sorted(inputs)}"
+        )
+    return tuple(inputs.get(key) for key in known)

@@ -1,0 +1,193 @@
+"""GPT-2 as one Keras model, from token ids to logits."""
+
+import keras
+import numpy as np
+
+from kgrow.layers import Dropout, PositionEmbedding, TransformerBlock, arguments
+from kgrow.layers.float64 import float64_exact
+from kgrow.layers.gelu import gelu_approximate
+
+
+@keras.saving.register_keras_serializable("kgrow")
+class GPT2Network(keras.Model):
+    """A causal language model: GPT-2 with its tied output projection.
+
+    The variables have the names, shapes and meaning of those in KerasHub's
+    `GPT2Backbone`. They exist as soon as the network is constructed.
+
+    Example:
+
+    >>> network = GPT2Network(
+    ...     vocabulary_size=50,
+    ...     num_layers=2,
+    ...     num_heads=2,
+    ...     hidden_dim=8,
+    ...     intermediate_dim=32,
+    ...     max_sequence_length=16,
+    ... )
+    >>> network(keras.ops.ones((1, 5), "int32")).shape == (1, 5, 50)
+    True
+
+    Args:
+        vocabulary_size: int, the number of tokens.
+        num_layers: int, the number of transformer blocks; may be 0.
+        num_heads: int, the number of attention heads in a block.
+        hidden_dim: int, the width of the residual stream.
+        intermediate_dim: int, the width of the feedforward networks.
+        max_sequence_length: int, the number of learned positions.
+        dropout: float in `[0, 1)`, the rate after the embeddings, after each
+            branch and on the attention scores.
+        head_dim: int or `None`, the size of one head; by default
+            `hidden_dim // num_heads`.
+        layer_norm_epsilon: float, added to the variance in every norm.
+        **kwargs: of `keras.Model`, such as `name` and `dtype`.
+
+    Input shape:
+        Integer tensor with shape `(batch, length)`, the token ids.
+
+    Output shape:
+        Tensor with shape `(batch, length, vocabulary_size)`, the logits of the
+        next token.
+
+    Raises:
+        ValueError: a size is not a positive integer, `dropout` is not in
+            `[0, 1)`, or `head_dim` is not given and `num_heads` does not
+            divide `hidden_dim`.
+
+    Reference:
+
+    - [Radford et al., 2019](https://cdn.openai.com/better-language-models/language_models_are_unsupervised_multitask_learners.pdf)
+    """  # noqa: E501
+
+    def __init__(
+        self,
+        vocabulary_size,
+        num_layers,
+        num_heads,
+        hidden_dim,
+        intermediate_dim,
+        max_sequence_length=1024,
+        dropout=0.1,
+        head_dim=None,
+        layer_norm_epsilon=1e-5,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        integer = arguments.integer
+        self.vocabulary_size = integer("vocabulary_size", vocabulary_size)
+        self.num_layers = integer("num_layers", num_layers, minimum=0)
+        self.num_heads = integer("num_heads", num_heads)
+        self.hidden_dim = integer("hidden_dim", hidden_dim)
+        self.intermediate_dim = integer("intermediate_dim", intermediate_dim)
+        self.max_sequence_length = integer(
+            "max_sequence_length", max_sequence_length
+        )
+        self.dropout = arguments.rate("dropout", dropout)
+        self.head_dim = arguments.head_size(
+            self.hidden_dim, self.num_heads, head_dim
+        )
+        self.layer_norm_epsilon = layer_norm_epsilon
+
+        # Embeddings are not autocast: without `reverse_dtype` the logits of a
+        # mixed precision network would be computed in float32.
+        self.token_embedding = keras.layers.ReversibleEmbedding(
+            self.vocabulary_size,
+            self.hidden_dim,
+            embeddings_initializer=_initializer(),
+            reverse_dtype=self.compute_dtype,
+            dtype=self.dtype_policy,
+            name="token_embedding",
+        )
+        self.position_embedding = PositionEmbedding(
+            self.max_sequence_length,
+            embeddings_initializer=_initializer(),
+            dtype=self.dtype_policy,
+            name="position_embedding",
+        )
+        self.embeddings_dropout = Dropout(
+            self.dropout, dtype=self.dtype_policy, name="embeddings_dropout"
+        )
+        self.transformer_layers = [
+            TransformerBlock(
+                num_heads=self.num_heads,
+                head_dim=self.head_dim,
+                intermediate_dim=self.intermediate_dim,
+                dropout=self.dropout,
+                activation=gelu_approximate,
+                layer_norm_epsilon=self.layer_norm_epsilon,
+                norm_first=True,
+                causal=True,
+                kernel_initializer=_initializer(),
+                dtype=self.dtype_policy,
+                name=f"transformer_layer_{i}",
+            )
+            for i in range(self.num_layers)
+        ]
+        self.layer_norm = keras.layers.LayerNormalization(
+            epsilon=self.layer_norm_epsilon,
+            dtype=self.dtype_policy,
+            name="layer_norm",
+        )
+        self.build()
+
+    def build(self, input_shape=None):
+        stream = (None, None, self.hidden_dim)
+        self.token_embedding.build((None, None))
+        self.position_embedding.build(stream)
+        self.embeddings_dropout.build(stream)
+        for layer in self.transformer_layers:
+            layer.build(stream)
+        self.layer_norm.build(stream)
+
+    @float64_exact
+    def call(self, inputs, training=None):
+        x = self.encode(inputs, training=training)
+        return self.token_embedding(x, reverse=True)
+
+    @float64_exact
+    def encode(self, inputs, training=None):
+        """The normalised residual stream that the logits are read from.
+
+        Args:
+            inputs: integer tensor with shape `(batch, length)`.
+            training: bool or `None`, whether dropout is active.
+
+        Returns:
+            Tensor with shape `(batch, length, hidden_dim)`.
+        """
+        x = self.token_embedding(inputs)
+        x = x + self.position_embedding(x)
+        x = self.embeddings_dropout(x, training=training)
+        for layer in self.transformer_layers:
+            x = layer(x, training=training)
+        return self.layer_norm(x)
+
+    def example_inputs(self, batch_size, seed=0):
+        """Random token ids, `(batch_size, length)`, for comparing outputs."""
+        length = min(self.max_sequence_length, 16)
+        return np.random.default_rng(seed).integers(
+            0, self.vocabulary_size, (batch_size, length), dtype="int32"
+        )
+
+    def compute_output_spec(self, inputs, training=None):
+        return keras.KerasTensor(
+            (*inputs.shape, self.vocabulary_size), dtype=self.compute_dtype
+        )
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "vocabulary_size": self.vocabulary_size,
+            "num_layers": self.num_layers,
+            "num_heads": self.num_heads,
+            "hidden_dim": self.hidden_dim,
+            "intermediate_dim": self.intermediate_dim,
+            "max_sequence_length": self.max_sequence_length,
+            "dropout": self.dropout,
+            "head_dim": self.head_dim,
+            "layer_norm_epsilon": self.layer_norm_epsilon,
+        }
+
+
+def _initializer():
+    return keras.initializers.RandomNormal(stddev=0.02)

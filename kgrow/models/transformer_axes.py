@@ -1,0 +1,45 @@
+"""The axes of a transformer block, the same in every family.
+
+Queries and keys meet in a dot product: what one produces the other consumes,
+so the key's head axis is the dual `~qk`. The product is divided by the square
+root of the head size, which the query makes good when it grows.
+"""
+
+from kgrow.spec import Dim
+
+_NORM = {"gamma": "-> hidden | gain", "beta": "-> hidden"}
+
+_BLOCK = {
+    "self_attention/query/kernel": "hidden -> heads qk | qk^0.5",
+    "self_attention/query/bias": "-> heads qk | qk^0.5",
+    "self_attention/key/kernel": "hidden -> heads ~qk",
+    "self_attention/key/bias": "-> heads ~qk",
+    "self_attention/value/kernel": "hidden -> heads value",
+    "self_attention/value/bias": "-> heads value",
+    "self_attention/attention_output/kernel": "heads value -> hidden | exit",
+    "self_attention/attention_output/bias": "-> hidden | exit",
+    "feedforward_intermediate_dense/kernel": "hidden -> ffn",
+    "feedforward_intermediate_dense/bias": "-> ffn",
+    "feedforward_output_dense/kernel": "ffn -> hidden | exit",
+    "feedforward_output_dense/bias": "-> hidden | exit",
+    **{f"self_attention_layer_norm/{k}": v for k, v in _NORM.items()},
+    **{f"feedforward_layer_norm/{k}": v for k, v in _NORM.items()},
+}
+
+BLOCK_RULES = {
+    f"transformer_layer_{{layers}}/{path}": axes
+    for path, axes in _BLOCK.items()
+}
+
+
+def block_dims(hidden):
+    """The dims of a transformer; `hidden` is the kind of its stream."""
+    return [
+        Dim("hidden", "hidden_dim", kind=hidden, norm="layer"),
+        Dim("ffn", "intermediate_dim"),
+        Dim("heads", "num_heads"),
+        Dim("qk", "head_dim", kind="stream"),
+        Dim("value", "head_dim", kind="stream"),
+        Dim("vocab", "vocabulary_size", kind="lookup"),
+        Dim("positions", "max_sequence_length", kind="lookup"),
+    ]

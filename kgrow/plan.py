@@ -1,0 +1,370 @@
+"""A plan: everything that one growth does to the weights, as data."""
+
+import dataclasses
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from keras import ops
+from keras.backend import standardize_dtype
+
+from kgrow.axes import CONSUME, PRODUCE
+from kgrow.contraction import contract
+from kgrow.errors import GrowthError
+from kgrow.expansion import Dense, Expansion
+from kgrow.initial import sample
+from kgrow.mixing import Mixing
+from kgrow.spec import ModelSpec
+from kgrow.term import (
+    Fresh,
+    Term,
+    blocks,
+    compose_terms,
+    factor_maps,
+    factor_shape,
+    factors,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """Maps the variables of a network to those of a larger one.
+
+    A grown variable is the sum over `terms` of the old one with each axis
+    contracted with the matching map, mixed over the blocks of its stack.
+    Entries that no term writes are filled by `fresh`.
+
+    Args:
+        source: `ModelSpec` before.
+        target: `ModelSpec` after.
+        terms: tuple of `Term`s.
+        fresh: dict from dim names to `Fresh`.
+        noise: dict from dim names to a relative standard deviation. Weights
+            that read the dimension get Gaussian noise of that size, projected
+            onto what copies of a value cannot see, so that the function is
+            kept while the copies part.
+        seed: int, for fresh entries and noise.
+        degree: 1 for values, -1 for their gradients, -2 for squares of those:
+            the power of the size ratios in the axes' `dim^power` flags.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from kgrow.spec import AxisMap
+    >>> from kgrow.term import Term
+    >>> axes = AxisMap({"in": "_ -> units", "out": "units -> _"})
+    >>> source = axes.spec([("in", (3, 2)), ("out", (2, 1))], {})
+    >>> target = axes.spec([("in", (3, 4)), ("out", (4, 1))], {})
+    >>> plan = Plan(source, target, (Term({"units": Expansion.tile(2, 2)}),))
+    >>> grown = plan.apply({"in": np.ones((3, 2)), "out": np.ones((2, 1))})
+    >>> grown["out"].ravel().tolist()
+    [0.5, 0.5, 0.5, 0.5]
+    """
+
+    source: ModelSpec
+    target: ModelSpec
+    terms: tuple[Term, ...]
+    fresh: Mapping[str, Fresh] = field(default_factory=dict)
+    noise: Mapping[str, float] = field(default_factory=dict)
+    seed: int = 0
+    degree: int = 1
+
+    def apply(self, values):
+        """Grows all variables: `{path: array} -> {path: array}`.
+
+        Args:
+            values: dict from the paths of the source to arrays, numpy's or the
+                backend's.
+
+        Returns:
+            dict from the paths of the target to new arrays of the same kind.
+
+        Raises:
+            GrowthError: a variable is missing or has another shape.
+        """
+        check_values(self.source, values)
+        return {path: self.grow(path, values) for path in self.target.variables}
+
+    def grow(self, path, values, fill=None):
+        """Grows one variable of the target.
+
+        Args:
+            path: path in the target.
+            values: dict with at least the source's `reads(path)`.
+            fill: what to put into entries that no term writes: an array of
+                the target's shape, a number, or `None` for this plan's `fresh`
+                values.
+        """
+        variable = self.target.variables[path]
+        reads = [self._read(term, variable, values) for term in self.terms]
+        reads = [r for r in reads if r is not None]
+        if not reads:
+            dtype = _dtype(values)
+            if fill is None:
+                fill = self._new_block(variable)
+            return np.array(np.broadcast_to(fill, variable.shape), dtype)
+        total = reads[0]
+        for other in reads[1:]:
+            total = total + other
+        total = self._rescale(total, variable)
+        total = self._add_noise(total, variable)
+        return self._fill(total, variable, fill)
+
+    def reads(self, path):
+        """Paths in the source that a variable of the target is made of."""
+        variable = self.target.variables[path]
+        paths = {}
+        for term in self.terms:
+            for old, _ in blocks(term, variable):
+                paths[old] = None
+        return list(paths)
+
+    def dual(self, degree=1):
+        """The plan that maps gradients, or their `degree`-th power.
+
+        What was copied receives its share of the gradient, what was split the
+        full one; blocks and entries without a history start fresh. `degree` 0
+        forgets the weights: for slots that hold updates, not gradients.
+        """
+        return dataclasses.replace(
+            self,
+            terms=tuple(
+                t.map(
+                    lambda e: e.dual().power(degree),
+                    lambda m: m.dual().power(degree),
+                )
+                for t in self.terms
+            ),
+            noise={},
+            degree=-degree,
+        )
+
+    def first_only(self):
+        """Writes only the first copy of every entry and of every block."""
+        return dataclasses.replace(
+            self,
+            terms=tuple(
+                t.map(Expansion.first_only, Mixing.first_only)
+                for t in self.terms
+            ),
+        )
+
+    def without_axis(self, axis):
+        """The plan for averages over one axis of each matrix."""
+        return dataclasses.replace(
+            self,
+            source=self.source.without_axis(axis),
+            target=self.target.without_axis(axis),
+        )
+
+    def mean_weight(self, path, axis):
+        """Mean weight of the written rows along one axis of a variable: what
+        becomes of an average over that axis."""
+        variable = self.target.variables[path]
+        maps = factor_maps(self.terms[0], variable)
+        sizes = [len(a.factors) or 1 for a in variable.axes]
+        start = sum(sizes[:axis])
+        mean = 1.0
+        for m in maps[start : start + sizes[axis]]:
+            if m is not None:
+                rows = m.matrix().sum(axis=1)
+                mean *= float(np.delete(rows, m.unwritten).mean())
+        return mean
+
+    def keeps(self, path):
+        """Whether the plan leaves a variable exactly as it was."""
+        variable = self.target.variables[path]
+        return all(
+            blocks(term, variable) == [(path, 1.0)]
+            and all(
+                m is None or m.is_identity for m in factor_maps(term, variable)
+            )
+            for term in self.terms
+        ) and all(
+            self.source.sizes[d] == self.target.sizes[d]
+            for d, _ in variable.axes.scale
+        )
+
+    def __matmul__(self, before):
+        """`self` after `before`, as one plan.
+
+        Raises:
+            GrowthError: the plans do not meet, or `before` leaves entries to
+                fresh values or noise, which only it can draw.
+        """
+        if self.source.variables != before.target.variables:
+            raise GrowthError(
+                "A plan can only follow one that ends where it starts. "
+                f"Received: sizes {before.target.sizes}, then "
+                f"{self.source.sizes}"
+            )
+        if before.noise or not before.is_complete:
+            raise GrowthError(
+                "Only plans that write every entry, without noise, compose "
+                "into one. Apply the two one after the other."
+            )
+        terms = tuple(
+            compose_terms(outer, inner, self)
+            for outer in self.terms
+            for inner in before.terms
+        )
+        return dataclasses.replace(self, source=before.source, terms=terms)
+
+    @property
+    def is_complete(self):
+        """Whether every entry is written by some term."""
+        probe = dataclasses.replace(self, fresh={})
+        return all(
+            not probe._unwritten(v) and probe.reads(v.path)
+            for v in self.target.variables.values()
+        )
+
+    def _read(self, term, variable, values):
+        total = None
+        for path, weight in blocks(term, variable):
+            old = self.source.variables[path]
+            value = self._expand(values[path], term, old, variable)
+            if variable.axes.exit and variable.stack in term.depths:
+                exits = term.depths[variable.stack].exits
+                weight = weight * exits[variable.block]
+            if not isinstance(weight, float) or weight != 1.0:
+                value = value * _like(weight, value)
+            total = value if total is None else total + value
+        return total
+
+    def _expand(self, value, term, old, new):
+        """One old variable with every axis expanded, in the new shape."""
+        maps = factor_maps(term, new)
+        shape = factor_shape(old, self.source.sizes)
+        return _reshape(contract(_reshape(value, shape), maps), new.shape)
+
+    def _rescale(self, value, variable):
+        factor = 1.0
+        for dim, power in variable.axes.scale:
+            ratio = self.target.sizes[dim] / self.source.sizes[dim]
+            factor *= ratio ** (power * self.degree)
+        return value if factor == 1.0 else value * _like(factor, value)
+
+    def _add_noise(self, value, variable):
+        """Adds noise in the null space of what produces the read values."""
+        if self.degree != 1 or variable.axes.gain:
+            return value
+        for position, (factor, role) in enumerate(factors(variable.axes)):
+            std = self.noise.get(factor)
+            if not std or role != CONSUME:
+                continue
+            e = self.terms[0].width(factor, variable.block)
+            shape = factor_shape(variable, self.target.sizes)
+            rng = self._rng(f"{variable.path}/noise/{factor}")
+            host = np.asarray(ops.convert_to_numpy(value)).reshape(shape)
+            noise = rng.standard_normal(shape) * std * host.std()
+            maps = [None] * len(shape)
+            maps[position] = Dense(e.produce.matrix().T)
+            seen = contract(noise, maps)
+            maps[position] = e.consume
+            noise = (noise - contract(seen, maps)).reshape(variable.shape)
+            value = value + _like(noise, value)
+        return value
+
+    def _unwritten(self, variable):
+        """`[(factor position, indices, role, dim), ...]` that no term writes"""
+        found = []
+        for position, (factor, role) in enumerate(factors(variable.axes)):
+            left = None
+            for term in self.terms:
+                maps = factor_maps(term, variable)[position]
+                rows = np.empty(0, int) if maps is None else maps.unwritten
+                left = rows if left is None else np.intersect1d(left, rows)
+            if left is not None and left.size:
+                found.append((position, left, role, factor))
+        return found
+
+    def _fill(self, value, variable, fill):
+        unwritten = self._unwritten(variable)
+        if not unwritten:
+            return value
+        host = isinstance(value, np.ndarray)
+        shape = factor_shape(variable, self.target.sizes)
+        out = value if host else np.array(ops.convert_to_numpy(value))
+        out = out.reshape(shape)
+        # What is new on a producing axis is incoming, whatever else it is.
+        for position, rows, role, dim in sorted(
+            unwritten, key=lambda u: u[2] == PRODUCE
+        ):
+            index = (slice(None),) * position + (rows,)
+            if fill is None:
+                part = out[index].shape
+                content = self._new_entries(variable, dim, role, part)
+            elif isinstance(fill, np.ndarray):
+                content = fill.reshape(shape)[index]
+            else:
+                content = fill
+            out[index] = content
+        out = out.reshape(variable.shape)
+        return out if host else ops.convert_to_tensor(out)
+
+    def _new_entries(self, variable, dim, role, part):
+        """New rows of one dimension in a variable: zeros, or drawn."""
+        fresh = self.fresh.get(dim, Fresh())
+        side = fresh.incoming if role == PRODUCE else fresh.outgoing
+        if side == "zeros":
+            return 0
+        return self._draw(variable, part, f"{dim}/{role}")
+
+    def _new_block(self, variable):
+        term = self.terms[0]
+        value = self._draw(variable, factor_shape(variable, self.target.sizes))
+        if variable.axes.exit and variable.stack in term.depths:
+            value *= term.depths[variable.stack].exits[variable.block]
+        return value.reshape(variable.shape)
+
+    def _draw(self, variable, part, name=""):
+        """Initial values for a part of a variable, which is given by its
+        sizes along all factors of the axes."""
+        if variable.initializer is None:
+            raise GrowthError(
+                f"New entries of {variable.path!r} need an initializer, and "
+                "the target spec names none. Build the spec with "
+                "`initializers=`."
+            )
+        values = sample(
+            variable.initializer,
+            variable.shape,
+            "float32",
+            self._rng(f"{variable.path}/{name}"),
+            count=int(np.prod(part)),
+        )
+        return values.reshape(part)
+
+    def _rng(self, name):
+        return np.random.default_rng([self.seed, zlib.crc32(name.encode())])
+
+
+def check_values(spec, values):
+    """Raises unless `values` has every variable of `spec` in its shape."""
+    for path, variable in spec.variables.items():
+        shape = tuple(values[path].shape) if path in values else None
+        if shape != variable.shape:
+            raise GrowthError(
+                f"The plan starts from {path!r} of shape {variable.shape}. "
+                "Received: "
+                + ("no such variable" if shape is None else f"shape {shape}")
+            )
+
+
+def _dtype(values):
+    return np.dtype(standardize_dtype(next(iter(values.values())).dtype))
+
+
+def _reshape(value, shape):
+    if isinstance(value, np.ndarray):
+        return value.reshape(shape)
+    return ops.reshape(value, shape)
+
+
+def _like(factor, value):
+    """A factor in the kind and dtype of `value`."""
+    if isinstance(value, np.ndarray):
+        return np.asarray(factor, value.dtype)
+    return ops.cast(factor, value.dtype)

@@ -1,0 +1,159 @@
+"""Does the grown network compute what the old one did? Run both and look."""
+
+import keras
+import numpy as np
+
+from kgrow.backend import forward
+from kgrow.contraction import contract
+from kgrow.errors import GrowthError
+from kgrow.tolerance import tolerance
+
+_BATCH = 2
+_LENGTH = 16
+
+
+def make_probe(network, spec, seed=0):
+    """Inputs for a network, from what it says of itself.
+
+    Floats are drawn from a normal distribution; integers below the smallest
+    dimension that is looked up. Open lengths become 16.
+
+    Raises:
+        GrowthError: the network does not say what it takes.
+    """
+    inputs = getattr(network, "example_inputs", None)
+    if inputs is not None:
+        return inputs(_BATCH, seed)
+    inputs = getattr(network, "input", None)
+    if inputs is None:
+        raise GrowthError(
+            f"The network {network.name!r} does not say what inputs it takes. "
+            "Pass some to compare outputs on: grow(..., probe=inputs)."
+        )
+    rng = np.random.default_rng(seed)
+    looked_up = [
+        spec.sizes[name]
+        for name, dim in spec.dims.items()
+        if dim.kind == "lookup"
+    ]
+    high = min(looked_up, default=2)
+
+    def draw(tensor):
+        shape = [_LENGTH if s is None else s for s in tensor.shape[1:]]
+        shape = (_BATCH, *shape)
+        dtype = keras.backend.standardize_dtype(tensor.dtype)
+        if keras.backend.is_float_dtype(dtype):
+            return rng.standard_normal(shape).astype(dtype)
+        return rng.integers(0, high, shape).astype(dtype)
+
+    return keras.tree.map_structure(draw, inputs)
+
+
+def run(network, inputs):
+    """The network's outputs on the probe, `[numpy array, ...]`.
+
+    Raises:
+        GrowthError: the probe does not fit the network.
+    """
+    inputs = keras.tree.map_structure(keras.ops.convert_to_tensor, inputs)
+    try:
+        outputs = forward(network, inputs)
+    except Exception as error:
+        shapes = keras.tree.map_structure(
+            lambda x: (tuple(x.shape), str(x.dtype)), inputs
+        )
+        raise GrowthError(
+            f"The inputs do not fit the model {network.name!r}: {error}\n"
+            f"Received: inputs of (shape, dtype) {shapes}"
+        ) from error
+    return [np.asarray(o) for o in keras.tree.flatten(outputs)]
+
+
+def difference(before, after, plan):
+    """Largest absolute difference of outputs, and relative to the largest.
+
+    Where an axis of the output grew, what the old output says of the grown one
+    is compared.
+
+    Raises:
+        GrowthError: an output changed its shape and the axes do not say how.
+    """
+    worst, largest = 0.0, 0.0
+    for old, new in zip(before, after, strict=True):
+        old = old.astype("float64", copy=False)
+        new = new.astype("float64", copy=False)
+        if old.shape != new.shape:
+            old, new = _aligned(old, new, plan)
+        if not np.isfinite(old).all():
+            raise GrowthError(
+                "The model's outputs are not finite before the growth, so "
+                "there is nothing to keep. Go back to a checkpoint of before "
+                "the training diverged."
+            )
+        worst = max(worst, _largest(new - old))
+        largest = max(largest, _largest(old))
+    return worst, worst / max(largest, np.finfo("float32").tiny)
+
+
+def _largest(values):
+    size = float(np.max(np.abs(values), initial=0.0))
+    return size if np.isfinite(size) else float("inf")
+
+
+def _aligned(old, new, plan):
+    axes = plan.source.outputs
+    if axes is None or len(axes) != old.ndim:
+        raise GrowthError(
+            f"The growth changes the output from shape {old.shape} to "
+            f"{new.shape}. If that is meant, name its axes: "
+            "AxisMap(..., outputs='_ _ -> vocab')."
+        )
+    maps = [
+        m[0] if m else None for m in (_axis_maps(plan, axis) for axis in axes)
+    ]
+    expected = contract(old, maps)
+    for axis, m in enumerate(maps):
+        if m is not None and m.unwritten.size:
+            expected = np.delete(expected, m.unwritten, axis)
+            new = np.delete(new, m.unwritten, axis)
+    return expected, new
+
+
+def _axis_maps(plan, axis):
+    """The produce maps of the dims of an output axis."""
+    return [
+        e.produce
+        for e in (plan.terms[0].width(d, 0) for d in axis.dims)
+        if e is not None
+    ]
+
+
+def expected_rounding(network, spec):
+    """Relative difference that rounding alone explains."""
+    fan_in = max(max(v.shape, default=1) for v in spec.variables.values())
+    lookups = [
+        spec.sizes[n] for n, d in spec.dims.items() if d.kind == "lookup"
+    ]
+    sizes = [s for n, s in spec.sizes.items() if spec.sizes[n] not in lookups]
+    fan_in = max(sizes, default=fan_in)
+    depth = 1 + sum(spec.depths.values())
+    return tolerance(network.dtype_policy.compute_dtype, fan_in, depth)
+
+
+def batch_loss(model, network, batch):
+    """The compiled loss of a network on one batch `(x, y[, weights])`."""
+    x, y, weights = keras.utils.unpack_x_y_sample_weight(batch)
+    convert = keras.ops.convert_to_tensor
+    outputs = run(network, x)
+    structure = keras.tree.map_structure(convert, outputs)
+    y_pred = structure[0] if len(structure) == 1 else structure
+    with keras.StatelessScope():
+        # Trackers inside the compiled loss must not see this batch.
+        loss = model.compute_loss(
+            x,
+            keras.tree.map_structure(convert, y),
+            y_pred,
+            weights,
+            training=False,
+        )
+    return float(keras.ops.convert_to_numpy(loss))

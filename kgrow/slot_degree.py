@@ -1,0 +1,84 @@
+"""How a slot of an unknown optimizer scales with the gradient, measured."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from kgrow.errors import GrowthError
+
+WEIGHT = "weight"
+
+_SCALE = 16.0
+_STEPS = 3
+# Settings that mix the weights or the gradient's scale into the slots.
+_NEUTRAL = {
+    "weight_decay": None,
+    "clipnorm": None,
+    "clipvalue": None,
+    "global_clipnorm": None,
+    "use_ema": False,
+    "ema_overwrite_frequency": None,
+    "gradient_accumulation_steps": None,
+    "loss_scale_factor": None,
+}
+
+
+def measure_degree(optimizer, attribute):
+    """The power of the gradient that a slot is proportional to.
+
+    A fresh copy of the optimizer takes the same few steps twice, the second
+    time with all gradients 16 times as large; the slot's entries then differ
+    by the factor `16 ** degree`. A slot that starts as a copy of the weights
+    is `"weight"`.
+
+    Args:
+        optimizer: `keras.optimizers.Optimizer`, left as it is.
+        attribute: string, the slot's name.
+
+    Returns:
+        0, 1, 2 or `"weight"`.
+
+    Raises:
+        GrowthError: the slot follows no such law.
+
+    Example:
+
+    >>> measure_degree(keras.optimizers.Adam(), "_velocities")
+    2
+    """
+    first, start = _run(optimizer, attribute, 1.0)
+    if np.allclose(start, _weights()):
+        return WEIGHT
+    second, _ = _run(optimizer, attribute, _SCALE)
+    moved = (first != 0) & (second != 0)
+    if moved.any():
+        powers = np.log(np.abs(second / first)[moved]) / np.log(_SCALE)
+        degree = int(np.rint(np.median(powers)))
+        if degree in (0, 1, 2) and np.abs(powers - degree).max() < 0.05:
+            return degree
+    raise GrowthError(
+        f"The slot `{attribute}` of {type(optimizer).__name__!r} scales with "
+        "no power (0, 1 or 2) of the gradient, so kgrow cannot tell how it "
+        "grows. Give it a line in `kgrow.optimizer_state.RULES`: "
+        f"RULES['{type(optimizer).__name__}.{attribute}'] = SlotRule(degree)."
+    )
+
+
+def _weights():
+    return np.linspace(1.0, 2.0, 6, dtype="float32").reshape(2, 3)
+
+
+def _run(optimizer, attribute, scale):
+    """The slot after some steps, and at the start."""
+    config = optimizer.get_config()
+    config.update({k: v for k, v in _NEUTRAL.items() if k in config})
+    twin = type(optimizer).from_config(config)
+    variable = keras.Variable(_weights(), name="probe")
+    twin.build([variable])
+    (slot,) = getattr(twin, attribute)
+    start = ops.convert_to_numpy(slot.value)
+    rng = np.random.default_rng(0)
+    for _ in range(_STEPS):
+        gradient = scale * rng.uniform(100.0, 200.0, (2, 3))
+        twin.apply([ops.convert_to_tensor(gradient, "float32")], [variable])
+    return ops.convert_to_numpy(slot.value), start

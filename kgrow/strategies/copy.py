@@ -1,0 +1,41 @@
+"""Any width operator with any depth operator."""
+
+import keras
+
+from kgrow.strategies.registry import get, serialize
+from kgrow.strategies.strategy import Strategy
+
+
+@keras.saving.register_keras_serializable("kgrow")
+class Copy(Strategy):
+    """Grows width by one strategy and depth by another.
+
+    Args:
+        width: a strategy, its name or its config, for the widths.
+        depth: the same for the depth, or a stacking list.
+
+    Example:
+
+    >>> Copy(width="net2net", depth=[0, 1, 0, 1]).depth.blocks
+    [0, 1, 0, 1]
+    """
+
+    def __init__(self, width="net2net", depth="stack"):
+        self.width = get(width)
+        self.depth = get(depth)
+        self.fresh = self.width.fresh
+
+    def expand(self, dim, source, target, rng):
+        return self.width.expand(dim, source, target, rng)
+
+    def mix(self, stack, source, target, rng):
+        return self.depth.mix(stack, source, target, rng)
+
+    def noise(self, dim):
+        return self.width.noise(dim)
+
+    def get_config(self):
+        return {
+            "width": serialize(self.width),
+            "depth": serialize(self.depth),
+        }

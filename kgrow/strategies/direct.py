@@ -1,0 +1,88 @@
+"""Old weights into the corner of the new ones."""
+
+import keras
+
+from kgrow.errors import GrowthError
+from kgrow.expansion import Expansion
+from kgrow.mixing import Mixing
+from kgrow.strategies.strategy import Strategy
+from kgrow.term import FRESH, Fresh
+
+
+@keras.saving.register_keras_serializable("kgrow")
+class Direct(Strategy):
+    """Copies the old weights and leaves the rest zero or random.
+
+    Both matrices of a dimension are `[I; 0]`. With the default, random weights
+    into new units and zeros out of them, the function is kept wherever no norm
+    takes statistics along the dimension, and the new units learn from the
+    first step on: their outgoing weights have a gradient. New blocks start
+    from the layers' own initial weights, on top, with zeroed exits if
+    `outgoing="zeros"`, which keeps the function of pre-norm networks.
+
+    Zeros on both sides are a dead start: neither side of a new unit has a
+    gradient, and it never learns.
+
+    Args:
+        incoming: `"initializer"` or `"zeros"`: weights that make new values.
+        outgoing: `"zeros"` or `"initializer"`: weights that read them.
+
+    Example:
+
+    >>> Direct().fresh.outgoing
+    'zeros'
+
+    Reference:
+
+    - Du et al., "Stacking Your Transformers" (2405.15319), the operator
+      G_zero, with the old weights unscaled.
+    """
+
+    def __init__(self, incoming="initializer", outgoing="zeros"):
+        for name, value in (("incoming", incoming), ("outgoing", outgoing)):
+            if value not in FRESH:
+                raise GrowthError(
+                    f"`{name}` must be one of {FRESH}. Received: "
+                    f"{name}={value!r}"
+                )
+        self.incoming = incoming
+        self.outgoing = outgoing
+        self.fresh = Fresh(incoming, outgoing)
+
+    def expand(self, dim, source, target, rng):
+        del dim, rng
+        return Expansion.pad(source, target)
+
+    def mix(self, stack, source, target, rng):
+        del stack, rng
+        new = target - source
+        silent = 0.0 if self.outgoing == "zeros" else 1.0
+        return Mixing.select(
+            source,
+            [*range(source), *[None] * new],
+            exits=[1.0] * source + [silent] * new,
+        )
+
+    def get_config(self):
+        return {"incoming": self.incoming, "outgoing": self.outgoing}
+
+
+@keras.saving.register_keras_serializable("kgrow")
+class Random(Direct):
+    """Copies the old weights; all new entries start as in a new network.
+
+    The layers' own initial weights stand in every new entry and every new
+    block. The function changes; this is what growing without an operator
+    does, and the baseline that operators have to beat.
+
+    Reference:
+
+    - Du et al., "Stacking Your Transformers" (2405.15319), the operator
+      G_random.
+    """
+
+    def __init__(self):
+        super().__init__(incoming="initializer", outgoing="initializer")
+
+    def get_config(self):
+        return {}

@@ -1,0 +1,68 @@
+"""The whole width, several times over."""
+
+import math
+
+import keras
+
+from kgrow.errors import GrowthError
+from kgrow.expansion import Expansion
+from kgrow.strategies.strategy import Strategy
+
+
+@keras.saving.register_keras_serializable("kgrow")
+class HyperCloning(Strategy):
+    """Tiles every dimension, and divides what is read by the number of tiles.
+
+    `produce = [I; ...; I]`, `consume = produce / k`. As every unit is copied
+    equally often, this is exact through LayerNorm and RMSNorm, in any place.
+    Integer multiples only, width only.
+
+    Clones with equal weights would stay equal. Noise on the weights that read
+    them, projected onto what equal inputs cannot see, parts them and keeps
+    the function.
+
+    Deviates: the paper adds noise `+n` to one clone and `-n` to the next, so
+    that an odd last clone gets none; the projection treats all alike.
+
+    Args:
+        snr: signal-to-noise ratio of that noise in decibels, or `None` for
+            clones that have to be parted by dropout. 10 as in the paper.
+
+    Example:
+
+    >>> from kgrow.spec import Dim
+    >>> e = HyperCloning().expand(Dim("hidden"), 2, 4, None)
+    >>> e.produce.indices.tolist(), e.consume.weights.tolist()
+    ([0, 1, 0, 1], [0.5, 0.5, 0.5, 0.5])
+
+    Reference:
+
+    - Samragh et al., "Scaling Smart: Accelerating Large Language Model
+      Pre-training with Small Model Initialization" (2409.12903), the
+      symmetric variant with noise.
+    """
+
+    def __init__(self, snr=10.0):
+        if snr is not None and not math.isfinite(snr):
+            raise GrowthError(
+                f"`snr` is a number of decibels or None. Received: snr={snr!r}"
+            )
+        self.snr = snr
+
+    def expand(self, dim, source, target, rng):
+        del rng
+        if target % source:
+            raise GrowthError(
+                f"'hypercloning' grows by whole multiples, and `{dim.field}` "
+                f"is to grow from {source} to {target}. Choose {2 * source} "
+                "or another multiple, or the strategy 'net2net', which copies "
+                "to any size."
+            )
+        return Expansion.tile(source, target // source)
+
+    def noise(self, dim):
+        del dim
+        return 0.0 if self.snr is None else 10.0 ** (-self.snr / 20.0)
+
+    def get_config(self):
+        return {"snr": self.snr}

@@ -1,0 +1,83 @@
+"""Copies of units, and the weights that read them shared among the copies."""
+
+import keras
+import numpy as np
+
+from kgrow.errors import GrowthError
+from kgrow.expansion import Expansion
+from kgrow.strategies.depth import Identity
+from kgrow.strategies.strategy import Strategy
+
+SPLITS = ("uneven", "even")
+
+
+@keras.saving.register_keras_serializable("kgrow")
+class Net2Net(Strategy):
+    """Wider by copies of random units, deeper by identity blocks.
+
+    New unit `i` copies unit `g(i)`; whoever reads unit `j` reads each of its
+    `c` copies with a share of the old weight, the shares adding up to one. The
+    function is kept for any target size, with one exception that no operator
+    made of copies escapes: along a dimension that a LayerNorm or RMSNorm
+    takes statistics of, every unit must be copied equally often, so that the
+    target must be a multiple of the source.
+
+    Equal shares would keep twins equal for ever, as they see the same
+    gradients. The default therefore splits unevenly, which keeps the function
+    as well and parts them at once.
+
+    Deviates: the paper draws `g` with replacement; here it is balanced, each
+    unit copied `floor` or `ceil` of `target / source` times, which is what
+    makes multiples exact through norms. The paper breaks symmetry by noise
+    that changes the function; uneven shares do not.
+
+    Args:
+        split: `"uneven"` (shares drawn around equal ones) or `"even"`.
+
+    Example:
+
+    >>> from kgrow.spec import Dim
+    >>> rng = np.random.default_rng(0)
+    >>> e = Net2Net().expand(Dim("ffn"), 4, 6, rng)
+    >>> e.produce.counts.max(), e.preserves()
+    (np.int64(2), True)
+
+    Reference:
+
+    - Chen, Goodfellow, Shlens, "Net2Net" (1511.05641), Net2WiderNet (Sec.
+      2.2) and Net2DeeperNet (Sec. 2.3).
+    - Chen et al., "bert2BERT" (2110.07143), Sec. 3.2, the same for the heads,
+      hidden states and embeddings of a transformer (FPI).
+    """
+
+    def __init__(self, split="uneven"):
+        if split not in SPLITS:
+            raise GrowthError(
+                f"`split` must be one of {SPLITS}. Received: split={split!r}"
+            )
+        self.split = split
+
+    def expand(self, dim, source, target, rng):
+        del dim
+        indices = np.concatenate(
+            [
+                np.arange(source),
+                *[rng.permutation(source) for _ in range(target // source)],
+            ]
+        )[:target]
+        if self.split == "even":
+            return Expansion.select(source, indices)
+        return Expansion.select(source, indices, _uneven(source, indices, rng))
+
+    def mix(self, stack, source, target, rng):
+        return Identity().mix(stack, source, target, rng)
+
+    def get_config(self):
+        return {"split": self.split}
+
+
+def _uneven(source, indices, rng):
+    """Shares between half and one and a half of equal ones, before they are
+    made to add up to one over the copies of a unit."""
+    draws = rng.uniform(0.5, 1.5, len(indices))
+    return draws / np.bincount(indices, draws, minlength=source)[indices]

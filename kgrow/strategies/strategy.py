@@ -1,0 +1,131 @@
+"""What a strategy is: it chooses the matrices, and nothing else."""
+
+import zlib
+
+import numpy as np
+
+from kgrow.errors import GrowthError
+from kgrow.expansion import Expansion
+from kgrow.laws import claims
+from kgrow.plan import Plan
+from kgrow.term import Fresh, Term
+
+_LOOKUP = Fresh(incoming="initializer", outgoing="initializer")
+
+
+class Strategy:
+    """Base class of all growth strategies.
+
+    A strategy chooses, for each dimension that grows, an `Expansion` and, for
+    each stack, a `Mixing`. It sees dimensions, never layers; the same strategy
+    serves every architecture. Subclasses implement `expand()`, `mix()` or
+    both; what they leave out they refuse, rather than do another's work.
+
+    Dimensions that are looked up (a vocabulary, positions) keep their entries
+    under every strategy, and new ones start from the layer's own initializer.
+    """
+
+    fresh = Fresh()
+
+    def expand(self, dim, source, target, rng):
+        """Chooses the `Expansion` of a dimension.
+
+        Args:
+            dim: `Dim`.
+            source: int, size before.
+            target: int, size after.
+            rng: `numpy.random.Generator`, the strategy's only randomness.
+        """
+        raise GrowthError(
+            f"The strategy '{self.name}' grows depth only, and `{dim.field}` "
+            f"is to grow from {source} to {target}. Combine it with one for "
+            f"width: Copy(width='net2net', depth='{self.name}')."
+        )
+
+    def mix(self, stack, source, target, rng):
+        """Chooses the `Mixing` of a stack of blocks; see `expand()`."""
+        raise GrowthError(
+            f"The strategy '{self.name}' grows width only, and `{stack.field}` "
+            f"is to grow from {source} to {target}. Combine it with one for "
+            f"depth: Copy(width='{self.name}', depth='stack')."
+        )
+
+    def noise(self, dim):
+        """Relative size of the noise on weights that read `dim`."""
+        del dim
+        return 0.0
+
+    def plan(self, source, target, seed=0):
+        """Makes the `Plan` from one network to a larger one.
+
+        Args:
+            source: `ModelSpec` before.
+            target: `ModelSpec` after.
+            seed: int. The same seed gives the same plan on every backend.
+
+        Raises:
+            GrowthError: the strategy cannot grow one of the dimensions.
+        """
+        depths = {}
+        for name, stack in target.stacks.items():
+            old, new = source.depths[name], target.depths[name]
+            if old != new:
+                depths[name] = self.mix(stack, old, new, _rng(seed, name))
+        widths, fresh, noise = {}, {}, {}
+        for name, dim in target.dims.items():
+            old, new = source.sizes[name], target.sizes[name]
+            if old == new:
+                continue
+            if dim.kind == "lookup":
+                widths[name] = Expansion.pad(old, new)
+                fresh[name] = _LOOKUP
+                continue
+            stack = target.stack_of(name)
+            if stack is None:
+                widths[name] = self.expand(dim, old, new, _rng(seed, name))
+            else:
+                widths[name] = tuple(
+                    self.expand(dim, old, new, _rng(seed, name, block))
+                    for block in range(target.depths[stack])
+                )
+            fresh[name] = self.fresh
+            noise[name] = self.noise(dim)
+        term = Term(widths, depths)
+        return Plan(source, target, (term,), fresh, noise, seed)
+
+    def claims(self, plan):
+        """Which dimensions of its plan keep the function, and why (not).
+
+        Returns:
+            list of `Claim`s. An exact claim is checked at every growth.
+        """
+        return claims(plan)
+
+    @property
+    def name(self):
+        return type(self).__name__.lower()
+
+    def get_config(self):
+        return {}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+    def __repr__(self):
+        arguments = ", ".join(
+            f"{k}={v!r}" for k, v in self.get_config().items()
+        )
+        return f"{type(self).__name__}({arguments})"
+
+    def __eq__(self, other):
+        return type(self) is type(other) and (
+            self.get_config() == other.get_config()
+        )
+
+    __hash__ = None
+
+
+def _rng(seed, *name):
+    words = [zlib.crc32(str(part).encode()) for part in name]
+    return np.random.default_rng([seed, *words])

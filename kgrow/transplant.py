@@ -1,0 +1,68 @@
+"""Giving a network built without values those that a plan makes of another."""
+
+import keras
+import numpy as np
+
+from kgrow import backend
+from kgrow.architecture import relative_path
+from kgrow.deferred import give_value, initialize
+
+
+def fill_weights(network, old, plan):
+    """Fills all weights of `network` with the plan's, one after the other.
+
+    Old values are read where they lie, so that beside the two networks only
+    one variable is held a second time.
+    """
+    values = {
+        relative_path(old, w): backend.host(backend.raw(w)) for w in old.weights
+    }
+    frozen = {relative_path(old, w) for w in old.weights if not w.trainable}
+    for weight in network.weights:
+        path = relative_path(network, weight)
+        reads = plan.reads(path)
+        if reads and reads[0] in frozen and weight.trainable:
+            weight.trainable = False
+        give_value(weight, plan.grow(path, values))
+
+
+def carry_layer_state(network, old, plan):
+    """Random states and `trainable` flags of layers that stand again."""
+    old_layers = {_layer_path(old, layer): layer for layer in _layers(old)}
+    origin = _origins(plan)
+    for layer in _layers(network):
+        path = _layer_path(network, layer)
+        same = old_layers.get(path)
+        source = old_layers.get(origin.get(path, path), same)
+        if source is not None and not source.trainable:
+            layer.trainable = False
+        for index, generator in enumerate(layer._seed_generators):
+            if same is not None:
+                state = same._seed_generators[index].state
+                give_value(
+                    generator.state,
+                    np.array(keras.ops.convert_to_numpy(state.value)),
+                )
+    initialize(network.variables)
+    backend.adopt(network)
+
+
+def _layers(network):
+    return network._flatten_layers(include_self=False)
+
+
+def _layer_path(network, layer):
+    return (layer.path or layer.name).removeprefix(f"{network.name}/")
+
+
+def _origins(plan):
+    """For each layer of the grown network, by path, the old one's path."""
+    origins = {}
+    for path in plan.target.variables:
+        reads = plan.reads(path)
+        if not reads:
+            continue
+        new, old = path.split("/"), reads[0].split("/")
+        for depth in range(1, len(new)):
+            origins["/".join(new[:depth])] = "/".join(old[:depth])
+    return origins
