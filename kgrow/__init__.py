@@ -2,6 +2,7 @@
 
 from kgrow import models, strategies
 from kgrow.axes import Axes
+from kgrow.axis_map import AxisMap
 from kgrow.errors import GrowthError
 from kgrow.expansion import Dense, Expansion, Gather
 from kgrow.growth_log import GrowthLog
@@ -10,7 +11,7 @@ from kgrow.mixing import Mixing
 from kgrow.model import GrowableModel
 from kgrow.plan import Plan
 from kgrow.receipt import Receipt
-from kgrow.spec import AxisMap, Dim, ModelSpec, Stack, VariableSpec
+from kgrow.spec import Dim, ModelSpec, Stack, VariableSpec
 from kgrow.term import Fresh, Term
 from kgrow.tolerance import tolerance
 

@@ -101,6 +101,12 @@ class Gather:
     def __matmul__(self, before):
         """`self` after `before`."""
         if isinstance(before, Dense):
+            if self.unwritten.size:
+                raise GrowthError(
+                    "A map that leaves entries to others does not follow a "
+                    "dense one, which cannot say so. Apply the two one after "
+                    "the other."
+                )
             return Dense(self.matrix()) @ before
         _check_composable(self, before)
         read = self.indices

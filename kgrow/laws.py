@@ -44,7 +44,8 @@ def claims(plan):
     >>> from kgrow.expansion import Expansion
     >>> from kgrow.plan import Plan
     >>> from kgrow.term import Term
-    >>> from kgrow.spec import AxisMap, Dim
+    >>> from kgrow.axis_map import AxisMap
+    >>> from kgrow.spec import Dim
     >>> axes = AxisMap({"in": "_ -> h", "gain": "-> h | gain",
     ...     "out": "h -> _"}, [Dim("h", kind="stream", norm="layer")])
     >>> def spec(n):

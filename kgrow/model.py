@@ -7,13 +7,13 @@ import numpy as np
 
 from kgrow import backend
 from kgrow.architecture import Architecture
+from kgrow.axis_map import AxisMap
 from kgrow.deferred import initialize
 from kgrow.errors import GrowthError
 from kgrow.growth import Growth
 from kgrow.growth_log import GrowthLog
 from kgrow.optimizer_state import rebuild_fresh
 from kgrow.receipt import Receipt
-from kgrow.spec import AxisMap
 
 _STORE_KEY = "growth"
 
@@ -66,10 +66,10 @@ class GrowableModel(keras.Model):
         self.built = True
 
     def call(self, inputs, training=None, mask=None):
-        # `training` reaches the network through Keras' call context, and so
-        # serves networks that do not name it.
-        del training, mask
-        return self.network(inputs)
+        # By name, not through Keras' call context: `stateless_call`, which JAX
+        # trains with, opens none. Networks that do not name it never see it.
+        del mask
+        return self.network(inputs, training=training)
 
     def build(self, input_shape=None):
         del input_shape

@@ -1,7 +1,6 @@
 """A plan: everything that one growth does to the weights, as data."""
 
 import dataclasses
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -9,11 +8,10 @@ import numpy as np
 from keras import ops
 from keras.backend import standardize_dtype
 
-from kgrow.axes import CONSUME, PRODUCE
 from kgrow.contraction import contract
+from kgrow.entries import add_noise, fill_unwritten, new_block, unwritten
 from kgrow.errors import GrowthError
-from kgrow.expansion import Dense, Expansion
-from kgrow.initial import sample
+from kgrow.expansion import Expansion
 from kgrow.mixing import Mixing
 from kgrow.spec import ModelSpec
 from kgrow.term import (
@@ -23,7 +21,6 @@ from kgrow.term import (
     compose_terms,
     factor_maps,
     factor_shape,
-    factors,
 )
 
 
@@ -51,7 +48,7 @@ class Plan:
     Example:
 
     >>> import numpy as np
-    >>> from kgrow.spec import AxisMap
+    >>> from kgrow.axis_map import AxisMap
     >>> from kgrow.term import Term
     >>> axes = AxisMap({"in": "_ -> units", "out": "units -> _"})
     >>> source = axes.spec([("in", (3, 2)), ("out", (2, 1))], {})
@@ -102,14 +99,15 @@ class Plan:
         if not reads:
             dtype = _dtype(values)
             if fill is None:
-                fill = self._new_block(variable)
+                fill = new_block(self, variable)
             return np.array(np.broadcast_to(fill, variable.shape), dtype)
         total = reads[0]
         for other in reads[1:]:
             total = total + other
         total = self._rescale(total, variable)
-        total = self._add_noise(total, variable)
-        return self._fill(total, variable, fill)
+        if self.degree == 1:
+            total = add_noise(self, total, variable)
+        return fill_unwritten(self, total, variable, fill)
 
     def reads(self, path):
         """Paths in the source that a variable of the target is made of."""
@@ -190,8 +188,9 @@ class Plan:
         """`self` after `before`, as one plan.
 
         Raises:
-            GrowthError: the plans do not meet, or `before` leaves entries to
-                fresh values or noise, which only it can draw.
+            GrowthError: the plans do not meet, one of them adds noise, or
+                `before` leaves entries to fresh values: only each by itself
+                can draw those.
         """
         if self.source.variables != before.target.variables:
             raise GrowthError(
@@ -199,10 +198,11 @@ class Plan:
                 f"Received: sizes {before.target.sizes}, then "
                 f"{self.source.sizes}"
             )
-        if before.noise or not before.is_complete:
+        noisy = any({**before.noise, **self.noise}.values())
+        if noisy or not before.is_complete:
             raise GrowthError(
-                "Only plans that write every entry, without noise, compose "
-                "into one. Apply the two one after the other."
+                "Plans compose into one where neither adds noise and the "
+                "first writes every entry. Apply the two one after the other."
             )
         terms = tuple(
             compose_terms(outer, inner, self)
@@ -216,7 +216,7 @@ class Plan:
         """Whether every entry is written by some term."""
         probe = dataclasses.replace(self, fresh={})
         return all(
-            not probe._unwritten(v) and probe.reads(v.path)
+            not unwritten(probe, v) and probe.reads(v.path)
             for v in self.target.variables.values()
         )
 
@@ -245,100 +245,6 @@ class Plan:
             ratio = self.target.sizes[dim] / self.source.sizes[dim]
             factor *= ratio ** (power * self.degree)
         return value if factor == 1.0 else value * _like(factor, value)
-
-    def _add_noise(self, value, variable):
-        """Adds noise in the null space of what produces the read values."""
-        if self.degree != 1 or variable.axes.gain:
-            return value
-        for position, (factor, role) in enumerate(factors(variable.axes)):
-            std = self.noise.get(factor)
-            if not std or role != CONSUME:
-                continue
-            e = self.terms[0].width(factor, variable.block)
-            shape = factor_shape(variable, self.target.sizes)
-            rng = self._rng(f"{variable.path}/noise/{factor}")
-            host = np.asarray(ops.convert_to_numpy(value)).reshape(shape)
-            noise = rng.standard_normal(shape) * std * host.std()
-            maps = [None] * len(shape)
-            maps[position] = Dense(e.produce.matrix().T)
-            seen = contract(noise, maps)
-            maps[position] = e.consume
-            noise = (noise - contract(seen, maps)).reshape(variable.shape)
-            value = value + _like(noise, value)
-        return value
-
-    def _unwritten(self, variable):
-        """`[(factor position, indices, role, dim), ...]` that no term writes"""
-        found = []
-        for position, (factor, role) in enumerate(factors(variable.axes)):
-            left = None
-            for term in self.terms:
-                maps = factor_maps(term, variable)[position]
-                rows = np.empty(0, int) if maps is None else maps.unwritten
-                left = rows if left is None else np.intersect1d(left, rows)
-            if left is not None and left.size:
-                found.append((position, left, role, factor))
-        return found
-
-    def _fill(self, value, variable, fill):
-        unwritten = self._unwritten(variable)
-        if not unwritten:
-            return value
-        host = isinstance(value, np.ndarray)
-        shape = factor_shape(variable, self.target.sizes)
-        out = value if host else np.array(ops.convert_to_numpy(value))
-        out = out.reshape(shape)
-        # What is new on a producing axis is incoming, whatever else it is.
-        for position, rows, role, dim in sorted(
-            unwritten, key=lambda u: u[2] == PRODUCE
-        ):
-            index = (slice(None),) * position + (rows,)
-            if fill is None:
-                part = out[index].shape
-                content = self._new_entries(variable, dim, role, part)
-            elif isinstance(fill, np.ndarray):
-                content = fill.reshape(shape)[index]
-            else:
-                content = fill
-            out[index] = content
-        out = out.reshape(variable.shape)
-        return out if host else ops.convert_to_tensor(out)
-
-    def _new_entries(self, variable, dim, role, part):
-        """New rows of one dimension in a variable: zeros, or drawn."""
-        fresh = self.fresh.get(dim, Fresh())
-        side = fresh.incoming if role == PRODUCE else fresh.outgoing
-        if side == "zeros":
-            return 0
-        return self._draw(variable, part, f"{dim}/{role}")
-
-    def _new_block(self, variable):
-        term = self.terms[0]
-        value = self._draw(variable, factor_shape(variable, self.target.sizes))
-        if variable.axes.exit and variable.stack in term.depths:
-            value *= term.depths[variable.stack].exits[variable.block]
-        return value.reshape(variable.shape)
-
-    def _draw(self, variable, part, name=""):
-        """Initial values for a part of a variable, which is given by its
-        sizes along all factors of the axes."""
-        if variable.initializer is None:
-            raise GrowthError(
-                f"New entries of {variable.path!r} need an initializer, and "
-                "the target spec names none. Build the spec with "
-                "`initializers=`."
-            )
-        values = sample(
-            variable.initializer,
-            variable.shape,
-            "float32",
-            self._rng(f"{variable.path}/{name}"),
-            count=int(np.prod(part)),
-        )
-        return values.reshape(part)
-
-    def _rng(self, name):
-        return np.random.default_rng([self.seed, zlib.crc32(name.encode())])
 
 
 def check_values(spec, values):

@@ -24,7 +24,7 @@ def make_probe(network, spec, seed=0):
     inputs = getattr(network, "example_inputs", None)
     if inputs is not None:
         return inputs(_BATCH, seed)
-    inputs = getattr(network, "input", None)
+    inputs = _symbolic_inputs(network)
     if inputs is None:
         raise GrowthError(
             f"The network {network.name!r} does not say what inputs it takes. "
@@ -47,6 +47,13 @@ def make_probe(network, spec, seed=0):
         return rng.integers(0, high, shape).astype(dtype)
 
     return keras.tree.map_structure(draw, inputs)
+
+
+def _symbolic_inputs(network):
+    """The structure of `keras.Input`s of a network that is made of some."""
+    if isinstance(network, keras.Sequential):
+        return network.inputs[0] if network.inputs else None
+    return getattr(network, "_inputs_struct", None)
 
 
 def run(network, inputs):

@@ -74,8 +74,8 @@ class Receipt:
         table.add_column("after", justify="right")
         for field, value in self.target_config.items():
             before = self.source_config[field]
-            style = "bold" if before != value else "dim"
-            table.add_row(field, str(before), str(value), style=style)
+            if before != value:
+                table.add_row(field, f"{before:,}", f"{value:,}")
         table.add_row(
             "parameters",
             f"{self.parameters_before:,}",

@@ -1,13 +1,10 @@
 """What a network is made of: dimensions, stacks of blocks, named axes.
 
-A `ModelSpec` is plain data. It is read off a network's variables with an
-`AxisMap`, the table from variable paths to axes, and it is all that a strategy
-sees of a model.
+A `ModelSpec` is plain data, read off a network's variables with an `AxisMap`,
+and all that a strategy sees of a model.
 """
 
 import dataclasses
-import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from kgrow.axes import Axes
@@ -16,8 +13,6 @@ from kgrow.errors import GrowthError
 KINDS = ("stream", "copy", "lookup")
 NORMS = (None, "layer", "rms")
 PLACEMENTS = ("pre", "post")
-
-_PLACEHOLDER = re.compile(r"\{([A-Za-z]\w*)\}")
 
 
 @dataclass(frozen=True)
@@ -91,160 +86,6 @@ class VariableSpec:
         return self.template.replace(f"{{{self.stack}}}", str(block))
 
 
-class AxisMap:
-    """Says which axes each variable has, by its path.
-
-    Args:
-        rules: dict from a regular expression, which must match the whole path
-            of a variable relative to the network (`[w.path for w in
-            network.weights]`), to its axes, written as a string. `{name}` in
-            an expression stands for the number of a block in the stack `name`.
-        dims: `Dim`s; one that is not listed is of kind `"copy"`, has its own
-            name as config field, and counts as normalised by a LayerNorm if a
-            gain lies along it.
-        stacks: `Stack`s; one that is not listed is treated as `Stack(name)`.
-        outputs: axes of the network's output, `"_ _ -> vocab"` for logits, if
-            an axis of it may grow.
-
-    Raises:
-        GrowthError: a rule that cannot be read.
-
-    Example:
-
-    >>> axes = AxisMap({
-    ...     "inner/kernel": "_ -> units",
-    ...     "inner/bias": "-> units",
-    ...     "outer/kernel": "units -> _",
-    ...     "outer/bias": "-> _",
-    ... })
-    >>> spec = axes.spec([("inner/kernel", (4, 8)), ("inner/bias", (8,)),
-    ...     ("outer/kernel", (8, 2)), ("outer/bias", (2,))], config={})
-    >>> spec.sizes
-    {'units': 8}
-    """
-
-    def __init__(self, rules, dims=(), stacks=(), outputs=None):
-        if not isinstance(rules, Mapping) or not rules:
-            raise GrowthError(
-                "`axes` is a non-empty dict from path expressions to axes, "
-                f"such as {{'dense/kernel': 'hidden -> ffn'}}. Received: "
-                f"{rules!r}"
-            )
-        self.rules = {p: Axes.parse(axes) for p, axes in rules.items()}
-        self.outputs = None if outputs is None else Axes.parse(outputs)
-        self.stacks = {s.name: s for s in stacks}
-        for pattern in self.rules:
-            for name in _PLACEHOLDER.findall(pattern):
-                self.stacks.setdefault(name, Stack(name))
-        self.dims = {d.name: d for d in dims}
-        normalised = {
-            d for axes in self.rules.values() if axes.gain for d in axes.dims
-        }
-        for axes in self.rules.values():
-            for name in axes.dims:
-                norm = "layer" if name in normalised else None
-                self.dims.setdefault(name, Dim(name, norm=norm))
-        self._compiled = [
-            (pattern, *_compile(pattern)) for pattern in self.rules
-        ]
-
-    @property
-    def fields(self):
-        """`{config field: names of the dims and stacks it sizes}`."""
-        fields = {}
-        for part in (*self.dims.values(), *self.stacks.values()):
-            fields.setdefault(part.field, []).append(part.name)
-        return fields
-
-    def get_config(self):
-        return {
-            "rules": {p: str(axes) for p, axes in self.rules.items()},
-            "dims": [vars(d).copy() for d in self.dims.values()],
-            "stacks": [vars(s).copy() for s in self.stacks.values()],
-            "outputs": None if self.outputs is None else str(self.outputs),
-        }
-
-    @classmethod
-    def from_config(cls, config):
-        return cls(
-            config["rules"],
-            [Dim(**d) for d in config["dims"]],
-            [Stack(**s) for s in config["stacks"]],
-            config["outputs"],
-        )
-
-    def lookup(self, path):
-        """The rule that a path falls under: `(axes, stack, block, template)`.
-
-        Raises:
-            GrowthError: no rule matches, or more than one.
-        """
-        hits = []
-        for pattern, expression, stack in self._compiled:
-            match = expression.fullmatch(path)
-            if match:
-                hits.append((pattern, stack, match))
-        if len(hits) != 1:
-            patterns = [pattern for pattern, _, _ in hits]
-            raise GrowthError(
-                f"Exactly one rule must name the axes of {path!r}. "
-                + (
-                    f"Received: {patterns}, which all match it."
-                    if hits
-                    else f"Received: none of {list(self.rules)} matches it. "
-                    "Add a rule; '_' stands for an axis that never grows."
-                )
-            )
-        pattern, stack, match = hits[0]
-        axes = self.rules[pattern]
-        if stack is None:
-            return axes, None, None, None
-        start, end = match.span("block")
-        template = f"{path[:start]}{{{stack}}}{path[end:]}"
-        return axes, stack, int(match["block"]), template
-
-    def spec(self, variables, config, initializers=None):
-        """Reads a `ModelSpec` off a network's variables.
-
-        Args:
-            variables: `[(path, shape), ...]`.
-            config: dict of the network's config fields.
-            initializers: optional dict from paths to initial-value functions.
-
-        Raises:
-            GrowthError: a variable without a rule, or whose shape contradicts
-                its axes.
-        """
-        specs, initializers = {}, initializers or {}
-        for path, shape in variables:
-            axes, stack, block, template = self.lookup(path)
-            if len(axes) != len(shape):
-                raise GrowthError(
-                    f"The axes of {path!r} must name {len(shape)} axes, for it "
-                    f"has the shape {tuple(shape)}. Received: '{axes}'"
-                )
-            if path in specs:
-                raise GrowthError(
-                    f"Two variables have the path {path!r}. Give the layers "
-                    "of the network names of their own."
-                )
-            specs[path] = VariableSpec(
-                path,
-                tuple(shape),
-                axes,
-                stack,
-                block,
-                template,
-                initializers.get(path),
-            )
-        sizes = _solve_sizes(specs, self.dims, config)
-        depths = _count_blocks(specs, self.stacks)
-        dims = {name: dim for name, dim in self.dims.items() if name in sizes}
-        return ModelSpec(
-            dict(config), dims, sizes, self.stacks, depths, specs, self.outputs
-        )
-
-
 @dataclass(frozen=True)
 class ModelSpec:
     """A network as growth sees it: plain data.
@@ -299,69 +140,3 @@ class ModelSpec:
 def _without(items, axis):
     axis %= len(items)
     return items[:axis] + items[axis + 1 :]
-
-
-def _compile(pattern):
-    names = _PLACEHOLDER.findall(pattern)
-    if len(names) > 1:
-        raise GrowthError(
-            "A path expression holds at most one block number. Received: "
-            f"{pattern!r}"
-        )
-    expression = _PLACEHOLDER.sub(r"(?P<block>\\d+)", pattern)
-    try:
-        return re.compile(expression), names[0] if names else None
-    except re.error as error:
-        raise GrowthError(
-            f"{pattern!r} is not a regular expression: {error}"
-        ) from None
-
-
-def _solve_sizes(specs, dims, config):
-    """Sizes of all dims, from config fields and shapes, contradiction-free."""
-    sizes = {
-        name: config[dim.field]
-        for name, dim in dims.items()
-        if isinstance(config.get(dim.field), int)
-    }
-    used = {name for spec in specs.values() for name in spec.axes.dims}
-    sizes = {name: size for name, size in sizes.items() if name in used}
-    for _ in range(len(used) + 1):
-        for spec in specs.values():
-            for axis, size in zip(spec.axes, spec.shape, strict=True):
-                missing = [d for d in axis.dims if d not in sizes]
-                if len(missing) == 1:
-                    known = 1
-                    for factor in axis.factors:
-                        if factor != missing[0]:
-                            known *= sizes.get(factor, factor)
-                    sizes[missing[0]] = size // known
-    unknown = sorted(used - set(sizes))
-    if unknown:
-        raise GrowthError(
-            f"The sizes of {unknown} follow neither from a config field nor "
-            "from a variable's shape. Name the config field in "
-            "`Dim(name, field=...)`."
-        )
-    for spec in specs.values():
-        expected = spec.axes.shape(sizes, spec.shape)
-        if expected != spec.shape:
-            known = {d: sizes[d] for d in spec.axes.dims}
-            raise GrowthError(
-                f"{spec.path!r} with axes '{spec.axes}' and {known} should "
-                f"have the shape {expected}. Received: {spec.shape}"
-            )
-    return {name: sizes[name] for name in dims if name in sizes}
-
-
-def _count_blocks(specs, stacks):
-    depths = {}
-    for name in stacks:
-        blocks = sorted({s.block for s in specs.values() if s.stack == name})
-        if blocks != list(range(len(blocks))):
-            raise GrowthError(
-                f"The blocks of the stack {name!r} must be numbered from 0 "
-                f"without gaps. Received: {blocks}"
-            )
-        depths[name] = len(blocks)
-    return depths

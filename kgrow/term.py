@@ -139,8 +139,9 @@ def _composeblocks(outer, inner, dim, plan):
         mixing = Mixing.identity(plan.source.depths[stack])
     composed = []
     for block in range(mixing.target):
-        reads = mixing.reads(block)
-        if len(reads) != 1:
+        # A block that reads none is fresh, and any map of the right size does.
+        reads = mixing.reads(block) or [(0, 1.0)]
+        if len(reads) > 1:
             raise GrowthError(
                 f"Block {block} is mixed of {len(reads)} blocks whose "
                 f"{dim!r} grew differently; that is no single map. Apply the "

@@ -2,6 +2,8 @@
 
 import operator
 
+from kgrow.errors import GrowthError
+
 
 def integer(name, value, minimum=1):
     """Checks an integer argument and returns it as an `int`.
@@ -15,7 +17,7 @@ def integer(name, value, minimum=1):
         int.
 
     Raises:
-        ValueError: `value` is no integer, or smaller than `minimum`.
+        GrowthError: `value` is no integer, or smaller than `minimum`.
 
     Example:
 
@@ -27,7 +29,7 @@ def integer(name, value, minimum=1):
     except TypeError:
         result = None
     if result is None or result < minimum:
-        raise ValueError(
+        raise GrowthError(
             f"`{name}` must be an integer of at least {minimum}. "
             f"Received: {name}={value!r} (of type {type(value).__name__})"
         )
@@ -46,7 +48,7 @@ def head_size(hidden_dim, num_heads, head_dim=None):
         int.
 
     Raises:
-        ValueError: `head_dim` is `None` and the heads do not divide the width,
+        GrowthError: `head_dim` is `None` and the heads do not divide the width,
             or `head_dim` is not a positive integer.
 
     Example:
@@ -57,7 +59,7 @@ def head_size(hidden_dim, num_heads, head_dim=None):
     if head_dim is not None:
         return integer("head_dim", head_dim)
     if hidden_dim % num_heads:
-        raise ValueError(
+        raise GrowthError(
             "`hidden_dim` must be divisible by `num_heads`, unless `head_dim` "
             "is given: heads of any size may be asked for with it. "
             f"Received: hidden_dim={hidden_dim}, num_heads={num_heads}, "
@@ -77,7 +79,7 @@ def rate(name, value):
         float.
 
     Raises:
-        ValueError: `value` is not in `[0, 1)`.
+        GrowthError: `value` is not in `[0, 1)`.
 
     Example:
 
@@ -85,7 +87,7 @@ def rate(name, value):
     0.0
     """
     if not isinstance(value, (int, float)) or not 0 <= value < 1:
-        raise ValueError(
+        raise GrowthError(
             f"`{name}` must be a number in [0, 1). Received: {name}={value!r}"
         )
     return float(value)

@@ -2,10 +2,11 @@
 
 import keras
 
+from kgrow.axis_map import AxisMap
 from kgrow.models.bert_network import BERTNetwork
 from kgrow.models.family import Family
 from kgrow.models.transformer_axes import BLOCK_RULES, block_dims
-from kgrow.spec import AxisMap, Dim, Stack
+from kgrow.spec import Dim, Stack
 
 
 @keras.saving.register_keras_serializable("kgrow")

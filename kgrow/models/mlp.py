@@ -2,9 +2,10 @@
 
 import keras
 
+from kgrow.axis_map import AxisMap
 from kgrow.models.family import Family
 from kgrow.models.mlp_network import MLPNetwork
-from kgrow.spec import AxisMap, Dim, Stack
+from kgrow.spec import Dim, Stack
 
 _BLOCK = "layer_{layers}"
 

@@ -34,6 +34,9 @@ class Copy(Strategy):
     def noise(self, dim):
         return self.width.noise(dim)
 
+    def __repr__(self):
+        return f"Copy(width={self.width!r}, depth={self.depth!r})"
+
     def get_config(self):
         return {
             "width": serialize(self.width),

@@ -1,0 +1,136 @@
+"""Entries of grown variables that no map writes, and noise that none reads."""
+
+import zlib
+
+import numpy as np
+from keras import ops
+
+from kgrow.axes import CONSUME, PRODUCE
+from kgrow.contraction import contract
+from kgrow.errors import GrowthError
+from kgrow.expansion import Dense
+from kgrow.initial import sample
+from kgrow.term import Fresh, factor_maps, factor_shape, factors
+
+
+def unwritten(plan, variable):
+    """Where no term of a plan writes a variable.
+
+    Returns:
+        `[(position, rows, role, dim), ...]`: along which factor of the axes,
+        which rows, and what they are rows of.
+    """
+    found = []
+    for position, (factor, role) in enumerate(factors(variable.axes)):
+        left = None
+        for term in plan.terms:
+            m = factor_maps(term, variable)[position]
+            rows = np.empty(0, np.int64) if m is None else m.unwritten
+            left = rows if left is None else np.intersect1d(left, rows)
+        if left is not None and left.size:
+            found.append((position, left, role, factor))
+    return found
+
+
+def fill_unwritten(plan, value, variable, fill=None):
+    """Fills the entries of a grown variable that no term writes.
+
+    Args:
+        plan: `Plan`.
+        value: the grown variable, an array or a tensor.
+        variable: `VariableSpec` of the target.
+        fill: an array of the variable's shape or a number to take them from;
+            the plan's own `fresh` values by default.
+    """
+    places = unwritten(plan, variable)
+    if not places:
+        return value
+    host = isinstance(value, np.ndarray)
+    shape = factor_shape(variable, plan.target.sizes)
+    out = value if host else np.array(ops.convert_to_numpy(value))
+    out = out.reshape(shape)
+    # What is new on a producing axis is incoming, whatever else it is.
+    for position, rows, role, dim in sorted(
+        places, key=lambda place: place[2] == PRODUCE
+    ):
+        index = (slice(None),) * position + (rows,)
+        if fill is None:
+            part = out[index].shape
+            out[index] = _new_entries(plan, variable, dim, role, part)
+        elif isinstance(fill, np.ndarray):
+            out[index] = fill.reshape(shape)[index]
+        else:
+            out[index] = fill
+    out = out.reshape(variable.shape)
+    return out if host else ops.convert_to_tensor(out)
+
+
+def new_block(plan, variable):
+    """A variable of a block that copies none: the layer's own initial value,
+    zero if it is an exit of a block that starts as the identity."""
+    shape = factor_shape(variable, plan.target.sizes)
+    value = _draw(plan, variable, shape, "")
+    depths = plan.terms[0].depths
+    if variable.axes.exit and variable.stack in depths:
+        value *= depths[variable.stack].exits[variable.block]
+    return value.reshape(variable.shape)
+
+
+def add_noise(plan, value, variable):
+    """Adds the plan's noise, in the null space of what copies produce.
+
+    With `P = produce` and `C = consume`, noise `N` on the reading side becomes
+    `N - C P' N`; as `P' C = I`, copies of a value read nothing of it.
+    """
+    if variable.axes.gain:
+        return value
+    for position, (factor, role) in enumerate(factors(variable.axes)):
+        std = plan.noise.get(factor)
+        if not std or role != CONSUME:
+            continue
+        e = plan.terms[0].width(factor, variable.block)
+        shape = factor_shape(variable, plan.target.sizes)
+        host = np.asarray(ops.convert_to_numpy(value)).reshape(shape)
+        rng = _rng(plan, f"{variable.path}/noise/{factor}")
+        noise = rng.standard_normal(shape) * std * host.std()
+        maps = [None] * len(shape)
+        maps[position] = Dense(e.produce.matrix().T)
+        seen = contract(noise, maps)
+        maps[position] = e.consume
+        noise = (noise - contract(seen, maps)).reshape(variable.shape)
+        if isinstance(value, np.ndarray):
+            value = value + noise.astype(value.dtype)
+        else:
+            value = value + ops.cast(noise, value.dtype)
+    return value
+
+
+def _new_entries(plan, variable, dim, role, part):
+    """New rows of one dimension in a variable: zeros, or drawn."""
+    fresh = plan.fresh.get(dim, Fresh())
+    side = fresh.incoming if role == PRODUCE else fresh.outgoing
+    if side == "zeros":
+        return 0
+    return _draw(plan, variable, part, f"{dim}/{role}")
+
+
+def _draw(plan, variable, part, name):
+    """Initial values for a part of a variable, given by its sizes along all
+    factors of the axes."""
+    if variable.initializer is None:
+        raise GrowthError(
+            f"New entries of {variable.path!r} need an initializer, and the "
+            "target spec names none. Build the spec with `initializers=`."
+        )
+    values = sample(
+        variable.initializer,
+        variable.shape,
+        "float32",
+        _rng(plan, f"{variable.path}/{name}"),
+        count=int(np.prod(part)),
+    )
+    return values.reshape(part)
+
+
+def _rng(plan, name):
+    return np.random.default_rng([plan.seed, zlib.crc32(name.encode())])
