@@ -17,6 +17,7 @@ from kgrow.architecture import Architecture, relative_path
 from kgrow.errors import GrowthError
 from kgrow.memory import PeakMemory
 from kgrow.optimizer_state import POLICIES, OptimizerState
+from kgrow.private_random import private_random
 from kgrow.probe import (
     batch_loss,
     difference,
@@ -65,8 +66,9 @@ class Growth:
             `Receipt`.
         """
         start = time.perf_counter()
-        with PeakMemory() as memory:
+        with PeakMemory() as memory, private_random(self.seed):
             backend.sync(self.model)
+            state = _optimizer_state(self.model)
             with backend.scope(self.model):
                 network, target = self._make_network()
             plan = self.strategy.plan(self.source.spec, target.spec, self.seed)
@@ -75,7 +77,7 @@ class Growth:
                 carry_layer_state(network, self.source.network, plan)
             measured = self._check(network, plan)
             with backend.scope(self.model):
-                slots, step = self._commit(target, plan)
+                slots, step = self._commit(target, plan, state)
         return Receipt(
             strategy=repr(self.strategy),
             source_config=self.source.config,
@@ -130,23 +132,20 @@ class Growth:
             return keras.utils.unpack_x_y_sample_weight(self.batch)[0]
         return make_probe(self.source.network, self.source.spec)
 
-    def _commit(self, target, plan):
+    def _commit(self, target, plan, state):
         """Puts the grown network in the model's place, optimizer and all."""
         model, old = self.model, self.source
-        optimizer = getattr(model, "optimizer", None)
-        built = optimizer is not None and optimizer.built
         replaced = [backend.raw(w) for w in old.network.weights]
+        slots, step = (0, 0), None
         with contextlib.ExitStack() as undo:
-            state = None
-            if built:
-                state = OptimizerState(optimizer)
+            if state is not None:
+                optimizer = state.optimizer
                 replaced += [backend.raw(v) for v in optimizer.variables]
+                step = int(keras.ops.convert_to_numpy(optimizer.iterations))
                 undo.callback(state.remember())
             undo.callback(model.remember())
             model.install(target)
-            slots, step = (0, 0), None
-            if built:
-                step = int(keras.ops.convert_to_numpy(optimizer.iterations))
+            if state is not None:
                 slots = state.rebuild(
                     model.trainable_variables,
                     plan,
@@ -156,11 +155,17 @@ class Growth:
                 )
             model.refresh_functions()
             undo.pop_all()
-        kept = {id(backend.raw(v)) for v in model.variables}
-        if built:
-            kept |= {id(backend.raw(v)) for v in optimizer.variables}
+        kept = [] if state is None else state.optimizer.variables
+        kept = {id(backend.raw(v)) for v in [*model.variables, *kept]}
         backend.free([v for v in replaced if id(v) not in kept])
         return slots, step
+
+
+def _optimizer_state(model):
+    optimizer = getattr(model, "optimizer", None)
+    if optimizer is None or not optimizer.built:
+        return None
+    return OptimizerState(optimizer)
 
 
 def _paths(network):

@@ -13,6 +13,7 @@ from kgrow.errors import GrowthError
 from kgrow.growth import Growth
 from kgrow.growth_log import GrowthLog
 from kgrow.optimizer_state import rebuild_fresh
+from kgrow.private_random import private_random
 from kgrow.receipt import Receipt
 
 _STORE_KEY = "growth"
@@ -245,7 +246,7 @@ class GrowableModel(keras.Model):
         if config == self.growth_config:
             return
         backend.sync(self)
-        with backend.scope(self):
+        with backend.scope(self), private_random(0):
             network, _ = self._architecture.build(config)
             initialize(network.variables)
             backend.adopt(network)

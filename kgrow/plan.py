@@ -97,10 +97,9 @@ class Plan:
         reads = [self._read(term, variable, values) for term in self.terms]
         reads = [r for r in reads if r is not None]
         if not reads:
-            dtype = _dtype(values)
             if fill is None:
                 fill = new_block(self, variable)
-            return np.array(np.broadcast_to(fill, variable.shape), dtype)
+            return _as_values(np.broadcast_to(fill, variable.shape), values)
         total = reads[0]
         for other in reads[1:]:
             total = total + other
@@ -198,7 +197,7 @@ class Plan:
                 f"Received: sizes {before.target.sizes}, then "
                 f"{self.source.sizes}"
             )
-        noisy = any({**before.noise, **self.noise}.values())
+        noisy = any((*before.noise.values(), *self.noise.values()))
         if noisy or not before.is_complete:
             raise GrowthError(
                 "Plans compose into one where neither adds noise and the "
@@ -259,8 +258,12 @@ def check_values(spec, values):
             )
 
 
-def _dtype(values):
-    return np.dtype(standardize_dtype(next(iter(values.values())).dtype))
+def _as_values(array, values):
+    """A new array of the kind and dtype of those in `values`."""
+    other = next(iter(values.values()))
+    array = np.array(array, np.dtype(standardize_dtype(other.dtype)))
+    host = isinstance(other, np.ndarray)
+    return array if host else ops.convert_to_tensor(array)
 
 
 def _reshape(value, shape):
