@@ -66,12 +66,14 @@ ONE_THREAD := \
     XLA_FLAGS="--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 
 # All backends run, each in its own process, even where an earlier one failed.
+# The examples in docstrings are the same everywhere and run on JAX.
 define each_backend
 @verdict=; status=0; \
 for backend in $(BACKENDS); do \
     echo "== $$backend"; \
+    what=tests; [ $$backend != jax ] || what="--doctest-modules kgrow tests"; \
     if $(ONE_THREAD) KERAS_BACKEND=$$backend $(BIN)/python -m pytest \
-        -n $(WORKERS) $(1) $(ARGS); \
+        -n $(WORKERS) $(1) $$what $(ARGS); \
     then verdict="$$verdict, $$backend passed"; \
     else verdict="$$verdict, $$backend FAILED"; status=1; \
     fi; \

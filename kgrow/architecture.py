@@ -98,6 +98,9 @@ class Architecture:
         try:
             with without_values():
                 network = self._make(config)
+                if not network.built:
+                    network.build_from_config(self.network.get_build_config())
+                    network.built = True
         except GrowthError:
             raise
         except Exception as error:

@@ -207,6 +207,13 @@ def _solve_sizes(specs, dims, config):
             "`Dim(name, field=...)`."
         )
     for spec in specs.values():
+        for name, _ in spec.axes.scale:
+            if name not in sizes:
+                raise GrowthError(
+                    f"{spec.path!r} with axes '{spec.axes}' is rescaled when "
+                    f"{name!r} grows, which is none of the dimensions "
+                    f"{sorted(sizes)}."
+                )
         expected = spec.axes.shape(sizes, spec.shape)
         if expected != spec.shape:
             known = {d: sizes[d] for d in spec.axes.dims}
@@ -220,11 +227,24 @@ def _solve_sizes(specs, dims, config):
 def _count_blocks(specs, stacks):
     depths = {}
     for name in stacks:
-        blocks = sorted({s.block for s in specs.values() if s.stack == name})
+        found = {}
+        for spec in specs.values():
+            if spec.stack == name:
+                found.setdefault(spec.template, set()).add(spec.block)
+        blocks = sorted(set().union(*found.values()))
         if blocks != list(range(len(blocks))):
             raise GrowthError(
                 f"The blocks of the stack {name!r} must be numbered from 0 "
                 f"without gaps. Received: {blocks}"
             )
+        for template, members in found.items():
+            if len(members) < len(blocks):
+                raise GrowthError(
+                    f"All blocks of the stack {name!r} must have the same "
+                    f"variables. Received: {template!r} in the blocks "
+                    f"{sorted(members)} of {len(blocks)}. A variable that one "
+                    "block has alone is no part of the stack: write its block "
+                    "number into a rule of its own."
+                )
         depths[name] = len(blocks)
     return depths

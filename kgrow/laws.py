@@ -95,7 +95,10 @@ def _fault(expansion, dim, fresh):
         return None
     if unwritten.size and fresh.incoming != "zeros":
         return "new entries change the statistics of the norm"
-    if not _keeps_statistics(produce.matrix(), dim.norm):
+    matrix = produce.matrix()
+    if np.count_nonzero(matrix, axis=1).max() > 1:
+        return "the gain of the norm does not commute with mixed entries"
+    if not _keeps_statistics(matrix, dim.norm):
         return (
             "entries copied in unequal numbers change the statistics of the "
             "norm"

@@ -181,22 +181,30 @@ class _Transfer:
         path = self.origin.paths.get(id(variable))
         if path is None or (not len(slot.shape) and len(variable.shape)):
             return old.value, True
-        if self.policy == "reset" and not rule.always:
-            return np.broadcast_to(fresh, tuple(slot.shape)), False
-        if rule.solve is not None and not self.origin.plan.keeps(path):
+        carry = self.policy != "reset" or rule.always
+        if rule.solve and not (carry and self.origin.plan.keeps(path)):
             if not np.any(host(raw(old))):
                 return np.zeros(tuple(slot.shape), "float32"), True
             weight = np.asarray(host(raw(variable)))
-            return rule.solve(self.part.optimizer, index, weight), True
+            return rule.solve(self.part.optimizer, index, weight), carry
+        if not carry:
+            return np.broadcast_to(fresh, tuple(slot.shape)), False
         plan, share = self._plan(rule), 1.0
         lacks = _lacking_axis(rule, slot, variable)
         if lacks is not None:
             share = plan.mean_weight(path, lacks)
             plan = self._plan(rule, lacks)
         values = {p: host(raw(old_slots[p])) for p in plan.reads(path)}
+        start = 0.0
+        if rule.fresh == "initial" and not self.origin.plan.keeps(path):
+            # What the optimizer started from is no part of the sum.
+            start, fresh = np.max(fresh), fresh - np.max(fresh)
+            values = {p: value - start for p, value in values.items()}
         grown = plan.grow(path, values, fill=fresh) if values else fresh
         if share != 1.0:
             grown = grown * np.asarray(share, "float32")
+        if start:
+            grown = grown + start
         return np.broadcast_to(grown, tuple(slot.shape)), bool(values)
 
     def _plan(self, rule, lacks=None):
@@ -279,10 +287,10 @@ def _carry_weight_decay_exclusions(part, origin):
     keys = {
         origin.key(variable)
         for variable in part.variables
-        if id(variable) in excluded
+        if optimizer._var_key(variable) in excluded
     }
     optimizer._exclude_from_weight_decay = {
-        id(variable)
+        optimizer._var_key(variable)
         for variable in optimizer._trainable_variables
         if origin.of(variable) in keys
     }

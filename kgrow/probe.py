@@ -16,7 +16,8 @@ def make_probe(network, spec, seed=0):
     """Inputs for a network, from what it says of itself.
 
     Floats are drawn from a normal distribution; integers below the smallest
-    dimension that is looked up. Open lengths become 16.
+    dimension that is looked up. Open lengths become 16, or that dimension if
+    it is smaller: it may be that of the positions.
 
     Raises:
         GrowthError: the network does not say what it takes.
@@ -37,9 +38,10 @@ def make_probe(network, spec, seed=0):
         if dim.kind == "lookup"
     ]
     high = min(looked_up, default=2)
+    length = min([_LENGTH, *looked_up])
 
     def draw(tensor):
-        shape = [_LENGTH if s is None else s for s in tensor.shape[1:]]
+        shape = [length if s is None else s for s in tensor.shape[1:]]
         shape = (_BATCH, *shape)
         dtype = keras.backend.standardize_dtype(tensor.dtype)
         if keras.backend.is_float_dtype(dtype):
@@ -138,10 +140,11 @@ def _axis_maps(plan, axis):
 def expected_rounding(network, spec):
     """Relative difference that rounding alone explains."""
     fan_in = max(max(v.shape, default=1) for v in spec.variables.values())
-    lookups = [
-        spec.sizes[n] for n, d in spec.dims.items() if d.kind == "lookup"
+    sizes = [
+        size
+        for name, size in spec.sizes.items()
+        if spec.dims[name].kind != "lookup"
     ]
-    sizes = [s for n, s in spec.sizes.items() if spec.sizes[n] not in lookups]
     fan_in = max(sizes, default=fan_in)
     depth = 1 + sum(spec.depths.values())
     return tolerance(network.dtype_policy.compute_dtype, fan_in, depth)

@@ -7,6 +7,7 @@ double are the ones it sets. No table of layers is needed.
 """
 
 import copy
+from fractions import Fraction
 
 import keras
 
@@ -51,28 +52,30 @@ def _ratios(variable, old, new):
     """By how much each axis of a variable is to grow."""
     ratios = []
     for axis in variable.axes:
-        ratio = 1
+        ratio = Fraction(1)
         for dim in axis.dims:
-            ratio = ratio * new.get(dim, old[dim]) / old[dim]
+            ratio *= Fraction(new.get(dim, old[dim]), old[dim])
         ratios.append(ratio)
     return ratios
 
 
 def _resize(layer, config, wanted):
     """Changes in `config` the fields that set growing axes."""
-    for place in _integer_fields(config):
-        moved = _axes_set_by(layer, config, place)
+    original = copy.deepcopy(config)
+    for place in _integer_fields(original):
+        moved = _axes_set_by(layer, original, place)
         if not moved:
             continue
         ratios = {wanted[weight][axis] for weight, axis in moved}
         if len(ratios) > 1:
             raise GrowthError(
                 f"`{place[0]}` of the layer {layer.name!r} sets axes that are "
-                f"to grow by different ratios, {sorted(ratios)}."
+                "to grow by different ratios: "
+                f"{', '.join(map(str, sorted(ratios)))}."
             )
         ratio = ratios.pop()
-        value = _get(config, place) * ratio
-        if value != int(value):
+        value = _get(original, place) * ratio
+        if value.denominator != 1:
             raise GrowthError(
                 f"`{place[0]}` of the layer {layer.name!r} would have to "
                 f"become {value}, which is no integer."

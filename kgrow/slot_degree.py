@@ -10,9 +10,15 @@ WEIGHT = "weight"
 
 _SCALE = 16.0
 _STEPS = 3
-# Settings that mix the weights or the gradient's scale into the slots.
+_WEIGHTS = (
+    np.linspace(1.0, 2.0, 6, dtype="float32").reshape(2, 3),
+    np.linspace(1.0, 2.0, 3, dtype="float32"),
+)
+# Settings that mix the weights or the gradient's scale into the slots, and a
+# rate that is not zero: what was lowered or warms up would measure nothing.
 _NEUTRAL = {
-    "weight_decay": None,
+    "learning_rate": 1e-3,
+    "weight_decay": 0.0,
     "clipnorm": None,
     "clipvalue": None,
     "global_clipnorm": None,
@@ -47,7 +53,7 @@ def measure_degree(optimizer, attribute):
     2
     """
     first, start = _run(optimizer, attribute, 1.0)
-    if np.allclose(start, _weights()):
+    if start.shape == _WEIGHTS[0].shape and np.allclose(start, _WEIGHTS[0]):
         return WEIGHT
     second, _ = _run(optimizer, attribute, _SCALE)
     moved = (first != 0) & (second != 0)
@@ -56,29 +62,41 @@ def measure_degree(optimizer, attribute):
         degree = int(np.rint(np.median(powers)))
         if degree in (0, 1, 2) and np.abs(powers - degree).max() < 0.05:
             return degree
-    raise GrowthError(
-        f"The slot `{attribute}` of {type(optimizer).__name__!r} scales with "
-        "no power (0, 1 or 2) of the gradient, so kgrow cannot tell how it "
-        "grows. Give it a line in `kgrow.optimizer_state.RULES`: "
-        f"RULES['{type(optimizer).__name__}.{attribute}'] = SlotRule(degree)."
+    raise _unknown(
+        optimizer, attribute, "scales with no power (0, 1 or 2) of the gradient"
     )
 
 
-def _weights():
-    return np.linspace(1.0, 2.0, 6, dtype="float32").reshape(2, 3)
+def _unknown(optimizer, attribute, reason):
+    name = type(optimizer).__name__
+    return GrowthError(
+        f"The slot `{attribute}` of {name!r} {reason}, so kgrow cannot tell "
+        "how it grows. Give it a line in `kgrow.slot_rules.RULES`: "
+        f"RULES['{name}.{attribute}'] = SlotRule(degree)."
+    )
 
 
 def _run(optimizer, attribute, scale):
     """The slot after some steps, and at the start."""
-    config = optimizer.get_config()
-    config.update({k: v for k, v in _NEUTRAL.items() if k in config})
-    twin = type(optimizer).from_config(config)
-    variable = keras.Variable(_weights(), name="probe")
-    twin.build([variable])
-    (slot,) = getattr(twin, attribute)
-    start = ops.convert_to_numpy(slot.value)
+    variables = [keras.Variable(w, name="probe") for w in _WEIGHTS]
     rng = np.random.default_rng(0)
-    for _ in range(_STEPS):
-        gradient = scale * rng.uniform(100.0, 200.0, (2, 3))
-        twin.apply([ops.convert_to_tensor(gradient, "float32")], [variable])
-    return ops.convert_to_numpy(slot.value), start
+    try:
+        config = optimizer.get_config()
+        config.update({k: v for k, v in _NEUTRAL.items() if k in config})
+        twin = type(optimizer).from_config(config)
+        twin.build(variables)
+        # Some optimizers give matrices a slot, some only vectors.
+        slot = next(s for s in getattr(twin, attribute) if s is not None)
+        start = ops.convert_to_numpy(slot.value)
+        for _ in range(_STEPS):
+            gradients = [
+                ops.convert_to_tensor(
+                    scale * rng.uniform(100.0, 200.0, w.shape), "float32"
+                )
+                for w in _WEIGHTS
+            ]
+            twin.apply(gradients, variables)
+        return ops.convert_to_numpy(slot.value), start
+    except Exception as error:
+        reason = f"is in no copy made by `get_config()` that runs ({error})"
+        raise _unknown(optimizer, attribute, reason) from error

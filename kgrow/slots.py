@@ -92,10 +92,15 @@ def slots_without_values(optimizers):
     assigns to new slots is dropped, as they are filled afterwards.
     """
 
+    made = []
+
     def deferring(add_variable):
         def add(*args, **kwargs):
             with without_values():
-                return add_variable(*args, **kwargs)
+                variable = add_variable(*args, **kwargs)
+            vars(variable)["assign"] = lambda value: value
+            made.append(variable)
+            return variable
 
         return add
 
@@ -108,6 +113,8 @@ def slots_without_values(optimizers):
         for optimizer in optimizers:
             del vars(optimizer)["add_variable"]
             del vars(optimizer)["assign"]
+        for variable in made:
+            del vars(variable)["assign"]
 
 
 def replace_loose(optimizer, before):

@@ -1,6 +1,7 @@
 """Attention over one sequence axis, with stable names."""
 
 import keras
+import numpy as np
 from keras import ops
 
 from kgrow.layers.dropout import Dropout
@@ -40,6 +41,9 @@ class MultiHeadAttention(keras.layers.MultiHeadAttention):
         self._attention_axes = (1,)
         self._dot_product_equation = "bsnh,btnh->bnts"
         self._combine_equation = "bnts,bsnh->btnh"
+        if self.compute_dtype == "float64":
+            # TensorFlow would round a Python float to float32 on its way.
+            self._inverse_sqrt_key_dim = np.float64(self._inverse_sqrt_key_dim)
         self._softmax = keras.layers.Softmax(
             dtype=self.dtype_policy, name="attention_softmax"
         )

@@ -1,0 +1,55 @@
+"""What every test may rely on: full precision, a fixed seed, no display."""
+
+import contextlib
+
+import keras
+import matplotlib
+import pytest
+
+matplotlib.use("Agg")
+
+
+def _full_precision_matmul():
+    """No TF32: a test of equality must not depend on the accelerator."""
+    backend = keras.backend.backend()
+    if backend == "jax":
+        import jax
+
+        jax.config.update("jax_default_matmul_precision", "highest")
+    elif backend == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.experimental.enable_tensor_float_32_execution(False)
+    elif backend == "torch":
+        import torch
+
+        torch.set_float32_matmul_precision("highest")
+        torch.backends.cudnn.allow_tf32 = False
+
+
+_full_precision_matmul()
+
+
+@pytest.fixture(autouse=True)
+def _clean_slate():
+    """Each test starts with the same seed, names and precision."""
+    keras.utils.clear_session(free_memory=False)
+    keras.utils.set_random_seed(0)
+    yield
+    keras.config.set_dtype_policy("float32")
+
+
+@pytest.fixture
+def float64():
+    """Layers made in the test compute in double precision."""
+    with _double_precision():
+        keras.config.set_dtype_policy("float64")
+        yield
+
+
+def _double_precision():
+    if keras.backend.backend() != "jax":
+        return contextlib.nullcontext()
+    import jax
+
+    return jax.enable_x64(True)
