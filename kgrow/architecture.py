@@ -114,7 +114,9 @@ class Architecture:
                 if spec.config.get(field, size) != value:
                     raise GrowthError(
                         f"The network was asked for {field}={value} and came "
-                        f"out with {spec.config.get(field, size)}."
+                        f"out with {spec.config.get(field, size)}. If other "
+                        "fields decide it, ask for sizes that agree with "
+                        f"them. Received: {config}"
                     )
         return network, spec
 
@@ -157,6 +159,11 @@ def read_spec(axes, network):
 def relative_path(network, variable):
     """A variable's path from the network on, without the network's name."""
     return variable.path.removeprefix(f"{network.name}/")
+
+
+def variable_paths(network):
+    """`{id: path}` of a network's weights, see `relative_path()`."""
+    return {id(w): relative_path(network, w) for w in network.weights}
 
 
 def _is_plain(network):

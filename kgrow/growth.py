@@ -13,7 +13,7 @@ import numpy as np
 from keras.src.utils.rng_utils import get_random_seed
 
 from kgrow import backend, strategies
-from kgrow.architecture import Architecture, relative_path
+from kgrow.architecture import Architecture, variable_paths
 from kgrow.errors import GrowthError
 from kgrow.memory import PeakMemory
 from kgrow.optimizer_state import POLICIES, OptimizerState
@@ -149,8 +149,8 @@ class Growth:
                 slots = state.rebuild(
                     model.trainable_variables,
                     plan,
-                    _paths(target.network),
-                    _paths(old.network),
+                    variable_paths(target.network),
+                    variable_paths(old.network),
                     self.policy,
                 )
             model.refresh_functions()
@@ -166,10 +166,6 @@ def _optimizer_state(model):
     if optimizer is None or not optimizer.built:
         return None
     return OptimizerState(optimizer)
-
-
-def _paths(network):
-    return {id(w): relative_path(network, w) for w in network.weights}
 
 
 def _seed(model, seed):

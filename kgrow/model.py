@@ -6,13 +6,13 @@ import keras
 import numpy as np
 
 from kgrow import backend
-from kgrow.architecture import Architecture
+from kgrow.architecture import Architecture, variable_paths
 from kgrow.axis_map import AxisMap
 from kgrow.deferred import initialize
 from kgrow.errors import GrowthError
 from kgrow.growth import Growth
 from kgrow.growth_log import GrowthLog
-from kgrow.optimizer_state import rebuild_fresh
+from kgrow.optimizer_build import Namesakes, rebuild_fresh
 from kgrow.private_random import private_random
 from kgrow.receipt import Receipt
 
@@ -246,14 +246,21 @@ class GrowableModel(keras.Model):
         if config == self.growth_config:
             return
         backend.sync(self)
+        old = self._architecture
         with backend.scope(self), private_random(0):
-            network, _ = self._architecture.build(config)
+            network, _ = old.build(config)
             initialize(network.variables)
             backend.adopt(network)
-            self.install(Architecture(self._architecture.axes, network))
+            self.install(Architecture(old.axes, network))
             optimizer = getattr(self, "optimizer", None)
             if optimizer is not None and optimizer.built:
-                rebuild_fresh(optimizer, self.trainable_variables)
+                names = Namesakes(
+                    old.spec,
+                    self._architecture.spec,
+                    variable_paths(network),
+                    variable_paths(old.network),
+                )
+                rebuild_fresh(optimizer, self.trainable_variables, names)
         self.refresh_functions()
 
 

@@ -7,24 +7,16 @@ moments) by the dual plan's square, one that does not depend on its scale
 weights (averages, iterates) like weights. `slot_rules` says which is which.
 """
 
-import contextlib
-
 import numpy as np
+from keras import ops
 
 from kgrow.backend import host, raw
 from kgrow.deferred import give_value, initialize
 from kgrow.errors import GrowthError
 from kgrow.initial import sample
+from kgrow.optimizer_build import Origin, Part, build_again, remember
 from kgrow.slot_degree import WEIGHT
-from kgrow.slot_rules import rule_for
-from kgrow.slots import (
-    find_loose,
-    find_slots,
-    forget,
-    nested,
-    replace_loose,
-    slots_without_values,
-)
+from kgrow.slots import find_slots, nested, slots_without_values
 
 POLICIES = ("carry", "reset", "reset_new")
 
@@ -41,11 +33,14 @@ class OptimizerState:
 
     def __init__(self, optimizer):
         self.optimizer = optimizer
-        self._parts = [_Part(o) for o in nested(optimizer)]
+        self._parts = [Part(o) for o in nested(optimizer)]
+        for part in self._parts:
+            # What has no rule is refused before anything is touched.
+            _ = part.rules
 
     def remember(self):
         """Makes a function that puts the optimizer back as it is now."""
-        return _rewind([part.optimizer for part in self._parts])
+        return remember([part.optimizer for part in self._parts])
 
     def rebuild(self, variables, plan, paths, old_paths, policy):
         """Builds the optimizer again, in place, and fills its slots.
@@ -63,92 +58,23 @@ class OptimizerState:
         Returns:
             `(carried, fresh)`, numbers of slot variables.
         """
-        origin = _Origin(plan, paths, old_paths)
-        optimizers = [part.optimizer for part in self._parts]
-        for optimizer in optimizers:
-            forget(optimizer)
-        with (
-            _kept_assignments(self.optimizer, self._parts, origin),
-            slots_without_values(optimizers),
-        ):
-            self.optimizer.build(variables)
+        origin = Origin(plan, paths, old_paths)
+        with slots_without_values([part.optimizer for part in self._parts]):
+            parts = build_again(self.optimizer, self._parts, variables, origin)
         counts = [0, 0]
-        for part in self._parts:
-            replace_loose(part.optimizer, part.loose)
-            _carry_weight_decay_exclusions(part, origin)
-            for carried in _Transfer(part, origin, policy).fill():
+        for part in parts:
+            for carried in _Transfer(part, parts, origin, policy).fill():
                 counts[0 if carried else 1] += 1
         initialize(self.optimizer.variables)
         return tuple(counts)
 
 
-def rebuild_fresh(optimizer, variables):
-    """Builds an optimizer again for other variables; its counts go on."""
-    for part in nested(optimizer):
-        forget(part)
-    optimizer.build(variables)
-
-
-def _rewind(optimizers):
-    saved = [(o, dict(vars(o)), list(o._variables)) for o in optimizers]
-
-    def rewind():
-        for optimizer, attributes, variables in saved:
-            vars(optimizer).clear()
-            vars(optimizer).update(attributes)
-            # Not by slice: TensorFlow wraps the list, and would compare.
-            while len(optimizer._variables):
-                optimizer._variables.pop()
-            optimizer._variables.extend(variables)
-            optimizer._tracker.stored_ids["variables"] = {
-                id(v) for v in variables
-            }
-
-    return rewind
-
-
-class _Part:
-    """One optimizer's variables as they were."""
-
-    def __init__(self, optimizer):
-        self.optimizer = optimizer
-        self.variables = list(optimizer._trainable_variables)
-        self.slots = {n: list(v) for n, v in find_slots(optimizer).items()}
-        self.loose = find_loose(optimizer)
-        self.rules = {name: rule_for(optimizer, name) for name in self.slots}
-
-
-class _Origin:
-    """Which old variables a new one comes from."""
-
-    def __init__(self, plan, paths, old_paths):
-        self.plan = plan
-        self.paths = paths
-        self._old_paths = old_paths
-
-    def key(self, old):
-        """Names an old variable: by its path, or itself if it did not grow."""
-        return self._old_paths.get(id(old), id(old))
-
-    def of(self, new):
-        """The key of the old variable that a new one comes from first; for a
-        block that copies none, of the same in the nearest old block."""
-        path = self.paths.get(id(new))
-        if path is None:
-            return id(new)
-        reads = self.plan.reads(path)
-        if reads:
-            return reads[0]
-        variable = self.plan.target.variables[path]
-        top = self.plan.source.depths[variable.stack] - 1
-        return variable.at(min(variable.block, top))
-
-
 class _Transfer:
     """Fills the new slots of one optimizer from its old ones."""
 
-    def __init__(self, part, origin, policy):
+    def __init__(self, part, parts, origin, policy):
         self.part = part
+        self.parts = parts
         self.origin = origin
         self.policy = policy
         self._plans = {}
@@ -158,12 +84,7 @@ class _Transfer:
         optimizer = self.part.optimizer
         new_slots = find_slots(optimizer)
         for name, rule in self.part.rules.items():
-            old_slots = {
-                self.origin.key(variable): slot
-                for variable, slot in zip(
-                    self.part.variables, self.part.slots[name], strict=True
-                )
-            }
+            old_slots = self._old_slots(name)
             for index, variable in enumerate(optimizer._trainable_variables):
                 slot = new_slots[name][index]
                 old = old_slots.get(self.origin.of(variable))
@@ -176,11 +97,24 @@ class _Transfer:
                 give_value(slot, value)
                 yield carried
 
+    def _old_slots(self, name):
+        """`{key of an old variable: its slot}`. What a block is mixed of may
+        have been another optimizer's, of the same kind."""
+        kind = type(self.part.optimizer)
+        return {
+            self.origin.key(variable): slot
+            for part in [*self.parts, self.part]
+            if type(part.optimizer) is kind and name in part.slots
+            for variable, slot in zip(
+                part.variables, part.slots[name], strict=True
+            )
+        }
+
     def _grown(self, rule, old, old_slots, slot, variable, index, fresh):
         """A new slot's value, and whether any of it has a history."""
         path = self.origin.paths.get(id(variable))
         if path is None or (not len(slot.shape) and len(variable.shape)):
-            return old.value, True
+            return ops.copy(old.value), True
         carry = self.policy != "reset" or rule.always
         if rule.solve and not (carry and self.origin.plan.keeps(path)):
             if not np.any(host(raw(old))):
@@ -194,7 +128,10 @@ class _Transfer:
         if lacks is not None:
             share = plan.mean_weight(path, lacks)
             plan = self._plan(rule, lacks)
-        values = {p: host(raw(old_slots[p])) for p in plan.reads(path)}
+        reads = plan.reads(path)
+        if any(old_slots.get(p) is None for p in reads):
+            reads = []
+        values = {p: host(raw(old_slots[p])) for p in reads}
         start = 0.0
         if rule.fresh == "initial" and not self.origin.plan.keeps(path):
             # What the optimizer started from is no part of the sum.
@@ -253,44 +190,3 @@ def _lacking_axis(rule, slot, variable):
         "or of that less one axis; which one, say in "
         "`kgrow.slot_rules.RULES`: SlotRule(degree, lacks=axis)."
     )
-
-
-@contextlib.contextmanager
-def _kept_assignments(optimizer, parts, origin):
-    """Lets a `MultiOptimizer` give each grown variable to the optimizer that
-    its old one had, where its map would make a new optimizer."""
-    assign = getattr(optimizer, "_optimizer_map", None)
-    if assign is None or hasattr(assign, "values"):
-        # A dict of optimizers names them; only a function can make new ones.
-        yield
-        return
-    owner = {
-        origin.key(variable): part.optimizer
-        for part in parts[1:]
-        for variable in part.variables
-    }
-    optimizer._optimizer_map = lambda variable: (
-        owner.get(origin.of(variable)) or assign(variable)
-    )
-    try:
-        yield
-    finally:
-        optimizer._optimizer_map = assign
-
-
-def _carry_weight_decay_exclusions(part, origin):
-    optimizer = part.optimizer
-    excluded = getattr(optimizer, "_exclude_from_weight_decay", None)
-    optimizer._exclude_from_weight_decay_cache = {}
-    if not excluded:
-        return
-    keys = {
-        origin.key(variable)
-        for variable in part.variables
-        if optimizer._var_key(variable) in excluded
-    }
-    optimizer._exclude_from_weight_decay = {
-        optimizer._var_key(variable)
-        for variable in optimizer._trainable_variables
-        if origin.of(variable) in keys
-    }

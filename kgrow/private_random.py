@@ -5,15 +5,18 @@ import random
 
 import numpy as np
 
+from kgrow.backend import kept_random
+
 
 @contextlib.contextmanager
 def private_random(seed):
     """Context with Python's and numpy's global generators seeded, and after
-    it as they were.
+    it, as the backend's, as they were.
 
-    Keras seeds new layers from Python's global generator and shuffles data
-    with numpy's. A growth must not change what they give the user next, and
-    must itself give the same for the same seed.
+    Keras seeds new layers from Python's global generator, shuffles data with
+    numpy's, and on torch drops out with torch's. A growth must not change
+    what they give the user next, and must itself give the same for the same
+    seed.
 
     Example:
 
@@ -28,7 +31,8 @@ def private_random(seed):
     random.seed(seed)
     np.random.seed(seed % 2**32)
     try:
-        yield
+        with kept_random():
+            yield
     finally:
         random.setstate(python)
         np.random.set_state(numpy)

@@ -151,19 +151,30 @@ def expected_rounding(network, spec):
 
 
 def batch_loss(model, network, batch):
-    """The compiled loss of a network on one batch `(x, y[, weights])`."""
+    """The compiled loss of a network on one batch `(x, y[, weights])`.
+
+    Raises:
+        GrowthError: the batch does not fit the model or its loss.
+    """
     x, y, weights = keras.utils.unpack_x_y_sample_weight(batch)
     convert = keras.ops.convert_to_tensor
-    outputs = run(network, x)
-    structure = keras.tree.map_structure(convert, outputs)
-    y_pred = structure[0] if len(structure) == 1 else structure
-    with keras.StatelessScope():
-        # Trackers inside the compiled loss must not see this batch.
-        loss = model.compute_loss(
-            x,
-            keras.tree.map_structure(convert, y),
-            y_pred,
-            weights,
-            training=False,
-        )
-    return float(keras.ops.convert_to_numpy(loss))
+    outputs = [convert(o) for o in run(network, x)]
+    y_pred = outputs[0] if len(outputs) == 1 else outputs
+    try:
+        with keras.StatelessScope():
+            # Trackers inside the compiled loss must not see this batch.
+            loss = model.compute_loss(
+                x,
+                keras.tree.map_structure(convert, y),
+                y_pred,
+                weights,
+                training=False,
+            )
+        return float(keras.ops.convert_to_numpy(loss))
+    except Exception as error:
+        shapes = keras.tree.map_structure(lambda a: tuple(a.shape), y)
+        raise GrowthError(
+            "The targets in `data` do not fit the model's outputs and its "
+            f"loss: {error}\nReceived: targets of shape {shapes}, outputs of "
+            f"shape {[tuple(o.shape) for o in outputs]}"
+        ) from error

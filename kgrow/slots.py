@@ -91,7 +91,6 @@ def slots_without_values(optimizers):
     may make other variables, from values that it has, as it likes. What it
     assigns to new slots is dropped, as they are filled afterwards.
     """
-
     made = []
 
     def deferring(add_variable):
@@ -123,8 +122,10 @@ def replace_loose(optimizer, before):
     for name, old in before.items():
         new = vars(optimizer)[name]
         if new is not old:
+            # A copy: two variables must not share what a step donates.
+            value = keras.ops.copy(old.value)
             if new._value is None:
-                give_value(new, old.value)
+                give_value(new, value)
             else:
-                new.assign(old.value)
+                new.assign(value)
             optimizer._untrack_variable(old)

@@ -1,6 +1,5 @@
 """Small models, fixed batches and exact comparisons for growth in `fit`."""
 
-import contextlib
 import tempfile
 
 import keras
@@ -52,14 +51,14 @@ def gpt2(seed=0, **sizes):
     return kgrow.models.GPT2(**{**config, **sizes})
 
 
-def sequential(seed=0, units=4):
+def sequential(seed=0, units=4, dropout=0.1):
     """A user's own network with named axes, wrapped."""
     keras.utils.set_random_seed(seed)
     network = keras.Sequential(
         [
             keras.Input((5,)),
             keras.layers.Dense(units, activation="tanh", name="inner"),
-            keras.layers.Dropout(0.1, name="dropout"),
+            keras.layers.Dropout(dropout, name="dropout"),
             keras.layers.Dense(3, name="outer"),
         ],
         name="network",
@@ -104,10 +103,19 @@ class Batches(keras.utils.PyDataset):
 
 def batch(model, index):
     """Batch `index` of the task that fits a model, `(x, y)`."""
-    rng = np.random.default_rng([1, index])
     if "vocabulary_size" in model.growth_config:
-        ids = rng.integers(0, VOCABULARY, (BATCH, LENGTH + 1), dtype="int32")
-        return ids[:, :-1], ids[:, 1:]
+        return token_batch(index)
+    return dense_batch(index)
+
+
+def token_batch(index):
+    rng = np.random.default_rng([1, index])
+    ids = rng.integers(0, VOCABULARY, (BATCH, LENGTH + 1), dtype="int32")
+    return ids[:, :-1], ids[:, 1:]
+
+
+def dense_batch(index):
+    rng = np.random.default_rng([1, index])
     x = rng.standard_normal((BATCH, 5)).astype("float32")
     return x, np.stack([x[:, 0] * x[:, 1], x[:, 2], abs(x[:, 3])], axis=1)
 
@@ -164,7 +172,7 @@ def train(
     return model.fit(
         Batches(model, steps, offset),
         epochs=epochs,
-        callbacks=[*callbacks, At(places)],
+        callbacks=[At(places), *callbacks],
         **{"verbose": 0, "shuffle": False, **arguments},
     )
 
@@ -205,19 +213,6 @@ def assert_same_state(left, right):
         or value.tobytes() != right[name].tobytes()
     ]
     assert not different, different
-
-
-@contextlib.contextmanager
-def torch_random_kept():
-    """Where dropout draws from torch's global generator, as it was after."""
-    if BACKEND != "torch":
-        yield
-        return
-    import torch
-
-    before = torch.get_rng_state()
-    yield
-    torch.set_rng_state(before)
 
 
 def copy_state(source, target):

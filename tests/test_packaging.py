@@ -18,7 +18,7 @@ ROOT = pathlib.Path(kgrow.__file__).parent
 # Imports run downwards in this table: a module may import from its own row
 # and from those above it, never from one below. First match wins.
 LAYERS = (
-    ("errors", "flops", "private_random", "tolerance"),
+    ("errors", "flops", "tolerance"),
     ("axes", "expansion", "initial"),
     ("contraction", "mixing"),
     ("spec", "term"),
@@ -26,8 +26,17 @@ LAYERS = (
     ("laws", "plan"),
     ("backend*", "layers*", "strategies*"),
     ("models.*_network",),
-    ("deferred", "memory", "rebuild", "slot_degree", "slot_rules", "slots"),
-    ("architecture", "growth_log", "ledger", "optimizer_state", "probe"),
+    (
+        "deferred",
+        "memory",
+        "private_random",
+        "rebuild",
+        "slot_degree",
+        "slot_rules",
+        "slots",
+    ),
+    ("architecture", "growth_log", "ledger", "optimizer_build", "probe"),
+    ("optimizer_state",),
     ("receipt", "transplant"),
     ("growth",),
     ("model",),

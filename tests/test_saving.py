@@ -1,127 +1,142 @@
-"""Grown models go to disk and come back, optimizer and history included."""
+"""Files of grown models, and runs that go on from them."""
 
 import keras
 import numpy as np
 import pytest
 from fit_helpers import (
     MODELS,
+    STEPS,
     TARGETS,
     assert_same_state,
-    batch,
-    compiled,
+    mlp,
+    state,
     train,
+    values,
+    with_optimizer,
 )
 
-
 # Without dropout: Keras' files do not hold the states of random generators.
-FAMILIES = ["mlp", "gpt2"]
+CONFIG = {"dropout": 0.0}
+WIDER = {"hidden_dim": 7, "intermediate_dim": 9}
 
 
-def make(family, seed=0):
-    return compiled(MODELS[family](seed, dropout=0.0))
-
-
-def grown(family):
-    model = make(family)
-    grow = {("epoch", 0): lambda m: m.grow(TARGETS[family], seed=1)}
-    train(model, grow)
+def grown(family="mlp", name="Adam", target=None):
+    """A model that grew between two epochs."""
+    model = with_optimizer(MODELS[family](**CONFIG), name)
+    target = target or TARGETS[family]
+    train(model, {("epoch", 0): lambda m: m.grow(target, seed=1)})
     return model
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_keras_file_holds_the_grown_model(family, tmp_path):
+def assert_trains_on_alike(left, right):
+    train(left, epochs=1, offset=50)
+    train(right, epochs=1, offset=50)
+    assert_same_state(left, right)
+
+
+@pytest.mark.parametrize("family", MODELS)
+def test_a_grown_model_is_a_keras_file(family, tmp_path):
     model = grown(family)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert type(loaded) is type(model)
     assert loaded.growth_config == model.growth_config
     assert loaded.growth_history == model.growth_history
-    x, _ = batch(model, 0)
-    assert np.array_equal(
-        loaded.predict(x, verbose=0), model.predict(x, verbose=0)
-    )
-    # The same steps from here on: the optimizer went along.
-    train(model, offset=7)
-    train(loaded, offset=7)
-    assert_same_values(loaded, model)
-
-
-def assert_same_values(left, right):
-    for a, b in zip(left.network.weights, right.network.weights, strict=True):
-        a, b = map(keras.ops.convert_to_numpy, (a, b))
-        assert np.array_equal(a, b)
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_weights_of_a_grown_model_make_a_small_one_grow(family, tmp_path):
-    model = grown(family)
-    model.save_weights(tmp_path / "grown.weights.h5")
-    small = make(family, seed=9)
-    train(small, epochs=1)
-    small.load_weights(tmp_path / "grown.weights.h5")
-    assert small.growth_config == model.growth_config
-    assert small.growth_history == model.growth_history
-    assert_same_values(small, model)
-    train(small, epochs=1)
-    assert small.growth_config == model.growth_config
+    assert_same_state(loaded, model)
+    assert_trains_on_alike(loaded, model)
 
 
 def test_a_loaded_model_grows_on(tmp_path):
-    model = grown("mlp")
+    model = grown()
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
-    for m in (model, loaded):
-        m.grow({"hidden_dim": 10}, seed=2)
+    for each in (model, loaded):
+        each.grow({"hidden_dim": 10}, seed=2)
     assert len(loaded.growth_history) == 2
-    assert_same_values(loaded, model)
+    assert_trains_on_alike(loaded, model)
+
+
+RESUMED = [
+    "Adam",
+    "Adam accumulating",
+    "Adam ema",
+    "Adam schedule",
+    "Adafactor",
+    "AdamW variables excluded",
+    "Foreign",
+    "LossScaleOptimizer",
+    "MultiOptimizer map",
+    "MultiOptimizer function",
+    "Nadam",
+    "ScheduleFreeAdamW",
+]
+
+
+@pytest.mark.parametrize("name", RESUMED)
+def test_weights_make_a_small_model_large(name, tmp_path):
+    model = grown(name=name)
+    model.save_weights(tmp_path / "large.weights.h5")
+    fresh = with_optimizer(mlp(**CONFIG), name)
+    fresh.optimizer.build(fresh.trainable_variables)
+    fresh.load_weights(tmp_path / "large.weights.h5")
+    assert fresh.growth_config == model.growth_config
+    assert fresh.growth_history == model.growth_history
+    assert_same_state(fresh, model)
+    assert_trains_on_alike(fresh, model)
+
+
+def test_weights_load_without_an_optimizer(tmp_path):
+    model = grown()
+    model.save_weights(tmp_path / "large.weights.h5")
+    fresh = mlp(**CONFIG)
+    fresh.load_weights(tmp_path / "large.weights.h5")
+    assert fresh.growth_config == model.growth_config
+    for left, right in zip(
+        values(fresh.variables), values(model.variables), strict=True
+    ):
+        np.testing.assert_array_equal(left, right)
+
+
+def test_weights_of_before_bring_back_the_small_model(tmp_path):
+    path = tmp_path / "small.weights.h5"
+    model = with_optimizer(mlp(**CONFIG), "Adam")
+    train(model, epochs=1)
+    small = state(model)
+    model.save_weights(path)
+    model.grow(TARGETS["mlp"])
+    train(model, epochs=1)
+    model.load_weights(path)
+    assert model.growth_config == mlp().growth_config
+    assert not model.growth_history
+    assert_same_state(model, small)
 
 
 class Killed(Exception):
-    """Stands for the end of the process."""
+    """What ends a run in the middle."""
 
 
-class KillAt(keras.callbacks.Callback):
-    def __init__(self, epoch):
-        super().__init__()
-        self.epoch = epoch
-
-    def on_epoch_begin(self, epoch, logs=None):
-        if epoch == self.epoch:
-            raise Killed
+def kill(model):
+    raise Killed
 
 
-class Grow(keras.callbacks.Callback):
-    """Grows at the end of an epoch, once."""
+@pytest.mark.parametrize("died", [1, 3])
+@pytest.mark.parametrize("name", RESUMED)
+def test_a_killed_run_goes_on(name, died, tmp_path):
+    """Killed in the epoch before the growth is due, or in one after it."""
+    growth = {("epoch", 1): lambda model: model.grow(WIDER, seed=1)}
+    death = {("batch", died * STEPS): kill}
 
-    def __init__(self, epoch, target):
-        super().__init__()
-        self.epoch, self.target = epoch, target
+    def run(places):
+        model = with_optimizer(mlp(**CONFIG), name)
+        # Callbacks run in order: what is kept is the grown model.
+        backup = keras.callbacks.BackupAndRestore(tmp_path)
+        train(model, places, epochs=4, callbacks=[backup])
+        return model
 
-    def on_epoch_end(self, epoch, logs=None):
-        if epoch == self.epoch:
-            self.model.grow(self.target, seed=1)
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("killed_at", [1, 2, 3])
-def test_a_killed_run_resumes_across_the_growth(family, killed_at, tmp_path):
-    """`BackupAndRestore`, in a model that only was built small."""
-
-    def run(model, *callbacks):
-        # The backup stands last, so that it holds what the growth made.
-        grow = Grow(1, TARGETS[family])
-        return train(model, callbacks=[grow, *callbacks], epochs=4)
-
-    whole = make(family)
-    run(whole)
-    backup = tmp_path / "backup"
     with pytest.raises(Killed):
-        run(
-            make(family),
-            keras.callbacks.BackupAndRestore(backup),
-            KillAt(killed_at),
-        )
-    resumed = make(family, seed=5)
-    run(resumed, keras.callbacks.BackupAndRestore(backup))
-    assert resumed.growth_config == whole.growth_config
-    assert resumed.growth_history[0].step == whole.growth_history[0].step
-    assert_same_state(resumed, whole)
+        run({**growth, **death})
+    resumed = run(growth)
+    expected = with_optimizer(mlp(**CONFIG), name)
+    train(expected, growth, epochs=4)
+    assert_same_state(resumed, expected)
+    assert len(resumed.growth_history) == 1

@@ -6,6 +6,8 @@ Keras runs on is imported.
 `sync(model)`: makes the variables hold what the running step holds.
 `restart(model)`: makes the next step read the variables again.
 `scope(model)`: context in which variables of the model are created.
+`kept_random()`: context that leaves the backend's global random generators as
+they were.
 `adopt(network)`: registers variables that were given their values late.
 `host(value)`: the value as a numpy array if it lies in host memory, without a
 copy where possible; the tensor itself if it lies on an accelerator.
@@ -24,6 +26,7 @@ if keras.backend.backend() == "jax":
         forward,
         free,
         host,
+        kept_random,
         peak_bytes,
         raw,
         restart,
@@ -36,6 +39,7 @@ elif keras.backend.backend() == "tensorflow":
         forward,
         free,
         host,
+        kept_random,
         peak_bytes,
         raw,
         restart,
@@ -48,6 +52,7 @@ elif keras.backend.backend() == "torch":
         forward,
         free,
         host,
+        kept_random,
         peak_bytes,
         raw,
         restart,
@@ -65,6 +70,7 @@ __all__ = [
     "forward",
     "free",
     "host",
+    "kept_random",
     "peak_bytes",
     "raw",
     "restart",

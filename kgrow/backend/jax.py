@@ -3,6 +3,7 @@
 import contextlib
 
 import jax
+import keras
 import numpy as np
 
 
@@ -22,6 +23,11 @@ def scope(model):
     return contextlib.nullcontext()
 
 
+def kept_random():
+    # Keras draws from states of its own here, never from a global one.
+    return contextlib.nullcontext()
+
+
 def adopt(network):
     del network
 
@@ -37,20 +43,20 @@ def host(value):
 
 
 def forward(network, inputs):
-    trainable = [v.value for v in network.trainable_variables]
-    rest = [v.value for v in network.non_trainable_variables]
+    variables = network.variables
 
     @jax.jit
-    def run(trainable, rest, inputs):
-        outputs, _ = network.stateless_call(
-            trainable, rest, inputs, training=False
-        )
-        return outputs
+    def run(values, inputs):
+        mapping = list(zip(variables, values, strict=True))
+        # Not `stateless_call`: it insists on a `training` argument.
+        with keras.StatelessScope(state_mapping=mapping):
+            return network(inputs, training=False)
 
     # Matrix products of accelerators round float32 inputs by default, which
     # would hide the difference that is looked for.
     with jax.default_matmul_precision("highest"):
-        return jax.tree.map(np.asarray, run(trainable, rest, inputs))
+        values = [v.value for v in variables]
+        return jax.tree.map(np.asarray, run(values, inputs))
 
 
 def free(values):

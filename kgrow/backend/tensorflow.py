@@ -1,5 +1,7 @@
 """TensorFlow: variables belong to a distribution strategy."""
 
+import contextlib
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -15,6 +17,11 @@ def restart(model):
 
 def scope(model):
     return model.distribute_strategy.scope()
+
+
+def kept_random():
+    # Keras draws from states of its own here, never from a global one.
+    return contextlib.nullcontext()
 
 
 def adopt(network):

@@ -20,6 +20,12 @@ def scope(model):
     return contextlib.nullcontext()
 
 
+def kept_random():
+    # Dropout and initialisers may draw from torch's global generators.
+    devices = range(torch.cuda.device_count())
+    return torch.random.fork_rng(devices)
+
+
 def adopt(network):
     # Variables without values are no parameters yet when layers are built, so
     # each layer registers its own again.

@@ -1,0 +1,216 @@
+"""Building an optimizer again, in place, for the variables of a grown model.
+
+What belongs to no variable (counts, rates, scales) goes on; what is keyed by
+variables (exclusions, who optimizes what) follows them to the new ones.
+"""
+
+import contextlib
+import functools
+
+from kgrow.slot_rules import rule_for
+from kgrow.slots import find_loose, find_slots, forget, nested, replace_loose
+
+
+class Part:
+    """One optimizer, wrapped or not, and its variables as they were.
+
+    Args:
+        optimizer: a built Keras optimizer.
+
+    Raises:
+        GrowthError: a variable of it cannot be attributed.
+    """
+
+    def __init__(self, optimizer):
+        self.optimizer = optimizer
+        self.variables = list(optimizer._trainable_variables)
+        self.slots = {n: list(v) for n, v in find_slots(optimizer).items()}
+        self.loose = find_loose(optimizer)
+
+    @functools.cached_property
+    def rules(self):
+        """`{attribute: SlotRule}`."""
+        return {name: rule_for(self.optimizer, name) for name in self.slots}
+
+    def heir(self, optimizer):
+        """The same past for another optimizer of the same kind."""
+        heir = object.__new__(Part)
+        vars(heir).update(vars(self), optimizer=optimizer)
+        return heir
+
+
+class Namesakes:
+    """Which old variable a new one continues, by its name.
+
+    Args:
+        source: `ModelSpec` before.
+        target: `ModelSpec` after.
+        paths: dict from `id` of a new variable to its path in `target`;
+            variables that are not in it did not change.
+        old_paths: the same for the old variables and `source`.
+    """
+
+    def __init__(self, source, target, paths, old_paths):
+        self.source = source
+        self.target = target
+        self.paths = paths
+        self._old_paths = old_paths
+
+    def key(self, old):
+        """Names an old variable: by its path, or itself if it did not grow."""
+        return self._old_paths.get(id(old), id(old))
+
+    def of(self, new):
+        """The key of the old variable that a new one continues: the same, in
+        the nearest old block."""
+        path = self.paths.get(id(new))
+        if path is None:
+            return id(new)
+        variable = self.target.variables[path]
+        if variable.stack is None:
+            return path
+        top = self.source.depths[variable.stack] - 1
+        return variable.at(min(variable.block, top))
+
+
+class Origin(Namesakes):
+    """Which old variable a new one comes from, by a plan.
+
+    Args:
+        plan: `Plan`.
+        paths: see `Namesakes`.
+        old_paths: see `Namesakes`.
+    """
+
+    def __init__(self, plan, paths, old_paths):
+        super().__init__(plan.source, plan.target, paths, old_paths)
+        self.plan = plan
+
+    def of(self, new):
+        """The key of the old variable that a new one comes from first; its
+        namesake if the plan makes it of none."""
+        path = self.paths.get(id(new))
+        reads = [] if path is None else self.plan.reads(path)
+        return reads[0] if reads else super().of(new)
+
+
+def build_again(optimizer, parts, variables, origin):
+    """Builds an optimizer for other variables, in place.
+
+    Args:
+        optimizer: a built Keras optimizer.
+        parts: list of the `Part`s of all its `nested()` ones.
+        variables: list, the new trainable variables.
+        origin: `Namesakes`.
+
+    Returns:
+        list of `Part`s, the optimizers now with the variables before.
+    """
+    for part in parts:
+        forget(part.optimizer)
+    with contextlib.ExitStack() as stack:
+        heirs = [
+            stack.enter_context(
+                _kept_assignments(part.optimizer, parts, origin)
+            )
+            for part in parts
+        ]
+        optimizer.build(variables)
+    parts = [*parts, *sum(heirs, [])]
+    for part in parts:
+        replace_loose(part.optimizer, part.loose)
+        _carry_weight_decay_exclusions(part, origin)
+    return parts
+
+
+def rebuild_fresh(optimizer, variables, origin):
+    """Builds an optimizer for other variables, whose slots come next.
+
+    Args:
+        optimizer: a built Keras optimizer.
+        variables: list, the new trainable variables.
+        origin: `Namesakes`.
+    """
+    parts = [Part(o) for o in nested(optimizer)]
+    build_again(optimizer, parts, variables, origin)
+
+
+def remember(optimizers):
+    """Makes a function that puts optimizers back as they are now."""
+    saved = [(o, dict(vars(o)), list(o._variables)) for o in optimizers]
+
+    def rewind():
+        for optimizer, attributes, variables in saved:
+            vars(optimizer).clear()
+            vars(optimizer).update(attributes)
+            # Not by slice: TensorFlow wraps the list, and would compare.
+            while len(optimizer._variables):
+                optimizer._variables.pop()
+            optimizer._variables.extend(variables)
+            optimizer._tracker.stored_ids["variables"] = {
+                id(v) for v in variables
+            }
+
+    return rewind
+
+
+@contextlib.contextmanager
+def _kept_assignments(optimizer, parts, origin):
+    """Lets a `MultiOptimizer` give each variable to the optimizer that its old
+    one had, where its function would make a new one; a second copy of a
+    variable gets the new one, with the same past.
+
+    Yields:
+        list, filled with the `Part`s of such new ones.
+    """
+    heirs, assign = [], getattr(optimizer, "_optimizer_map", None)
+    if assign is None or hasattr(assign, "values"):
+        # A dict of optimizers names them; only a function can make new ones.
+        yield heirs
+        return
+    known = {id(part.optimizer) for part in parts}
+    owners = {
+        origin.key(variable): part
+        for part in parts
+        if part.optimizer in optimizer._inner_optimizers
+        for variable in part.variables
+    }
+    taken = set()
+
+    def choose(variable):
+        made, owner = assign(variable), owners.get(origin.of(variable))
+        if id(made) in known or owner is None:
+            return made
+        if type(made) is not type(owner.optimizer):
+            return made
+        if id(owner.optimizer) in taken:
+            heirs.append(owner.heir(made))
+            return made
+        taken.add(id(owner.optimizer))
+        return owner.optimizer
+
+    # In the order of the variables, as if made for them.
+    optimizer._inner_optimizers = []
+    optimizer._optimizer_map = choose
+    try:
+        yield heirs
+    finally:
+        optimizer._optimizer_map = assign
+
+
+def _carry_weight_decay_exclusions(part, origin):
+    optimizer = part.optimizer
+    excluded = getattr(optimizer, "_exclude_from_weight_decay", None)
+    optimizer._exclude_from_weight_decay_cache = {}
+    if not excluded:
+        return
+    keys = {
+        origin.key(variable)
+        for variable in part.variables
+        if optimizer._var_key(variable) in excluded
+    }
+    optimizer._exclude_from_weight_decay = {
+        optimizer._var_key(variable)
+        for variable in optimizer._trainable_variables
+        if origin.of(variable) in keys
+    }

@@ -1,0 +1,157 @@
+"""Whatever fails, and wherever: the old model trains on as if not asked."""
+
+import keras
+import pytest
+from fit_helpers import (
+    TARGETS,
+    assert_same_state,
+    batch,
+    compiled,
+    mlp,
+    state,
+    train,
+    with_optimizer,
+)
+
+from kgrow import (
+    GrowthError,
+    architecture,
+    growth,
+    laws,
+    model,
+    optimizer_build,
+    optimizer_state,
+    strategies,
+    transplant,
+)
+from kgrow.plan import Plan
+
+TARGET = TARGETS["mlp"]
+
+
+class Broken(Exception):
+    """Something that nobody expected."""
+
+
+class Counter:
+    """A function that fails at its `nth` call, and counts."""
+
+    def __init__(self, function, nth, error):
+        self.function, self.nth, self.error = function, nth, error
+        self.calls = 0
+
+    def __get__(self, instance, owner):
+        return lambda *a, **k: self(instance, *a, **k)
+
+    def __call__(self, *args, **kwargs):
+        self.calls += 1
+        if self.calls == self.nth:
+            raise self.error()
+        return self.function(*args, **kwargs)
+
+
+# Every stage of a growth: where it can be made to fail, and at which call.
+PLACES = {
+    "building the network": (architecture.Architecture, "build", 1),
+    "planning": (strategies.Net2Net, "plan", 1),
+    "growing the third weight": (Plan, "grow", 3),
+    "filling weights": (growth, "fill_weights", 1),
+    "giving the second value": (transplant, "give_value", 2),
+    "carrying layers": (growth, "carry_layer_state", 1),
+    "running the old network": (growth, "run", 1),
+    "running the new network": (growth, "run", 2),
+    "reading the loss": (growth, "batch_loss", 2),
+    "installing": (model.GrowableModel, "install", 1),
+    "finding slots": (optimizer_build, "find_slots", 1),
+    "forgetting slots": (optimizer_build, "forget", 1),
+    "building the optimizer": (keras.optimizers.Adam, "build", 1),
+    "the first slot": (optimizer_state, "give_value", 1),
+    "the seventh slot": (optimizer_state, "give_value", 7),
+    "initialising slots": (optimizer_state, "initialize", 1),
+    "compiling": (model.GrowableModel, "refresh_functions", 1),
+}
+
+
+def failing(place, error, monkeypatch):
+    """A callback's action: a growth that fails in one place."""
+    owner, name, nth = PLACES[place]
+
+    def action(grown):
+        counter = Counter(getattr(owner, name), nth, error)
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, counter)
+            with pytest.raises(error):
+                grown.grow(TARGET, data=batch(grown, 3))
+        assert counter.calls >= nth, "the failure was not reached"
+
+    return action
+
+
+@pytest.fixture(scope="module")
+def expected():
+    untouched = compiled(mlp())
+    history = train(untouched).history["loss"]
+    return state(untouched), history
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_failure_anywhere_leaves_the_run_as_it_was(
+    place, expected, monkeypatch
+):
+    refused = compiled(mlp())
+    places = {
+        ("batch", 1): failing(place, Broken, monkeypatch),
+        ("epoch", 0): failing(place, KeyboardInterrupt, monkeypatch),
+        ("batch", 4): failing(place, MemoryError, monkeypatch),
+    }
+    history = train(refused, places).history["loss"]
+    assert refused.growth_history == []
+    assert_same_state(refused, expected[0])
+    assert history == expected[1]
+
+
+@pytest.mark.parametrize(
+    "name", ["LossScaleOptimizer", "MultiOptimizer map", "Adam ema", "Muon"]
+)
+def test_wrapped_optimizers_are_put_back(name, monkeypatch):
+    # One after the other: on torch, dropout draws from a global generator that
+    # making a model seeds.
+    untouched = with_optimizer(mlp(), name)
+    train(untouched)
+    refused = with_optimizer(mlp(), name)
+    fail = failing("the seventh slot", Broken, monkeypatch)
+    train(refused, {("batch", 1): fail, ("epoch", 0): fail})
+    assert_same_state(refused, untouched)
+
+
+def test_growth_works_after_a_failure(monkeypatch):
+    fail = failing("the first slot", Broken, monkeypatch)
+
+    def again(model):
+        fail(model)
+        model.grow(TARGET, seed=1)
+
+    grown = compiled(mlp())
+    train(grown, {("batch", 1): lambda m: m.grow(TARGET, seed=1)})
+    retried = compiled(mlp())
+    train(retried, {("batch", 1): again})
+    assert_same_state(retried, grown)
+
+
+def test_a_false_claim_is_found_out():
+    """A strategy that says it keeps the function, and does not."""
+
+    class Boasting(strategies.Stack):
+        def claims(self, plan):
+            claims = super().claims(plan)
+            return [laws.Claim(c.dim, True, "exact") for c in claims]
+
+    def fail(model):
+        with pytest.raises(GrowthError, match="claims to keep the function"):
+            model.grow({"num_layers": 4}, Boasting())
+
+    untouched = compiled(mlp())
+    train(untouched)
+    refused = compiled(mlp())
+    train(refused, {("batch", 1): fail})
+    assert_same_state(refused, untouched)
