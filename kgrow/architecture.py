@@ -46,8 +46,9 @@ class Architecture:
         for field, parts in self.axes.fields.items():
             for part in parts:
                 size = self.spec.sizes.get(part, self.spec.depths.get(part))
+                size = self.spec.config.get(field, size)
                 if size is not None:
-                    config[field] = self.spec.config.get(field, size)
+                    config[field] = size
         return config
 
     def check(self, target_config):

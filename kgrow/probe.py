@@ -110,31 +110,31 @@ def _largest(values):
 
 
 def _aligned(old, new, plan):
-    axes = plan.source.outputs
-    if axes is None or len(axes) != old.ndim:
+    """What the old output says of the grown one, and that part of it."""
+    axes, shapes = plan.source.outputs, (old.shape, new.shape)
+    if axes is not None and len(axes) == old.ndim:
+        for axis, m in enumerate(_axis_map(plan, a) for a in axes):
+            if m is None or m.source != old.shape[axis]:
+                continue
+            old = contract(old, [None] * axis + [m])
+            if m.unwritten.size:
+                old = np.delete(old, m.unwritten, axis)
+                new = np.delete(new, m.unwritten, axis)
+    if old.shape != new.shape:
         raise GrowthError(
-            f"The growth changes the output from shape {old.shape} to "
-            f"{new.shape}. If that is meant, name its axes: "
-            "AxisMap(..., outputs='_ _ -> vocab')."
+            f"The growth changes the output from shape {shapes[0]} to "
+            f"{shapes[1]}. If that is meant, name its axes: AxisMap(..., "
+            f"outputs='_ _ -> vocab'). Received: outputs='{axes}'"
         )
-    maps = [
-        m[0] if m else None for m in (_axis_maps(plan, axis) for axis in axes)
-    ]
-    expected = contract(old, maps)
-    for axis, m in enumerate(maps):
-        if m is not None and m.unwritten.size:
-            expected = np.delete(expected, m.unwritten, axis)
-            new = np.delete(new, m.unwritten, axis)
-    return expected, new
+    return old, new
 
 
-def _axis_maps(plan, axis):
-    """The produce maps of the dims of an output axis."""
-    return [
-        e.produce
-        for e in (plan.terms[0].width(d, 0) for d in axis.dims)
-        if e is not None
-    ]
+def _axis_map(plan, axis):
+    """The map of an output axis that is one dimension, if that grows."""
+    if len(axis.factors) != 1:
+        return None
+    e = plan.terms[0].width(axis.factors[0], 0)
+    return None if e is None else e.produce
 
 
 def expected_rounding(network, spec):

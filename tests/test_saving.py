@@ -72,7 +72,9 @@ RESUMED = [
 ]
 
 
-@pytest.mark.parametrize("name", RESUMED)
+# Not with averages: Keras on JAX cannot train on after a `fit` that ended in
+# them, as weights and averages then share their arrays.
+@pytest.mark.parametrize("name", [n for n in RESUMED if n != "Adam ema"])
 def test_weights_make_a_small_model_large(name, tmp_path):
     model = grown(name=name)
     model.save_weights(tmp_path / "large.weights.h5")

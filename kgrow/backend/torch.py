@@ -12,7 +12,9 @@ def sync(model):
 
 
 def restart(model):
-    del model
+    # The model registers parameters of its own, those of all its layers; as
+    # they are, they would keep the old ones alive.
+    model._track_variables()
 
 
 def scope(model):

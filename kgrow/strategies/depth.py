@@ -27,7 +27,13 @@ class DepthMap(Strategy):
         raise NotImplementedError
 
     def mix(self, stack, source, target, rng):
-        del stack, rng
+        del rng
+        if not source:
+            raise GrowthError(
+                f"'{self.name}' copies blocks, and `{stack.field}` is to grow "
+                f"from 0 to {target}. Use 'direct' or 'random', whose new "
+                "blocks start from the layers' own initial weights."
+            )
         blocks = self.stacking_list(source, target)
         exits, seen = [], set()
         for block in blocks:

@@ -73,7 +73,9 @@ class Strategy:
                 depths[name] = self.mix(stack, old, new, _rng(seed, name))
         widths, fresh, noise = {}, {}, {}
         for name, dim in target.dims.items():
-            old, new = source.sizes[name], target.sizes[name]
+            # A dim that only blocks use is not there before the first one.
+            new = target.sizes[name]
+            old = source.sizes.get(name, new)
             if old == new:
                 continue
             if dim.kind == "lookup":
