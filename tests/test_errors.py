@@ -4,12 +4,8 @@ import keras
 import numpy as np
 import pytest
 from helpers import (
-    array,
     assert_same,
-    make_inputs,
     make_model,
-    make_targets,
-    randomize,
     snapshot,
 )
 

@@ -211,7 +211,7 @@ def test_what_does_not_compose_is_refused(second, first, reason):
 @pytest.mark.parametrize("incoming", ["zeros", "initializer"])
 @pytest.mark.parametrize("outgoing", ["zeros", "initializer"])
 def test_new_entries_are_zero_or_drawn(incoming, outgoing):
-    """The toy's initializer draws ones; new units come in before they go out."""
+    """The toy's initializer draws ones; new units come in first."""
     target = toy_spec({"hidden": 4})
     term = Term({"hidden": Expansion.pad(3, 4)})
     fresh = {"hidden": Fresh(incoming, outgoing)}
