@@ -34,7 +34,7 @@ DEEPER = dict(num_layers=4)
 
 # Epochs after which the model grows, and the end; an epoch ends with a look at
 # the validation loss.
-STEPS_PER_EPOCH = 150
+STEPS_PER_EPOCH = 120
 GROWN_EPOCHS = 23
 EVENTS = {10: WIDER, 17: DEEPER}
 

@@ -170,9 +170,11 @@ def _optimizer_state(model):
 
 def _seed(model, seed):
     if seed is not None:
-        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
+        integer = isinstance(seed, (int, np.integer))
+        if isinstance(seed, bool) or not integer or seed < 0:
             raise GrowthError(
-                f"`seed` must be an integer or None. Received: seed={seed!r}"
+                "`seed` must be an integer of at least 0, or None. Received: "
+                f"seed={seed!r}"
             )
         return int(seed)
     common = get_random_seed()

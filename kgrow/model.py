@@ -4,6 +4,7 @@ import json
 
 import keras
 import numpy as np
+from keras.src.utils.tracking import DotNotTrackScope
 
 from kgrow import backend
 from kgrow.architecture import Architecture, variable_paths
@@ -157,9 +158,12 @@ class GrowableModel(keras.Model):
             self._architecture = architecture
             self.network = architecture.network
         if self.compiled:
-            self._compiled_trainable_state = {
-                layer: layer.trainable for layer in self._flatten_layers()
-            }
+            # Untracked, as `compile()` does: TensorFlow would go on holding
+            # the dict it tracks, and with it the old network.
+            with DotNotTrackScope():
+                self._compiled_trainable_state = {
+                    layer: layer.trainable for layer in self._flatten_layers()
+                }
 
     def remember(self):
         """Makes a function that puts the present network back, and the

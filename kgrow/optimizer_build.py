@@ -5,10 +5,18 @@ variables (exclusions, who optimizes what) follows them to the new ones.
 """
 
 import contextlib
+import copy
 import functools
 
 from kgrow.slot_rules import rule_for
-from kgrow.slots import find_loose, find_slots, forget, nested, replace_loose
+from kgrow.slots import (
+    find_loose,
+    find_slots,
+    forget,
+    nested,
+    replace_loose,
+    set_variables,
+)
 
 
 class Part:
@@ -137,21 +145,28 @@ def rebuild_fresh(optimizer, variables, origin):
 
 def remember(optimizers):
     """Makes a function that puts optimizers back as they are now."""
-    saved = [(o, dict(vars(o)), list(o._variables)) for o in optimizers]
+    saved = [
+        (optimizer, _attributes(optimizer), list(optimizer._variables))
+        for optimizer in optimizers
+    ]
 
     def rewind():
         for optimizer, attributes, variables in saved:
             vars(optimizer).clear()
             vars(optimizer).update(attributes)
-            # Not by slice: TensorFlow wraps the list, and would compare.
-            while len(optimizer._variables):
-                optimizer._variables.pop()
-            optimizer._variables.extend(variables)
-            optimizer._tracker.stored_ids["variables"] = {
-                id(v) for v in variables
-            }
+            set_variables(optimizer, variables)
 
     return rewind
+
+
+def _attributes(optimizer):
+    """Attributes of an optimizer, and copies of what TensorFlow keeps of them,
+    which changes with every one that is set."""
+    attributes = dict(vars(optimizer))
+    for name, value in attributes.items():
+        if name.startswith("_self_unconditional"):
+            attributes[name] = copy.copy(value)
+    return attributes
 
 
 @contextlib.contextmanager

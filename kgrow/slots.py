@@ -9,6 +9,7 @@ refuses rather than lose it.
 import contextlib
 
 import keras
+from keras.src.utils.tracking import DotNotTrackScope
 
 from kgrow.deferred import give_value, without_values
 from kgrow.errors import GrowthError
@@ -73,14 +74,30 @@ def forget(optimizer):
     """Takes the optimizer back to what it was before `build()`; what it
     counts (iterations, learning rate, scales) keeps its value."""
     slots = find_slots(optimizer)
-    for variables in slots.values():
-        for variable in variables:
-            if variable is not None:
-                optimizer._untrack_variable(variable)
+    set_variables(
+        optimizer,
+        _without(optimizer, [v for slot in slots.values() for v in slot]),
+    )
     for name in slots:
         delattr(optimizer, name)
     optimizer._trainable_variables_indices = {}
     optimizer.built = False
+
+
+def set_variables(optimizer, variables):
+    """Makes these the optimizer's variables, in a new list: TensorFlow's keep
+    what was taken out of them, and make no checkpoint any more."""
+    tracker = optimizer._tracker
+    with DotNotTrackScope():
+        optimizer._variables = variables
+    is_variable, _ = tracker.config["variables"]
+    tracker.config["variables"] = (is_variable, optimizer._variables)
+    tracker.stored_ids["variables"] = {id(v) for v in variables}
+
+
+def _without(optimizer, variables):
+    gone = {id(v) for v in variables}
+    return [v for v in optimizer._variables if id(v) not in gone]
 
 
 @contextlib.contextmanager
@@ -119,6 +136,7 @@ def slots_without_values(optimizers):
 def replace_loose(optimizer, before):
     """After a new `build()`: variables that it made anew continue the old
     ones' values."""
+    replaced = []
     for name, old in before.items():
         new = vars(optimizer)[name]
         if new is not old:
@@ -128,4 +146,5 @@ def replace_loose(optimizer, before):
                 give_value(new, value)
             else:
                 new.assign(value)
-            optimizer._untrack_variable(old)
+            replaced.append(old)
+    set_variables(optimizer, _without(optimizer, replaced))

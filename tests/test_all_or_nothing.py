@@ -1,6 +1,12 @@
 """Whatever fails, and wherever: the old model trains on as if not asked."""
 
+import contextlib
+import pathlib
+import random
+import sys
+
 import keras
+import numpy as np
 import pytest
 from fit_helpers import (
     TARGETS,
@@ -12,6 +18,7 @@ from fit_helpers import (
     train,
     with_optimizer,
 )
+from keras.src.backend.common import global_state
 
 from kgrow import (
     GrowthError,
@@ -155,3 +162,97 @@ def test_a_false_claim_is_found_out():
     refused = compiled(mlp())
     train(refused, {("batch", 1): fail})
     assert_same_state(refused, untouched)
+
+
+PACKAGE = pathlib.Path(growth.__file__).parent
+# Where a growth touches what was there before. Not the lines that put global
+# state back: what interrupts those, no line after them can mend.
+TOUCHING = [
+    str(PACKAGE / name)
+    for name in (
+        "growth.py",
+        "model.py",
+        "optimizer_build.py",
+        "optimizer_state.py",
+        "slots.py",
+    )
+]
+
+
+@contextlib.contextmanager
+def ctrl_c(line):
+    """Raises `KeyboardInterrupt` when so many lines of the package have run;
+    yields a list of those that have."""
+    lines = []
+
+    def trace(frame, event, argument):
+        if frame.f_code.co_filename not in TOUCHING:
+            return None
+        if event == "line":
+            lines.append(frame.f_lineno)
+            if len(lines) == line:
+                raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        yield lines
+    finally:
+        sys.settrace(before)
+
+
+def surroundings(model):
+    """What else a growth could leave changed."""
+    return (
+        random.getstate(),
+        np.random.get_state()[1].tolist(),
+        sorted(vars(model.optimizer)),
+        model._tracker.locked,
+        len(global_state.get_global_attribute("uninitialized_variables", [])),
+    )
+
+
+def test_ctrl_c_at_any_line_leaves_all_or_nothing():
+    def small():
+        model = with_optimizer(mlp(dropout=0.0), "Nadam")
+        train(model, epochs=1)
+        return model
+
+    grown = small()
+    with ctrl_c(None) as lines:
+        grown.grow(TARGET, seed=1)
+    model = small()
+    before, around = state(model), surroundings(model)
+    # A prime number of lines between the attempts, and the last lines, which
+    # stand after the change.
+    for line in [*range(1, len(lines), 53), len(lines)]:
+        with ctrl_c(line), pytest.raises(KeyboardInterrupt):
+            model.grow(TARGET, seed=1)
+        if model.growth_config == grown.growth_config:
+            break
+        assert surroundings(model) == around, line
+        assert_same_state(model, before)
+    left = grown if model.growth_config == grown.growth_config else small()
+    train(left, epochs=1)
+    train(model, epochs=1)
+    assert_same_state(model, left)
+
+
+def test_ctrl_c_that_ends_the_run_leaves_the_model_usable(monkeypatch):
+    def run(action):
+        model = with_optimizer(mlp(), "Nadam")
+        with pytest.raises(KeyboardInterrupt):
+            train(model, {("batch", 1): action})
+        train(model, epochs=1)
+        return model
+
+    def interrupted(model):
+        slot = Counter(optimizer_state.give_value, 5, KeyboardInterrupt)
+        monkeypatch.setattr(optimizer_state, "give_value", slot)
+        model.grow(TARGET)
+
+    def leave(model):
+        raise KeyboardInterrupt
+
+    assert_same_state(run(interrupted), run(leave))

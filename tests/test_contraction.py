@@ -13,12 +13,13 @@ from kgrow import Expansion, Gather
 from kgrow.contraction import contract
 
 LETTERS = "abcd", "ABCD"
+RANKS = st.integers(1, 4)
 
 
 @st.composite
-def problems(draw, kind=maps, rank=st.integers(1, 4)):
+def problems(draw, kind=maps):
     """An array of small integers, and a map or `None` for each axis."""
-    shape = [draw(st.integers(1, 3)) for _ in range(draw(rank))]
+    shape = [draw(st.integers(1, 3)) for _ in range(draw(RANKS))]
     rng = np.random.default_rng(draw(st.integers(0, 99)))
     value = rng.integers(-4, 5, shape).astype("float32")
     return value, [

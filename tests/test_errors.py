@@ -117,6 +117,11 @@ STRATEGIES = {
         ["`optimizer_state` must be one of", "optimizer_state='keep'"],
     ),
     "seed": ({"seed": 1.5}, ["`seed` must be an integer", "seed=1.5"]),
+    "negative": ({"seed": -1}, ["an integer of at least 0", "seed=-1"]),
+    "config": (
+        {"strategy": {"class_name": "Foo", "config": {}}},
+        ["cannot be made of its config", "'Foo'"],
+    ),
 }
 
 

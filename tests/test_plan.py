@@ -12,7 +12,6 @@ from helpers import (
     array,
     assert_close,
     assert_same,
-    exact_fields,
     grow_offline,
     make_inputs,
     make_model,
@@ -95,7 +94,7 @@ def test_the_identity_gives_the_same_bits_in_new_arrays(dtype):
 
 
 @settings(max_examples=10)
-@given(plans(unwritten=True))
+@given(plans(SOURCE, LARGER, unwritten=True))
 def test_tensors_grow_as_arrays_do(plan):
     values = toy_values(plan.source, dtype="float32")
     tensors = {p: ops.convert_to_tensor(v) for p, v in values.items()}
@@ -365,6 +364,18 @@ def test_noise_is_as_large_as_asked_and_is_not_read(snr):
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.parametrize("strategy", ["hypercloning", "net2net", "random"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_model_gets_what_its_plan_makes(family, strategy):
+    """The same bytes in two growths, and from the plan alone."""
+    model = make_model(family)
+    target = {"intermediate_dim": 20, "hidden_dim": 16}
+    network, _ = grow_offline(model, target, strategy, seed=4)
+    expected = [array(weight) for weight in network.weights]
+    model.grow(target, strategy, seed=4)
+    assert_same([array(weight) for weight in model.weights], expected)
+
+
 def test_gradients_get_no_noise():
     plan = plan_of(strategies.HyperCloning(), SOURCE, toy_spec({"hidden": 6}))
     assert not any(plan.dual().noise.values())
@@ -389,34 +400,64 @@ def test_the_plan_of_net2net_is_the_same_everywhere():
 RATE = 2.0**30
 
 
-def gradients(network, x, y):
-    """`{path: gradient}`: what one step of plain descent takes away."""
+def gradients(model, network):
+    """`{path: gradient}` of a network on a batch for `model`: what one step
+    of plain descent takes away."""
+    x = make_inputs(model)
+    y = make_targets(model, x)
     eager = keras.backend.backend() != "jax"
     network.compile(keras.optimizers.SGD(RATE), "mse", run_eagerly=eager)
-    before = {w.path: array(w) for w in network.trainable_weights}
+    before = [array(w) for w in network.trainable_weights]
     with exact_float64():
         network.train_on_batch(x, y)
-    return {
-        relative_path(network, w): (before[w.path] - array(w)) / RATE
-        for w in network.trainable_weights
+    moved = zip(network.trainable_weights, before, strict=True)
+    gradients = {
+        relative_path(network, w): (old - array(w)) / RATE for w, old in moved
     }
+    for weight, old in zip(network.trainable_weights, before, strict=True):
+        weight.assign(old)
+    return gradients
 
 
-def evenly_normalised(model, strategy, fields):
-    """The fields without those along which a norm meets uneven shares: there
-    the dual gives each copy its share of the gradient, of which a norm's own
-    part is spread evenly."""
-    kept = {}
-    for field, size in fields.items():
-        network, plan = grow_offline(model, {field: size}, strategy)
-        shares = [
-            e.consume.power(1).matrix().max(axis=1)
-            for dim, e in plan.terms[0].widths.items()
-            if plan.target.dims[dim].norm
-        ]
-        if all(np.ptp(share) == 0 for share in shares):
-            kept[field] = size
-    return kept
+def mapped_fields(model, strategy):
+    """`{field: new size}` of what a strategy grows by its dual's law: without
+    a change of the function, and in even shares where there is a norm, which
+    spreads its own part of the gradient evenly over the copies."""
+    source = model.architecture
+    for fields in (["width", "depth"], ["width"], ["depth"]):
+        target = {
+            field: 2 * size
+            for field, size in source.config.items()
+            if kinds(source, field) in fields
+        }
+        _, spec = source.build(source.check(target))
+        try:
+            plan = strategies.get(strategy).plan(source.spec, spec)
+        except GrowthError:
+            continue
+        lawful = {
+            claim.dim
+            for claim in strategies.get(strategy).claims(plan)
+            if claim.exact and not uneven_in_a_norm(plan, claim.dim)
+        }
+        parts = source.axes.fields
+        return {f: n for f, n in target.items() if lawful >= {*parts[f]}}
+    return {}
+
+
+def kinds(architecture, field):
+    (part, *_) = architecture.axes.fields[field]
+    if part in architecture.spec.stacks:
+        return "depth"
+    lookup = architecture.spec.dims[part].kind == "lookup"
+    return "lookup" if lookup else "width"
+
+
+def uneven_in_a_norm(plan, name):
+    if name in plan.target.stacks or plan.target.dims[name].norm is None:
+        return False
+    shares = plan.terms[0].width(name, 0).consume.matrix().max(axis=1)
+    return np.ptp(shares) != 0
 
 
 def keeps_a_function(strategy):
@@ -433,18 +474,19 @@ def keeps_a_function(strategy):
 KEEPING = [*filter(keeps_a_function, strategies.names())]
 
 
-@pytest.mark.parametrize("strategy", [*KEEPING, strategies.Net2Net("even")])
+@pytest.mark.parametrize(
+    "strategy", [*KEEPING, strategies.Net2Net("even")], ids=str
+)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_dual_maps_gradients(float64, family, strategy):
     """First and second moments, wherever the dual writes anything; noise is
     left out, for it changes what flows back."""
-    model = make_model(family)
-    fields = exact_fields(model, strategy)
-    fields = evenly_normalised(model, strategy, fields)
-    if not fields:
+    model = make_model(family, num_layers=1)
+    target = mapped_fields(model, strategy)
+    if not target:
         pytest.skip(f"{strategy} keeps the function of no grown {family}")
-    network, plan = grow_offline(model, fields, strategy, noise={})
-    small, large = both_gradients(model, network)
+    network, plan = grow_offline(model, target, strategy, noise={})
+    small, large = small_gradients(family, model), gradients(model, network)
     for degree in (1, 2):
         dual = plan.dual(degree)
         powers = {path: g**degree for path, g in small.items()}
@@ -460,10 +502,13 @@ def test_the_dual_maps_gradients(float64, family, strategy):
         assert_close(actual[written], expected[written])
 
 
-def both_gradients(model, network):
-    x = make_inputs(model)
-    y = make_targets(model, x)
-    return gradients(model.network, x, y), gradients(network, x, y)
+_small = {}
+
+
+def small_gradients(family, model):
+    if family not in _small:
+        _small[family] = gradients(model, model.network)
+    return _small[family]
 
 
 def flat(values):
@@ -473,9 +518,9 @@ def flat(values):
 @pytest.mark.parametrize("family", ["BERT", "GPT2"])
 def test_copies_share_the_whole_gradient(float64, family):
     """Uneven shares through a norm: who gets how much is another matter."""
-    model = make_model(family)
+    model = make_model(family, num_layers=1)
     network, plan = grow_offline(model, {"hidden_dim": 16}, "net2net")
-    small, large = both_gradients(model, network)
+    small, large = small_gradients(family, model), gradients(model, network)
     produce = plan.terms[0].widths["hidden"].produce.matrix()
     for path in ("token_embedding/embeddings", "position_embedding/embeddings"):
         assert_close(large[path] @ produce, small[path])

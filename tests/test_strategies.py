@@ -218,6 +218,13 @@ def test_what_is_looked_up_keeps_its_place(name):
     assert (grown[5:] == 1).all()
 
 
+@pytest.mark.parametrize("sizes, depth", [({"hidden": 2}, 2), ({}, 1)])
+@pytest.mark.parametrize("name", strategies.names())
+def test_nothing_shrinks(name, sizes, depth):
+    with pytest.raises(GrowthError, match="cannot shrink"):
+        strategies.get(name).plan(SOURCE, toy_spec(sizes, depth))
+
+
 @pytest.mark.parametrize("name", strategies.names())
 def test_no_growth_is_the_identity(name):
     plan = strategies.get(name).plan(SOURCE, SOURCE)
@@ -229,6 +236,7 @@ def test_no_growth_is_the_identity(name):
     [
         (lambda: Net2Net(split="odd"), "split='odd'"),
         (lambda: HyperCloning(snr=float("nan")), "snr=nan"),
+        (lambda: HyperCloning(snr="10"), "snr='10'"),
         (lambda: Direct(incoming="ones"), "incoming='ones'"),
         (lambda: Direct(outgoing=None), "outgoing=None"),
         (lambda: Copy(width="netnet"), "Did you mean 'net2net'"),

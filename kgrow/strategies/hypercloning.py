@@ -43,7 +43,8 @@ class HyperCloning(Strategy):
     """
 
     def __init__(self, snr=10.0):
-        if snr is not None and not math.isfinite(snr):
+        number = isinstance(snr, (int, float)) and math.isfinite(snr)
+        if snr is not None and not number:
             raise GrowthError(
                 f"`snr` is a number of decibels or None. Received: snr={snr!r}"
             )

@@ -76,7 +76,13 @@ def get(identifier):
     if isinstance(identifier, (list, tuple)):
         return StackingList(list(identifier))
     if isinstance(identifier, dict):
-        strategy = keras.saving.deserialize_keras_object(identifier)
+        try:
+            strategy = keras.saving.deserialize_keras_object(identifier)
+        except Exception as error:
+            raise GrowthError(
+                f"A strategy cannot be made of its config: {error} Received: "
+                f"{identifier!r}"
+            ) from error
         if isinstance(strategy, Strategy):
             return strategy
     raise GrowthError(

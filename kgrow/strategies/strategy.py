@@ -64,19 +64,20 @@ class Strategy:
             seed: int. The same seed gives the same plan on every backend.
 
         Raises:
-            GrowthError: the strategy cannot grow one of the dimensions.
+            GrowthError: the strategy cannot grow one of the dimensions, or
+                one is smaller in the target.
         """
         depths = {}
         for name, stack in target.stacks.items():
             old, new = source.depths[name], target.depths[name]
-            if old != new:
+            if _grows(stack.field, old, new):
                 depths[name] = self.mix(stack, old, new, _rng(seed, name))
         widths, fresh, noise = {}, {}, {}
         for name, dim in target.dims.items():
             # A dim that only blocks use is not there before the first one.
             new = target.sizes[name]
             old = source.sizes.get(name, new)
-            if old == new:
+            if not _grows(dim.field, old, new):
                 continue
             if dim.kind == "lookup":
                 widths[name] = Expansion.pad(old, new)
@@ -126,6 +127,15 @@ class Strategy:
         )
 
     __hash__ = None
+
+
+def _grows(field, old, new):
+    if new < old:
+        raise GrowthError(
+            f"`{field}` cannot shrink: {old} -> {new}. Plans go from a "
+            "network to a larger one."
+        )
+    return new > old
 
 
 def _rng(seed, *name):
