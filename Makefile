@@ -25,7 +25,7 @@ help:
 
 demo: export KERAS_BACKEND ?= jax
 demo: export TF_CPP_MIN_LOG_LEVEL ?= 2
-demo: $(DEMO) ## grow a byte-level GPT on real text; about 4 minutes
+demo: $(DEMO) ## grow a byte-level GPT on real text; 3 to 5 minutes on two cores
 	@$(BIN)/python examples/stdlib_gpt.py $(ARGS)
 
 test: $(ALL) ## the quick tests, once on each backend

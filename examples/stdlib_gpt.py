@@ -5,7 +5,7 @@ single call of `fit` it grows: first in width, then in depth. The large model
 is then trained from scratch, for as many training FLOPs and with its own
 learning-rate schedule, fully decayed. The tables say who won.
 
-    make demo                             # about 4 minutes on two cores
+    make demo                             # 3 to 5 minutes on two cores on two cores
     make demo ARGS="--scale 4"            # four times the steps
     make demo ARGS="--width hypercloning --depth middle --seed 1"
 """
@@ -34,7 +34,7 @@ DEEPER = dict(num_layers=4)
 
 # Epochs after which the model grows, and the end; an epoch ends with a look at
 # the validation loss.
-STEPS_PER_EPOCH = 120
+STEPS_PER_EPOCH = 100
 GROWN_EPOCHS = 23
 EVENTS = {10: WIDER, 17: DEEPER}
 
