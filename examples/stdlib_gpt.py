@@ -5,7 +5,7 @@ single call of `fit` it grows: first in width, then in depth. The large model
 is then trained from scratch, for as many training FLOPs and with its own
 learning-rate schedule, fully decayed. The tables say who won.
 
-    make demo                             # 3 to 5 minutes on two cores on two cores
+    make demo                             # 3 to 5 minutes on two cores
     make demo ARGS="--scale 4"            # four times the steps
     make demo ARGS="--width hypercloning --depth middle --seed 1"
 """
