@@ -7,7 +7,8 @@ The pattern string is the interface and the documentation:
     "hidden -> heads head_dim"           a query kernel of three axes
     "hidden -> (3 heads head_dim)"       a packed one, of two
     "-> hidden | gain"                   the gain of a norm
-    "-> ~hidden | gain"                  one that is read by tied weights
+    "-> hidden | shift"                  what the norm adds
+    "-> ~hidden | gain"                  a gain that tied weights read
     "heads head_dim -> hidden | exit"    the last projection of a branch
     "hidden -> heads qk | qk^0.5"        compensates a 1/sqrt(qk) in the model
     "_ _ c_in -> c_out"                  `_` marks an axis that never grows
@@ -20,6 +21,7 @@ from kgrow.errors import GrowthError
 
 CONSUME = "consume"
 PRODUCE = "produce"
+_FLAGS = ("gain", "shift", "inner", "outer", "exit")
 _OTHER = {CONSUME: PRODUCE, PRODUCE: CONSUME}
 
 _TOKEN = re.compile(r"(~?)\s*(?:\(([^()]+)\)|(\w+))(?!\w)")
@@ -59,9 +61,10 @@ class Axes:
     Left of the arrow stand the axes that consume, right of it those that
     produce. `~name` flips the role of one axis: the activations there live in
     the dual space, as those do that a tied embedding or the other side of a
-    dot product reads. Behind `|` stand flags: `gain` (a multiplicative
-    parameter of a norm: copied, never mixed), `exit` (the last projection of
-    a residual branch: with zeros there the block is the identity) and
+    dot product reads. Behind `|` stand flags: `gain` and `shift` (what a norm
+    multiplies by and adds), `inner` and `outer` (of a norm behind the first
+    and the last addition of a post-norm block), `exit` (the last projection
+    of a residual branch: with zeros there the block is the identity) and
     `dim^power` (multiply by `(new / old) ** power` when `dim` grows, for a
     network whose own arithmetic depends on the size).
 
@@ -76,6 +79,9 @@ class Axes:
 
     axes: tuple[Axis, ...]
     gain: bool = False
+    shift: bool = False
+    inner: bool = False
+    outer: bool = False
     exit: bool = False
     scale: tuple[tuple[str, float], ...] = ()
 
@@ -135,7 +141,7 @@ class Axes:
             f"~{a}" if a.factors and a.role == CONSUME else str(a)
             for a in self.axes[split:]
         ]
-        flags = ["gain"] * self.gain + ["exit"] * self.exit
+        flags = [flag for flag in _FLAGS if getattr(self, flag)]
         flags += [f"{dim}^{power!r}" for dim, power in self.scale]
         text = " ".join([*left, "->", *right])
         return f"{text} | {', '.join(flags)}" if flags else text
@@ -165,16 +171,16 @@ def _parse_side(text, role, pattern):
 
 
 def _parse_flags(text, pattern):
-    flags = {"gain": False, "exit": False, "scale": ()}
+    flags = {"scale": ()}
     for flag in filter(None, (part.strip() for part in text.split(","))):
         scale = _SCALE.fullmatch(flag)
         if scale:
             flags["scale"] += ((scale[1], float(scale[2])),)
-        elif flag in ("gain", "exit"):
+        elif flag in _FLAGS:
             flags[flag] = True
         else:
             raise GrowthError(
                 f"Unknown flag {flag!r} in the axes {pattern!r}. Flags are "
-                "`gain`, `exit` and `dim^power`."
+                f"{', '.join(_FLAGS)} and `dim^power`."
             )
     return flags

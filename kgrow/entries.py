@@ -88,7 +88,7 @@ def add_noise(plan, value, variable):
         std = plan.noise.get(factor)
         if not std or role != CONSUME:
             continue
-        e = plan.terms[0].width(factor, variable.block)
+        e = (plan.effect or plan.terms)[0].width(factor, variable.block)
         shape = factor_shape(variable, plan.target.sizes)
         host = np.asarray(ops.convert_to_numpy(value)).reshape(shape)
         rng = _rng(plan, f"{variable.path}/noise/{factor}")

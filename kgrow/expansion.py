@@ -198,6 +198,32 @@ def _check_composable(after, before):
 
 
 @dataclass(frozen=True, eq=False)
+class Pair:
+    """A map of values and the map of their gradients.
+
+    Args:
+        value: `Gather` or `Dense`.
+        gradient: the same between the same sizes.
+    """
+
+    value: Gather | Dense
+    gradient: Gather | Dense
+
+    def dual(self):
+        return Pair(self.gradient, self.value)
+
+    def power(self, degree):
+        return Pair(self.value.power(degree), self.gradient.power(degree))
+
+    def first_only(self):
+        return Pair(self.value.first_only(), self.gradient.first_only())
+
+    def __matmul__(self, before):
+        """`self` after `before`."""
+        return Pair(self.value @ before.value, self.gradient @ before.gradient)
+
+
+@dataclass(frozen=True, eq=False)
 class Expansion:
     """How a dimension of `n` entries grows to `m`.
 
@@ -206,12 +232,18 @@ class Expansion:
     `produce.T @ consume == I`, provided that whatever stands between the two
     commutes with `produce`.
 
+    What a norm multiplies by and adds has maps of its own, for a norm undoes
+    what `produce` scales and takes off what it averages.
+
     Args:
         produce: `Gather` or `Dense` from `n` to `m`.
         consume: `Gather` or `Dense` from `n` to `m`.
-        gain: map for the gains of norms along the dimension. By default they
-            are copied where `produce` copies: a gain is never mixed.
-        gain_dual: map for the gradients of those gains; `consume` by default.
+        gain: `Pair` for the gains of norms along the dimension. By default
+            they are copied where `produce` copies: a gain is never mixed.
+        shift: `Pair` for their shifts; they grow as values by default.
+        tied_gain: `Pair` for the gain of a norm that tied weights read; by
+            default it grows as a reader.
+        tied_shift: `Pair` for its shift; the same.
 
     Example:
 
@@ -224,8 +256,10 @@ class Expansion:
 
     produce: Gather | Dense
     consume: Gather | Dense
-    gain: Gather | Dense | None = None
-    gain_dual: Gather | Dense | None = None
+    gain: Pair | None = None
+    shift: Pair | None = None
+    tied_gain: Pair | None = None
+    tied_shift: Pair | None = None
 
     def __post_init__(self):
         if (self.produce.source, self.produce.target) != (
@@ -238,10 +272,18 @@ class Expansion:
                 f"{self.produce.target}, consume {self.consume.source} -> "
                 f"{self.consume.target}"
             )
-        if self.gain is None:
-            object.__setattr__(self, "gain", self.produce.power(0))
-        if self.gain_dual is None:
-            object.__setattr__(self, "gain_dual", self.consume)
+        grows, reads = (
+            Pair(self.produce, self.consume),
+            Pair(self.consume, self.produce),
+        )
+        for name, default in {
+            "gain": Pair(self.produce.power(0), self.consume),
+            "shift": grows,
+            "tied_gain": reads,
+            "tied_shift": reads,
+        }.items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, default)
 
     @classmethod
     def identity(cls, size):
@@ -292,16 +334,15 @@ class Expansion:
         If values along the dimension map by `produce`, the gradients of the
         weights that made them map by `consume`, and the other way round.
         """
-        return Expansion(self.consume, self.produce, self.gain_dual, self.gain)
+        return self._each(self.consume, self.produce, lambda pair: pair.dual())
 
     def power(self, degree):
         """Entrywise power of all maps: 2 after `dual()` maps second moments,
         0 says who reads whom and forgets the weights."""
-        return Expansion(
+        return self._each(
             self.produce.power(degree),
             self.consume.power(degree),
-            self.gain.power(degree),
-            self.gain_dual.power(degree),
+            lambda pair: pair.power(degree),
         )
 
     def squared(self):
@@ -309,11 +350,20 @@ class Expansion:
 
     def first_only(self):
         """Writes only the first copy of each entry."""
-        return Expansion(
+        return self._each(
             self.produce.first_only(),
             self.consume.first_only(),
-            self.gain.first_only(),
-            self.gain_dual.first_only(),
+            lambda pair: pair.first_only(),
+        )
+
+    def _each(self, produce, consume, change):
+        return Expansion(
+            produce,
+            consume,
+            change(self.gain),
+            change(self.shift),
+            change(self.tied_gain),
+            change(self.tied_shift),
         )
 
     def preserves(self, tolerance=1e-9):
@@ -326,7 +376,9 @@ class Expansion:
             self.produce @ before.produce,
             self.consume @ before.consume,
             self.gain @ before.gain,
-            self.gain_dual @ before.gain_dual,
+            self.shift @ before.shift,
+            self.tied_gain @ before.tied_gain,
+            self.tied_shift @ before.tied_shift,
         )
 
 

@@ -106,6 +106,7 @@ class Growth:
         claims = self.strategy.claims(plan)
         exact = all(claim.exact for claim in claims)
         rounding = expected_rounding(network, plan.target)
+        rounding += sum(claim.within for claim in claims if exact)
         if exact and not relative <= rounding:
             raise GrowthError(
                 f"{self.strategy!r} claims to keep the function, and the "

@@ -1,17 +1,17 @@
 """When a plan keeps the function: read off its matrices, not believed.
 
-Width keeps the function if `produce.T @ consume == I`, if `produce` commutes
-with whatever nonlinearity lies behind the dimension, and if a norm along it
-sees the same statistics. Depth keeps it if every new block is the identity.
-See `docs/design.md` for the proofs; the conditions on norms follow from
-`mean(x'^2) = mean(x^2)` and, for LayerNorm, from the mean of `x'` being that
-of `x`.
+Width keeps the function if `produce.T @ consume == I` and if `produce` commutes
+with whatever nonlinearity lies behind the dimension. Where a norm takes
+statistics along it, those must stay, and the equation is asked of what leaves
+the norm. Depth keeps the function if every new block is the identity. The
+proofs are in `docs/design.md`.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
+from kgrow.axes import CONSUME
 from kgrow.errors import GrowthError
 from kgrow.expansion import Dense
 from kgrow.term import Fresh
@@ -27,11 +27,14 @@ class Claim:
         dim: string, name of a dimension or a stack.
         exact: bool.
         reason: string.
+        within: float. Relative difference, beyond rounding, that the small
+            constant inside repeated norms makes.
     """
 
     dim: str
     exact: bool
     reason: str
+    within: float = 0.0
 
 
 def claims(plan):
@@ -69,18 +72,37 @@ def claims(plan):
         if not isinstance(expansions, tuple):
             expansions = (expansions,)
         fresh = plan.fresh.get(name, Fresh())
-        failed = [f for e in expansions if (f := _fault(e, dim, fresh))]
+        places = _Places(plan.target, name)
+        failed = [f for e in expansions if (f := _fault(e, dim, fresh, places))]
         result.append(Claim(name, not failed, failed[0] if failed else "exact"))
     for name, mixing in term.depths.items():
-        fault = _depth_fault(mixing, plan.target.stacks[name])
-        result.append(Claim(name, fault is None, fault or "exact"))
+        result.append(_depth_claim(plan, name, mixing))
     return result
 
 
-def _fault(expansion, dim, fresh):
+class _Places:
+    """Where a dimension stands: `post` if what leaves a norm along it goes on
+    along it, `tied` if tied weights read what leaves one."""
+
+    def __init__(self, spec, dim):
+        variables = [v for v in spec.variables.values() if dim in v.axes.dims]
+        stacks = {v.stack for v in variables} - {None}
+        self.post = any(spec.stacks[s].norm == "post" for s in stacks)
+        self.tied = any(
+            (v.axes.gain or v.axes.shift)
+            and axis.role == CONSUME
+            and dim in axis.dims
+            for v in variables
+            for axis in v.axes
+        )
+
+
+def _fault(expansion, dim, fresh, places):
     """Why an expansion of `dim` does not keep the function, or `None`."""
     if expansion.is_identity or dim.kind == "lookup":
         return None
+    if dim.norm is not None:
+        return _fault_at_norm(expansion, dim, fresh, places)
     if not expansion.preserves():
         return "what is read is not what was produced"
     produce, unwritten = expansion.produce, expansion.produce.unwritten
@@ -91,23 +113,89 @@ def _fault(expansion, dim, fresh):
         return "new entries are read with random weights"
     if dim.kind == "copy" and not _copies(produce):
         return "only copies commute with the nonlinearity behind it"
-    if dim.norm is None:
-        return None
-    if unwritten.size and fresh.incoming != "zeros":
-        return "new entries change the statistics of the norm"
-    matrix = produce.matrix()
-    if np.count_nonzero(matrix, axis=1).max() > 1:
-        return "the gain of the norm does not commute with mixed entries"
-    if not _keeps_statistics(matrix, dim.norm):
-        return (
-            "entries copied in unequal numbers change the statistics of the "
-            "norm"
-        )
     return None
 
 
 def _copies(produce):
     return not isinstance(produce, Dense) and produce.weights is None
+
+
+def _fault_at_norm(e, dim, fresh, places):
+    """The same where a norm takes statistics along the dimension.
+
+    With `z` what the norm makes of old values, it makes `normal @ z` of the
+    new ones, times `gain` and plus `shift`.
+    """
+    if e.produce.unwritten.size and fresh.incoming != "zeros":
+        return "new entries change the statistics of the norm"
+    produce = e.produce.matrix()
+    if not _keeps_statistics(produce, dim.norm):
+        copies = np.count_nonzero(produce, axis=1).max() <= 1
+        return (
+            "entries copied in unequal numbers change the statistics of the "
+            "norm"
+            if copies
+            else "the statistics of the norm change"
+        )
+    if dim.kind == "copy" and not _copies(e.produce):
+        return "only copies commute with the nonlinearity behind it"
+    normal = _normal(produce, dim.norm)
+    if normal is None:
+        return "the gain of the norm does not commute with mixed entries"
+    eye = np.eye(e.source)
+    silent = ~normal.any(axis=1)
+    out = normal * _rows_of(e.gain.value, normal)
+    shift = e.shift.value.matrix()
+    if places.post and not (_close(out, produce) and _close(shift, produce)):
+        return "what the norm puts out is not what the stream holds"
+    consume, free = e.consume.matrix(), np.zeros(e.target, bool)
+    free[e.consume.unwritten] = fresh.outgoing != "zeros"
+    if np.any(free & ~(silent & ~shift.any(axis=1))):
+        return "new entries are read with random weights"
+    read = [out.T @ consume, shift.T @ consume]
+    if places.tied:
+        # Tied weights read with what they produce.
+        tied_out = normal * _rows_of(e.tied_gain.value, normal)
+        read += [produce.T @ tied_out, produce.T @ e.tied_shift.value.matrix()]
+    if not all(_close(product, eye) for product in read):
+        return "what is read is not what was produced"
+    return None
+
+
+def _normal(produce, norm):
+    """What a norm makes of new values, as rows that read one old one each:
+    `(m, n)`, or `None` if it is no such thing."""
+    m, n = produce.shape
+    if norm == "layer":
+        # What a norm has put out has no mean, so that constants are nothing.
+        produce = produce - produce.mean(axis=0)
+        produce = produce - produce.mean(axis=1, keepdims=True)
+    normal = np.zeros((m, n))
+    rows = np.arange(m)
+    columns = np.argmax(np.abs(produce), axis=1)
+    normal[rows, columns] = produce[rows, columns]
+    if norm == "layer" and n > 1:
+        normal *= n / (n - 1)
+        normal[np.abs(normal) < _ROUNDING] = 0
+        back = normal - normal.mean(axis=1, keepdims=True)
+    else:
+        back = normal
+    return normal if _close(back, produce) else None
+
+
+def _rows_of(gain, normal):
+    """The factor of each row, where the gain is read from the same entry."""
+    matrix = gain.matrix()
+    columns = np.argmax(np.abs(normal), axis=1)
+    alone = np.count_nonzero(matrix, axis=1) <= 1
+    factor = np.where(alone, matrix[np.arange(len(matrix)), columns], np.nan)
+    return np.where(normal.any(axis=1), factor, 0.0)[:, None]
+
+
+def _close(one, other):
+    with np.errstate(invalid="ignore"):
+        worst = np.abs(one - other).max(initial=0.0)
+    return bool(worst <= _ROUNDING * max(1.0, np.abs(other).max(initial=0.0)))
 
 
 def _keeps_statistics(a, norm):
@@ -123,11 +211,40 @@ def _keeps_statistics(a, norm):
     return np.abs(gram - m / n * centred).max() <= _ROUNDING * m
 
 
-def _depth_fault(mixing, stack):
+def _depth_claim(plan, name, mixing):
+    stack = plan.target.stacks[name]
     if mixing.is_identity:
-        return None
+        return Claim(name, True, "exact")
     if not mixing.keeps_blocks():
-        return "new blocks compute something of their own"
-    if stack.norm != "pre":
-        return "a norm after the addition makes no block the identity"
-    return None
+        return Claim(name, False, "new blocks compute something of their own")
+    if stack.norm == "pre" and not mixing.parts:
+        return Claim(name, True, "exact")
+    repeated = _repeated_norms(mixing)
+    if stack.norm == "pre" or repeated is None:
+        reason = "a norm after the addition makes no block the identity"
+        return Claim(name, False, reason)
+    epsilon = plan.target.config.get(stack.epsilon)
+    if not isinstance(epsilon, float):
+        reason = "norms are repeated, and their epsilon is not known"
+        return Claim(name, False, reason)
+    # Each repetition divides by sqrt(1 + epsilon) at most, in every block
+    # above it as well.
+    within = epsilon * repeated * mixing.target
+    return Claim(name, True, "exact but for the epsilon of norms", within)
+
+
+def _repeated_norms(mixing):
+    """How many norms of a post-norm stack are repeated, if they are placed so
+    that the repetition changes nothing."""
+    silent = mixing.exits == 0
+    if set(mixing.parts) != {"inner", "outer"} or silent[0]:
+        return None
+    wanted = mixing.repeating_norms().parts
+    for name, rows in mixing.parts.items():
+        if (
+            isinstance(rows, Dense)
+            or rows.weights is not None
+            or not np.array_equal(rows.indices, wanted[name].indices)
+        ):
+            return None
+    return 2 * int(silent.sum())

@@ -44,6 +44,10 @@ class Plan:
         seed: int, for fresh entries and noise.
         degree: 1 for values, -1 for their gradients, -2 for squares of those:
             the power of the size ratios in the axes' `dim^power` flags.
+        effect: tuple of `Term`s that grow activations as `terms` do, by which
+            gradients are mapped; `terms` by default. A network made of two
+            copies side by side, for one, is a sum of two terms in its
+            weights, and a single one in its activations.
 
     Example:
 
@@ -66,6 +70,7 @@ class Plan:
     noise: Mapping[str, float] = field(default_factory=dict)
     seed: int = 0
     degree: int = 1
+    effect: tuple[Term, ...] | None = None
 
     def apply(self, values):
         """Grows all variables: `{path: array} -> {path: array}`.
@@ -131,8 +136,9 @@ class Plan:
                     lambda e: e.dual().power(degree),
                     lambda m: m.dual().power(degree),
                 )
-                for t in self.terms
+                for t in self.effect or self.terms
             ),
+            effect=None,
             noise={},
             degree=-degree,
         )
@@ -220,17 +226,24 @@ class Plan:
         )
 
     def _read(self, term, variable, values):
+        """What a term makes of a variable: blocks are mixed first, while they
+        are small, and then expanded once."""
+        reads = blocks(term, variable)
+        share = term.share_of(variable)
+        if not reads or share == 0:
+            return None
+        if variable.axes.exit and variable.stack in term.depths:
+            exits = term.depths[variable.stack].exits
+            share = share * float(exits[variable.block])
         total = None
-        for path, weight in blocks(term, variable):
-            old = self.source.variables[path]
-            value = self._expand(values[path], term, old, variable)
-            if variable.axes.exit and variable.stack in term.depths:
-                exits = term.depths[variable.stack].exits
-                weight = weight * exits[variable.block]
+        for path, weight in reads:
+            value = values[path]
             if not isinstance(weight, float) or weight != 1.0:
                 value = value * _like(weight, value)
             total = value if total is None else total + value
-        return total
+        old = self.source.variables[reads[0][0]]
+        value = self._expand(total, term, old, variable)
+        return value if share == 1.0 else value * _like(share, value)
 
     def _expand(self, value, term, old, new):
         """One old variable with every axis expanded, in the new shape."""

@@ -27,8 +27,8 @@ class Dim:
             linear; entries may also be scaled and averaged. `"lookup"`: it is
             indexed (a vocabulary, positions), so entries keep their places and
             new ones are added.
-        norm: the norm that takes statistics along it: `"layer"`, `"rms"` or
-            `None`.
+        norm: the norm that takes statistics along it, between what makes
+            values and all that read them: `"layer"`, `"rms"` or `None`.
     """
 
     name: str
@@ -51,11 +51,13 @@ class Stack:
         field: config field that holds the number of blocks.
         norm: `"pre"` if a block whose exits are zero is the identity (norms
             inside the residual branches, or none), `"post"` if not.
+        epsilon: config field that holds the constant inside the norms.
     """
 
     name: str
     field: str | None = None
     norm: str = "post"
+    epsilon: str = "layer_norm_epsilon"
 
     def __post_init__(self):
         _check_option("norm", self.norm, PLACEMENTS)

@@ -1,9 +1,10 @@
 """One summand of a plan, and how it meets the axes of a variable."""
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from kgrow.axes import CONSUME
+from kgrow.axes import CONSUME, PRODUCE
 from kgrow.errors import GrowthError
 from kgrow.expansion import Expansion
 from kgrow.mixing import Mixing
@@ -40,12 +41,19 @@ class Term:
         widths: dict from dim names to an `Expansion`, or to a tuple with one
             per new block for a dimension local to a stack.
         depths: dict from stack names to a `Mixing`.
+        parts: names of the dimensions whose new entries the terms of a plan
+            divide among themselves: of a variable that produces one of them,
+            a term writes its part.
+        share: float. What a variable that produces none of `parts` gets of
+            the term; over the terms, the shares add up to one.
     """
 
     widths: Mapping[str, Expansion | tuple[Expansion, ...]] = field(
         default_factory=dict
     )
     depths: Mapping[str, Mixing] = field(default_factory=dict)
+    parts: frozenset[str] = frozenset()
+    share: float = 1.0
 
     def width(self, dim, block):
         expansion = self.widths.get(dim)
@@ -56,13 +64,48 @@ class Term:
     def map(self, change_width, change_depth):
         """The term with every expansion and every mixing replaced."""
         widths = {
-            dim: tuple(change_width(e) for e in expansion)
-            if isinstance(expansion, tuple)
-            else change_width(expansion)
+            dim: map_each(expansion, change_width)
             for dim, expansion in self.widths.items()
         }
         depths = {s: change_depth(m) for s, m in self.depths.items()}
-        return Term(widths, depths)
+        return dataclasses.replace(self, widths=widths, depths=depths)
+
+    def share_of(self, variable):
+        """What a variable gets of the term, see `share`."""
+        produced = {
+            dim
+            for axis in variable.axes
+            if axis.role == PRODUCE
+            for dim in axis.dims
+        }
+        return 1.0 if self.parts & produced else self.share
+
+
+def map_each(expansion, change):
+    """Changes an expansion, or each of a tuple of them."""
+    if isinstance(expansion, tuple):
+        return tuple(change(e) for e in expansion)
+    return change(expansion)
+
+
+def divisible_dims(spec):
+    """Dimensions whose entries terms can divide among themselves: those that
+    no variable produces beside another one of them, and that no index reads.
+    """
+    beside = set()
+    for variable in spec.variables.values():
+        produced = [
+            dim
+            for axis in variable.axes
+            if axis.role == PRODUCE
+            for dim in axis.dims
+        ]
+        beside |= set(produced[1:])
+    return {
+        name
+        for name, dim in spec.dims.items()
+        if dim.kind != "lookup" and name not in beside
+    }
 
 
 def factors(axes):
@@ -96,11 +139,17 @@ def factor_maps(term, variable):
         )
         if e is None:
             maps.append(None)
-        elif role == CONSUME:
-            maps.append(e.consume)
         else:
-            maps.append(e.gain if axes.gain else e.produce)
+            maps.append(_map_of(e, axes, role == CONSUME))
     return maps
+
+
+def _map_of(e, axes, consumes):
+    if axes.gain:
+        return (e.tied_gain if consumes else e.gain).value
+    if axes.shift:
+        return (e.tied_shift if consumes else e.shift).value
+    return e.consume if consumes else e.produce
 
 
 def blocks(term, variable):
@@ -110,13 +159,19 @@ def blocks(term, variable):
     mixing = term.depths.get(variable.stack)
     if mixing is None:
         return [(variable.path, 1.0)]
+    rows = mixing.rows_of(variable)
     return [
         (variable.at(old), weight)
-        for old, weight in mixing.reads(variable.block)
+        for old, weight in mixing.reads(variable.block, rows)
     ]
 
 
 def compose_terms(outer, inner, plan):
+    if outer.parts or inner.parts:
+        raise GrowthError(
+            "Plans whose terms divide a network among themselves do not "
+            "compose into one. Apply the two one after the other."
+        )
     depths = dict(inner.depths)
     for stack, mixing in outer.depths.items():
         before = depths.get(stack)

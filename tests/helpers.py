@@ -23,7 +23,7 @@ from kgrow import (
 )
 from kgrow.architecture import relative_path
 from kgrow.deferred import give_value, without_values
-from kgrow.expansion import UNWRITTEN
+from kgrow.expansion import UNWRITTEN, Pair
 
 settings.register_profile(
     "kgrow", deadline=None, derandomize=True, max_examples=50
@@ -204,7 +204,10 @@ def maps(source=SMALL, target=LARGER, unwritten=True):
 def expansions(draw, source=SMALL, target=LARGER, unwritten=True):
     """Maps without any law between them."""
     sizes = st.just(draw(source)), st.just(draw(target))
-    return Expansion(*(draw(maps(*sizes, unwritten)) for _ in range(4)))
+    both = [draw(maps(*sizes, unwritten)) for _ in range(2)]
+    some = st.sampled_from([*both, draw(maps(*sizes, unwritten))])
+    pairs = [Pair(draw(some), draw(some)) for _ in range(4)]
+    return Expansion(*both, *pairs)
 
 
 @st.composite

@@ -17,6 +17,8 @@ SPACES = st.sampled_from([" ", "  "])
 # Where spaces may stand without a change of meaning.
 GAPS = re.compile(r" |(?=[()|,~])|(?<=[()|,~])|(?=->)|(?<=->)")
 
+FLAGS = ("gain", "shift", "inner", "outer", "exit")
+
 
 @st.composite
 def patterns(draw):
@@ -27,8 +29,8 @@ def patterns(draw):
         for factors in draw(st.lists(FACTORS, max_size=5))
     ]
     scale = draw(st.lists(st.tuples(NAMES, st.floats(-4, 4)), max_size=2))
-    flags = draw(st.booleans()), draw(st.booleans())
-    return Axes(tuple(axes), *flags, tuple(scale))
+    flags = {flag: True for flag in draw(st.sets(st.sampled_from(FLAGS)))}
+    return Axes(tuple(axes), scale=tuple(scale), **flags)
 
 
 @given(patterns())

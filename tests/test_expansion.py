@@ -8,15 +8,20 @@ from hypothesis import strategies as st
 from keras import ops
 
 from kgrow import Dense, Expansion, Gather, GrowthError, Mixing, tolerance
-from kgrow.expansion import UNWRITTEN
+from kgrow.expansion import UNWRITTEN, Pair
 
-PARTS = ("produce", "consume", "gain", "gain_dual")
+PAIRS = ("gain", "shift", "tied_gain", "tied_shift")
+PARTS = ("produce", "consume", *PAIRS)
 
 
 def equal(one, other):
     """Whether two maps or expansions are the same, entry by entry."""
     if isinstance(one, Expansion):
         return all(equal(getattr(one, p), getattr(other, p)) for p in PARTS)
+    if isinstance(one, Pair):
+        return equal(one.value, other.value) and equal(
+            one.gradient, other.gradient
+        )
     return np.array_equal(one.matrix(), other.matrix())
 
 
@@ -97,9 +102,16 @@ def test_power_acts_on_each_entry(m, degree):
 
 @given(expansions())
 def test_squared_squares_every_part(e):
-    for part in PARTS:
+    for part in ("produce", "consume"):
         squared = getattr(e.squared(), part).matrix()
         np.testing.assert_array_equal(squared, getattr(e, part).matrix() ** 2)
+    for part in PAIRS:
+        pair, squared = getattr(e, part), getattr(e.squared(), part)
+        for side in ("value", "gradient"):
+            expected = getattr(pair, side).matrix() ** 2
+            np.testing.assert_array_equal(
+                getattr(squared, side).matrix(), expected
+            )
 
 
 @given(maps())
@@ -169,8 +181,10 @@ def test_first_only_of_an_expansion_is_a_padding(e):
 
 @given(selections())
 def test_a_gain_is_copied_where_values_are(e):
-    assert equal(e.gain, e.produce.power(0))
-    assert equal(e.gain_dual, e.consume)
+    assert equal(e.gain, Pair(e.produce.power(0), e.consume))
+    assert equal(e.shift, Pair(e.produce, e.consume))
+    for pair in (e.tied_gain, e.tied_shift):
+        assert equal(pair, Pair(e.consume, e.produce))
 
 
 @settings(max_examples=20)

@@ -72,7 +72,11 @@ GRADIENT_SUMS = [
 
 def frozen_run(model, name):
     """Some steps that move the optimizer's state, and hardly the weights."""
-    train(with_optimizer(model, name, rate=1e-20), epochs=1)
+    with_optimizer(model, name, rate=1e-20)
+    # Keras' ScheduleFreeAdamW starts its average from zeros where TensorFlow
+    # builds it in a traced step, and from the weights where it is built here.
+    model.optimizer.build(model.trainable_variables)
+    train(model, epochs=1)
 
 
 def slots_by_path(model):

@@ -61,13 +61,13 @@ class BERT(Family):
             "position_embedding/embeddings": "positions -> hidden",
             "segment_embedding/embeddings": "segments -> hidden",
             "embeddings_layer_norm/gamma": "-> hidden | gain",
-            "embeddings_layer_norm/beta": "-> hidden",
+            "embeddings_layer_norm/beta": "-> hidden | shift",
             **BLOCK_RULES,
             "mlm_dense/kernel": "hidden -> hidden",
             "mlm_dense/bias": "-> hidden",
             # What the tied embedding reads lives in the dual space.
             "mlm_layer_norm/gamma": "-> ~hidden | gain",
-            "mlm_layer_norm/beta": "-> ~hidden",
+            "mlm_layer_norm/beta": "-> ~hidden | shift",
             "mlm_bias/bias": "-> vocab",
         },
         # The stream passes a gelu in the masked-LM head: copies only.

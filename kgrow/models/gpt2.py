@@ -60,7 +60,7 @@ class GPT2(Family):
             **BLOCK_RULES,
             # What the tied embedding reads lives in the dual space.
             "layer_norm/gamma": "-> ~hidden | gain",
-            "layer_norm/beta": "-> ~hidden",
+            "layer_norm/beta": "-> ~hidden | shift",
         },
         dims=block_dims(hidden="stream"),
         stacks=[Stack("layers", "num_layers", norm="pre")],

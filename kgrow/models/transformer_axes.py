@@ -7,8 +7,6 @@ root of the head size, which the query makes good when it grows.
 
 from kgrow.spec import Dim
 
-_NORM = {"gamma": "-> hidden | gain", "beta": "-> hidden"}
-
 _BLOCK = {
     "self_attention/query/kernel": "hidden -> heads qk | qk^0.5",
     "self_attention/query/bias": "-> heads qk | qk^0.5",
@@ -22,8 +20,10 @@ _BLOCK = {
     "feedforward_intermediate_dense/bias": "-> ffn",
     "feedforward_output_dense/kernel": "ffn -> hidden | exit",
     "feedforward_output_dense/bias": "-> hidden | exit",
-    **{f"self_attention_layer_norm/{k}": v for k, v in _NORM.items()},
-    **{f"feedforward_layer_norm/{k}": v for k, v in _NORM.items()},
+    "self_attention_layer_norm/gamma": "-> hidden | gain, inner",
+    "self_attention_layer_norm/beta": "-> hidden | shift, inner",
+    "feedforward_layer_norm/gamma": "-> hidden | gain, outer",
+    "feedforward_layer_norm/beta": "-> hidden | shift, outer",
 }
 
 BLOCK_RULES = {

@@ -1,5 +1,6 @@
 """Growth strategies: each chooses the matrices by which a network grows."""
 
+from kgrow.strategies.bert2bert import AKI, FPI
 from kgrow.strategies.copy import Copy
 from kgrow.strategies.depth import (
     DepthMap,
@@ -12,11 +13,16 @@ from kgrow.strategies.depth import (
 )
 from kgrow.strategies.direct import Direct, Random
 from kgrow.strategies.hypercloning import HyperCloning
+from kgrow.strategies.lemon import LEMON
 from kgrow.strategies.net2net import Net2Net
 from kgrow.strategies.registry import get, names, serialize
+from kgrow.strategies.staged import Staged
 from kgrow.strategies.strategy import Strategy
 
 __all__ = [
+    "AKI",
+    "FPI",
+    "LEMON",
     "Copy",
     "DepthMap",
     "Direct",
@@ -27,6 +33,7 @@ __all__ = [
     "Net2Net",
     "Random",
     "Stack",
+    "Staged",
     "StackingList",
     "Strategy",
     "Top",

@@ -31,6 +31,12 @@ class Copy(Strategy):
     def mix(self, stack, source, target, rng):
         return self.depth.mix(stack, source, target, rng)
 
+    def divide(self, term, source, target):
+        return self.width.divide(term, source, target)
+
+    def claims(self, plan):
+        return self.width.claims(plan)
+
     def noise(self, dim):
         return self.width.noise(dim)
 

@@ -12,12 +12,17 @@ class DepthMap(Strategy):
 
     A depth map is a list: which old block stands at each new place. With
     `zero_exits=True`, every block but the first copy of each has its exits
-    (the last projections of its residual branches) set to zero; it then starts
-    as the identity in a pre-norm network, and the function is kept.
+    (the last projections of its residual branches) set to zero. It then adds
+    nothing, and the function is kept: in a pre-norm network to the last bit;
+    in a post-norm one, where a block normalises its stream, because the norms
+    are placed so that the stream is normalised twice and scaled once (see
+    `Mixing.repeating_norms()`), but for the epsilon inside the norms.
 
     Args:
         zero_exits: bool.
     """
+
+    copies = True
 
     def __init__(self, zero_exits=False):
         self.zero_exits = bool(zero_exits)
@@ -28,7 +33,7 @@ class DepthMap(Strategy):
 
     def mix(self, stack, source, target, rng):
         del rng
-        if not source:
+        if self.copies and not source:
             raise GrowthError(
                 f"'{self.name}' copies blocks, and `{stack.field}` is to grow "
                 f"from 0 to {target}. Use 'direct' or 'random', whose new "
@@ -40,7 +45,9 @@ class DepthMap(Strategy):
             again = block is None or block in seen
             exits.append(0.0 if self.zero_exits and again else 1.0)
             seen.add(block)
-        return Mixing.select(source, blocks, exits)
+        mixing = Mixing.select(source, blocks, exits)
+        silent = 0.0 in exits and stack is not None and stack.norm == "post"
+        return mixing.repeating_norms() if silent else mixing
 
     def get_config(self):
         return {"zero_exits": self.zero_exits}
@@ -144,9 +151,8 @@ class Top(DepthMap):
 class Identity(DepthMap):
     """New blocks spread between the old ones, each the identity at first.
 
-    A new block copies the one below it with zeroed exits: exact in pre-norm
-    networks. In post-norm networks no choice of weights makes a block the
-    identity; there the growth is approximate and the receipt says by how much.
+    A new block copies the one below it with zeroed exits, which keeps the
+    function (see `DepthMap`).
 
     Example:
 
@@ -157,7 +163,8 @@ class Identity(DepthMap):
     Reference:
 
     - Chen et al., "Net2Net" (1511.05641), Sec. 2.3; Wu et al., "LLaMA Pro"
-      (2401.02415), Sec. 3.2, for the zeroed exits of a transformer block.
+      (2401.02415), Sec. 3.2, for the zeroed exits of a transformer block;
+      Wang et al., "LEMON" (2310.07999), Sec. 4.3, for repeated norms.
     """
 
     def __init__(self):
@@ -195,6 +202,7 @@ class StackingList(DepthMap):
                 f"for each new one. Received: {blocks!r}"
             )
         self.blocks = list(blocks)
+        self.copies = any(b is not None for b in blocks)
 
     def stacking_list(self, source, target):
         if len(self.blocks) != target:

@@ -4,7 +4,7 @@ import keras
 
 from kgrow.errors import GrowthError
 from kgrow.expansion import Expansion
-from kgrow.mixing import Mixing
+from kgrow.strategies.depth import StackingList
 from kgrow.strategies.strategy import Strategy
 from kgrow.term import FRESH, Fresh
 
@@ -18,7 +18,7 @@ class Direct(Strategy):
     takes statistics along the dimension, and the new units learn from the
     first step on: their outgoing weights have a gradient. New blocks start
     from the layers' own initial weights, on top, with zeroed exits if
-    `outgoing="zeros"`, which keeps the function of pre-norm networks.
+    `outgoing="zeros"`, which keeps the function.
 
     Zeros on both sides are a dead start: neither side of a new unit has a
     gradient, and it never learns.
@@ -54,14 +54,9 @@ class Direct(Strategy):
         return Expansion.pad(source, target)
 
     def mix(self, stack, source, target, rng):
-        del stack, rng
-        new = target - source
-        silent = 0.0 if self.outgoing == "zeros" else 1.0
-        return Mixing.select(
-            source,
-            [*range(source), *[None] * new],
-            exits=[1.0] * source + [silent] * new,
-        )
+        blocks = [*range(source), *[None] * (target - source)]
+        depth_map = StackingList(blocks, zero_exits=self.outgoing == "zeros")
+        return depth_map.mix(stack, source, target, rng)
 
     def get_config(self):
         return {"incoming": self.incoming, "outgoing": self.outgoing}

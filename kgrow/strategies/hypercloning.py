@@ -43,27 +43,45 @@ class HyperCloning(Strategy):
     """
 
     def __init__(self, snr=10.0):
-        number = isinstance(snr, (int, float)) and math.isfinite(snr)
-        if snr is not None and not number:
-            raise GrowthError(
-                f"`snr` is a number of decibels or None. Received: snr={snr!r}"
-            )
-        self.snr = snr
+        self.snr = check_snr(snr)
 
     def expand(self, dim, source, target, rng):
         del rng
-        if target % source:
-            raise GrowthError(
-                f"'hypercloning' grows by whole multiples, and `{dim.field}` "
-                f"is to grow from {source} to {target}. Choose {2 * source} "
-                "or another multiple, or the strategy 'net2net', which copies "
-                "to any size."
-            )
-        return Expansion.tile(source, target // source)
+        return whole_tiles(self.name, dim, source, target)
 
     def noise(self, dim):
         del dim
-        return 0.0 if self.snr is None else 10.0 ** (-self.snr / 20.0)
+        return noise_ratio(self.snr)
 
     def get_config(self):
         return {"snr": self.snr}
+
+
+def whole_tiles(name, dim, source, target):
+    """The expansion that tiles a dimension, for the strategy `name`.
+
+    Raises:
+        GrowthError: the target is no multiple of the source.
+    """
+    if target % source:
+        raise GrowthError(
+            f"'{name}' grows by whole multiples, and `{dim.field}` is to grow "
+            f"from {source} to {target}. Choose {2 * source} or another "
+            "multiple, or the strategy 'net2net', which copies to any size."
+        )
+    return Expansion.tile(source, target // source)
+
+
+def check_snr(snr):
+    number = isinstance(snr, (int, float)) and math.isfinite(snr)
+    if snr is not None and not number:
+        raise GrowthError(
+            f"`snr` is a number of decibels or None. Received: snr={snr!r}"
+        )
+    return snr
+
+
+def noise_ratio(snr):
+    """Standard deviation of noise, relative to that of the weights, at a
+    signal-to-noise ratio of `snr` decibels."""
+    return 0.0 if snr is None else 10.0 ** (-snr / 20.0)

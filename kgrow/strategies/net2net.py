@@ -59,15 +59,12 @@ class Net2Net(Strategy):
 
     def expand(self, dim, source, target, rng):
         del dim
-        indices = np.concatenate(
-            [
-                np.arange(source),
-                *[rng.permutation(source) for _ in range(target // source)],
-            ]
-        )[:target]
+        indices = balanced_copies(source, target, rng)
         if self.split == "even":
             return Expansion.select(source, indices)
-        return Expansion.select(source, indices, _uneven(source, indices, rng))
+        return Expansion.select(
+            source, indices, uneven_shares(source, indices, rng)
+        )
 
     def mix(self, stack, source, target, rng):
         return Identity().mix(stack, source, target, rng)
@@ -76,7 +73,14 @@ class Net2Net(Strategy):
         return {"split": self.split}
 
 
-def _uneven(source, indices, rng):
+def balanced_copies(source, target, rng):
+    """Which unit each of `target` copies, the old ones first, every one
+    `floor` or `ceil` of `target / source` times."""
+    rounds = [rng.permutation(source) for _ in range(target // source)]
+    return np.concatenate([np.arange(source), *rounds])[:target]
+
+
+def uneven_shares(source, indices, rng):
     """Shares between half and one and a half of equal ones, before they are
     made to add up to one over the copies of a unit."""
     draws = rng.uniform(0.5, 1.5, len(indices))

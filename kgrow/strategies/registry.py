@@ -5,6 +5,7 @@ import difflib
 import keras
 
 from kgrow.errors import GrowthError
+from kgrow.strategies.bert2bert import AKI, FPI
 from kgrow.strategies.depth import (
     Identity,
     Interpolate,
@@ -15,13 +16,19 @@ from kgrow.strategies.depth import (
 )
 from kgrow.strategies.direct import Direct, Random
 from kgrow.strategies.hypercloning import HyperCloning
+from kgrow.strategies.lemon import LEMON
 from kgrow.strategies.net2net import Net2Net
+from kgrow.strategies.staged import Staged
 from kgrow.strategies.strategy import Strategy
 
 _STRATEGIES = {
     "direct": Direct,
     "random": Random,
     "net2net": Net2Net,
+    "fpi": FPI,
+    "aki": AKI,
+    "lemon": LEMON,
+    "staged": Staged,
     "hypercloning": HyperCloning,
     "stack": Stack,
     "interpolate": Interpolate,

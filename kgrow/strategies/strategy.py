@@ -93,8 +93,22 @@ class Strategy:
                 )
             fresh[name] = self.fresh
             noise[name] = self.noise(dim)
-        term = Term(widths, depths)
-        return Plan(source, target, (term,), fresh, noise, seed)
+        terms, effect = self.divide(Term(widths, depths), source, target)
+        return Plan(source, target, terms, fresh, noise, seed, effect=effect)
+
+    def divide(self, term, source, target):
+        """Divides the growth among several terms, if one cannot express it.
+
+        Args:
+            term: `Term` of the expansions and mixings that were chosen.
+            source: `ModelSpec` before.
+            target: `ModelSpec` after.
+
+        Returns:
+            The plan's `terms`, and its `effect`.
+        """
+        del source, target
+        return (term,), None
 
     def claims(self, plan):
         """Which dimensions of its plan keep the function, and why (not).

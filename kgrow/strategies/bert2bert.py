@@ -1,0 +1,178 @@
+"""bert2BERT: copies of units, of the layer itself or of the one above it."""
+
+import dataclasses
+
+import keras
+import numpy as np
+
+from kgrow.errors import GrowthError
+from kgrow.expansion import UNWRITTEN, Expansion, Gather, Pair
+from kgrow.mixing import Mixing
+from kgrow.strategies.depth import Top
+from kgrow.strategies.net2net import balanced_copies
+from kgrow.strategies.strategy import Strategy
+from kgrow.term import divisible_dims, map_each
+
+
+@keras.saving.register_keras_serializable("kgrow")
+class FPI(Strategy):
+    """Function-preserving initialisation: copies read in equal shares.
+
+    New unit `i` copies unit `g(i)`; what reads a unit that stands `c` times
+    reads each copy with `1 / c` of the weight. Attention heads are copied
+    whole. Deeper by the top blocks once more, as the paper does after
+    widening.
+
+    The paper calls this function-preserving. It is where no norm takes
+    statistics along the dimension; along one that has a norm, only if every
+    unit stands equally often, which `draw="balanced"` gives at multiples.
+
+    Args:
+        draw: `"random"`, each copy of a unit drawn with replacement, as in
+            the paper; or `"balanced"`, each unit copied `floor` or `ceil` of
+            `target / source` times.
+
+    Example:
+
+    >>> from kgrow.spec import Dim
+    >>> e = FPI().expand(Dim("ffn"), 4, 7, np.random.default_rng(0))
+    >>> e.preserves(), e.produce.indices[:4].tolist()
+    (True, [0, 1, 2, 3])
+
+    Reference:
+
+    - Chen et al., "bert2BERT" (2110.07143), Sec. 3.2, Eq. 4-9, and Sec. 3.4
+      for the depth. No code was published.
+    """
+
+    def __init__(self, draw="random"):
+        if draw not in ("random", "balanced"):
+            raise GrowthError(
+                "`draw` must be 'random' or 'balanced'. Received: "
+                f"draw={draw!r}"
+            )
+        self.draw = draw
+
+    def expand(self, dim, source, target, rng):
+        del dim
+        if self.draw == "balanced":
+            indices = balanced_copies(source, target, rng)
+        else:
+            copies = rng.integers(0, source, target - source)
+            indices = np.concatenate([np.arange(source), copies])
+        return Expansion.select(source, indices)
+
+    def mix(self, stack, source, target, rng):
+        return Top().mix(stack, source, target, rng)
+
+    def get_config(self):
+        return {"draw": self.draw}
+
+
+@keras.saving.register_keras_serializable("kgrow")
+class AKI(FPI):
+    """Advanced knowledge initialisation: new units come from the next layer.
+
+    Old units stay what they were. A new unit of block `l` copies one of block
+    `l + 1`, with the weights that make it; what reads it is shared among the
+    copies as under `FPI`. As a sum of two terms: the first writes the old
+    entries of what a variable produces, mixed from block `l`; the second the
+    new ones, from block `l + 1`. The last block, which has none above it, and
+    what belongs to no block grow as under `FPI`.
+
+    The function changes. The paper's argument is that neighbouring layers do
+    similar things, and that units of another layer are no twins of the old
+    ones, so that training need not part them.
+
+    Deviates: the paper grows whole heads. A head's own size grows as under
+    `FPI`, whose copies queries and keys have to agree on.
+
+    Args:
+        draw: see `FPI`.
+
+    Raises:
+        GrowthError: the network has one layer only.
+
+    Example:
+
+    >>> AKI()
+    AKI(draw='random')
+
+    Reference:
+
+    - Chen et al., "bert2BERT" (2110.07143), Sec. 3.3, Eq. 10-15.
+    """
+
+    def divide(self, term, source, target):
+        parts = frozenset(term.widths) & divisible_dims(target)
+        if not parts:
+            return (term,), None
+        shallow = [s for s, depth in source.depths.items() if depth < 2]
+        if shallow or not source.depths:
+            raise GrowthError(
+                "'aki' takes new units from the next layer, and the network "
+                f"has {min(source.depths.values(), default=0)}. Use 'fpi', "
+                "which takes them from the layer itself."
+            )
+        old, new = dict(term.widths), dict(term.widths)
+        for dim in parts:
+            old[dim] = map_each(term.widths[dim], _part_before)
+            new[dim] = map_each(term.widths[dim], _part_behind)
+        above = {
+            stack: _above(term.depths.get(stack, Mixing.identity(depth)), depth)
+            for stack, depth in source.depths.items()
+        }
+        terms = (
+            dataclasses.replace(term, widths=old, parts=parts),
+            dataclasses.replace(
+                term, widths=new, depths=above, parts=parts, share=0.0
+            ),
+        )
+        return terms, (term,)
+
+    def claims(self, plan):
+        terms = plan.effect or plan.terms
+        claims = super().claims(dataclasses.replace(plan, terms=terms))
+        parts = plan.terms[0].parts
+        return [
+            dataclasses.replace(
+                c, exact=False, reason="new units come from the next layer"
+            )
+            if c.dim in parts
+            else c
+            for c in claims
+        ]
+
+
+def _part_before(e):
+    return _part(e, np.arange(e.target) < e.source)
+
+
+def _part_behind(e):
+    return _part(e, np.arange(e.target) >= e.source)
+
+
+def _part(e, mask):
+    """A part of what an expansion produces; the rest is written as zero, for
+    another term to write."""
+
+    def cut(m):
+        weights = np.ones(m.target) if m.weights is None else m.weights
+        return Gather(m.source, m.indices, weights * mask)
+
+    return Expansion(
+        cut(e.produce),
+        e.consume,
+        gain=Pair(cut(e.gain.value), e.gain.gradient),
+        shift=Pair(cut(e.shift.value), e.shift.gradient),
+        tied_gain=e.tied_gain,
+        tied_shift=e.tied_shift,
+    )
+
+
+def _above(mixing, depth):
+    """The mixing that reads the block above each that `mixing` reads."""
+    read = mixing.rows.indices
+    above = np.where(read == UNWRITTEN, UNWRITTEN, read + 1)
+    rows = Gather(depth, np.minimum(above, depth - 1))
+    return Mixing(rows, mixing.exits)

@@ -1,0 +1,113 @@
+"""Lossless to any size: copies, averages, and a stream that is scaled."""
+
+import keras
+import numpy as np
+
+from kgrow.expansion import UNWRITTEN, Dense, Expansion, Gather, Pair
+from kgrow.strategies.depth import DepthMap
+from kgrow.strategies.net2net import uneven_shares
+from kgrow.strategies.strategy import Strategy
+from kgrow.term import Fresh
+
+
+@keras.saving.register_keras_serializable("kgrow")
+class LEMON(Strategy):
+    """Keeps the function at any width, through LayerNorm and RMSNorm.
+
+    Units are copied circularly, heads whole, and what reads copies has uneven
+    shares, so that they part. Along a stream that a norm takes statistics of,
+    `n` units become `m = k n + r`: `k` copies of each and `r` entries that hold
+    the mean of all (zero, for RMSNorm), the whole scaled by `s = sqrt(m / (k
+    n))`. Such entries leave mean and variance as they are, and the norm takes
+    them to zero: what reads them is free, and starts as the layers' own random
+    weights, which parts the copies further. With `z` what the norm makes of
+    the old stream it makes `s z` of each copy; gains are copied, shifts scaled
+    by `s` and zero on the rest, and readers divide by `k s`. Weights that are
+    tied to the producing ones read with `s`, so that the gain and the shift in
+    front of them are divided by `k s^2` and by `k s`.
+
+    New blocks follow the last ones, silent at first (see `DepthMap`): exact
+    in pre-norm networks, and in post-norm ones but for the norms' epsilon.
+
+    A post-norm stream takes the norm's output up again, which averages do not
+    survive. There, and where a nonlinearity lies behind the stream, units are
+    copied: exact at whole multiples, approximate otherwise, and the receipt
+    says by how much.
+
+    Deviates: the paper scales gains and the norms' epsilon; scaling the stream
+    needs no other epsilon, and any layer will do. New blocks copy the block
+    below them instead of mixing in units of the one above, and any number of
+    them can be added.
+
+    Example:
+
+    >>> from kgrow.spec import Dim
+    >>> stream = Dim("hidden", kind="stream", norm="layer")
+    >>> e = LEMON().expand(stream, 4, 6, np.random.default_rng(0))
+    >>> e.produce.matrix()[4].round(3).tolist()
+    [0.306, 0.306, 0.306, 0.306]
+
+    Reference:
+
+    - Wang et al., "LEMON: Lossless Model Expansion" (2310.07999), Sec. 4. The
+      constructions for RMSNorm and for tied weights are derived here.
+    """
+
+    fresh = Fresh(incoming="initializer", outgoing="initializer")
+
+    def expand(self, dim, source, target, rng):
+        indices = np.arange(target) % source
+        whole = target // source * source
+        if dim.norm is None or dim.kind == "copy" or whole == target:
+            shares = uneven_shares(source, indices, rng)
+            return Expansion.select(source, indices, shares)
+        return _scaled(dim.norm, source, indices, whole, rng)
+
+    def mix(self, stack, source, target, rng):
+        return _Follow().mix(stack, source, target, rng)
+
+
+class _Follow(DepthMap):
+    """Silent blocks behind the last ones, evenly if there are more."""
+
+    def __init__(self):
+        super().__init__(zero_exits=True)
+
+    def stacking_list(self, source, target):
+        each, more = divmod(target - source, source)
+        times = [1 + each + (i >= source - more) for i in range(source)]
+        return np.repeat(np.arange(source), times).tolist()
+
+
+def _scaled(norm, source, indices, whole, rng):
+    """`whole` entries are copies, the others averages or zeros."""
+    target = len(indices)
+    scale = np.sqrt(target / whole)
+    copied = np.arange(target) < whole
+    shares = np.zeros(target)
+    shares[:whole] = uneven_shares(source, indices[:whole], rng)
+
+    def written(weights):
+        return Gather(source, indices, np.where(copied, weights, 0.0))
+
+    def free(weights):
+        return Gather(
+            source,
+            np.where(copied, indices, UNWRITTEN),
+            np.where(copied, weights, 0.0),
+        )
+
+    produce = written(scale)
+    if norm == "layer":
+        matrix = produce.matrix()
+        matrix[whole:] = scale / source
+        produce = Dense(matrix)
+    consume = free(shares / scale)
+    return Expansion(
+        produce,
+        consume,
+        gain=Pair(free(1.0), free(shares)),
+        shift=Pair(written(scale), consume),
+        tied_gain=Pair(free(shares / scale**2), free(scale**2)),
+        tied_shift=Pair(written(shares / scale), produce),
+    )

@@ -1,0 +1,109 @@
+"""Staged training: copies of the network side by side."""
+
+import dataclasses
+
+import keras
+import numpy as np
+
+from kgrow.errors import GrowthError
+from kgrow.expansion import Expansion, Gather, Pair
+from kgrow.strategies.depth import Stack
+from kgrow.strategies.hypercloning import (
+    check_snr,
+    noise_ratio,
+    whole_tiles,
+)
+from kgrow.strategies.strategy import Strategy
+from kgrow.term import divisible_dims, map_each
+
+
+@keras.saving.register_keras_serializable("kgrow")
+class Staged(Strategy):
+    """Block-diagonal growth: several copies of the network side by side.
+
+    A matrix `W` becomes `[[W, 0], [0, W]]`: each copy of the network reads
+    only itself, and what leaves them, the logits, is their mean. As a sum of
+    one term per copy, of which each writes its own entries and reads its own;
+    of a variable that produces none of the grown dimensions, each gives its
+    share. The function is kept through any norm, as every unit stands equally
+    often. Whole multiples only. Depth by stacking, which does not keep it.
+
+    The moments of the optimizer go by what the copies do together, all
+    gradients being shared among them: halved, and quartered for squares, as in
+    the paper. Deviates: the zeros off the diagonal have gradients as large as
+    those on it; they get the same moments here, and zeros in the paper's code.
+    Copies of equal weights stay equal but for what is off the diagonal; noise
+    on what reads the copies, unseen by them, parts them.
+
+    Args:
+        snr: signal-to-noise ratio of that noise in decibels, see
+            `HyperCloning`; `None`, as in the paper, for none.
+
+    Example:
+
+    >>> from kgrow.spec import Dim
+    >>> Staged().expand(Dim("ffn"), 2, 4, None).consume.weights.tolist()
+    [0.5, 0.5, 0.5, 0.5]
+
+    Reference:
+
+    - Shen et al., "Staged Training for Transformer Language Models"
+      (2203.06211), Sec. 3.1, the width and the depth operator.
+    """
+
+    def __init__(self, snr=None):
+        self.snr = check_snr(snr)
+
+    def expand(self, dim, source, target, rng):
+        del rng
+        return whole_tiles(self.name, dim, source, target)
+
+    def mix(self, stack, source, target, rng):
+        return Stack().mix(stack, source, target, rng)
+
+    def divide(self, term, source, target):
+        parts = frozenset(term.widths) & divisible_dims(target)
+        times = {target.sizes[d] // source.sizes[d] for d in parts}
+        if not parts:
+            return (term,), None
+        if len(times) > 1:
+            sizes = {d: (source.sizes[d], target.sizes[d]) for d in parts}
+            raise GrowthError(
+                "'staged' sets copies of the whole network side by side, so "
+                "that all widths grow by one factor. Received: (before, "
+                f"after) {sizes}. Give them one factor, or use "
+                "'hypercloning'."
+            )
+        (times,) = times
+        terms = []
+        for copy in range(times):
+            widths = dict(term.widths)
+            for dim in parts:
+                widths[dim] = map_each(
+                    term.widths[dim], lambda e, copy=copy: _one(e, copy, times)
+                )
+            terms.append(
+                dataclasses.replace(
+                    term, widths=widths, parts=parts, share=1.0 / times
+                )
+            )
+        return tuple(terms), (term,)
+
+    def claims(self, plan):
+        terms = plan.effect or plan.terms
+        return super().claims(dataclasses.replace(plan, terms=terms))
+
+    def noise(self, dim):
+        del dim
+        return noise_ratio(self.snr)
+
+    def get_config(self):
+        return {"snr": self.snr}
+
+
+def _one(e, copy, times):
+    """One copy of several: it writes its own entries, and reads its own."""
+    mask = (np.arange(e.target) // e.source == copy).astype(float)
+    own = Gather(e.source, np.arange(e.target) % e.source, mask)
+    reads = Pair(own, own)
+    return Expansion(own, own, reads, reads, reads, reads)
