@@ -23,6 +23,9 @@ class Architecture:
         axes: `AxisMap`.
         network: a built `keras.Model`.
 
+    Attributes:
+        frozen: `{path: Boolean mask}` of the entries that a growth let rest.
+
     Raises:
         GrowthError: the axes do not fit the network, or no config field sets
             the size of a dimension.
@@ -31,6 +34,7 @@ class Architecture:
     def __init__(self, axes, network):
         self.axes = axes
         self.network = network
+        self.frozen = {}
         if not network.built:
             raise GrowthError(
                 "The network has no weights yet, so there is nothing to grow. "

@@ -6,6 +6,9 @@ pieces that stay in the cache, so that its weights cost no second pass over
 memory.
 """
 
+import itertools
+import math
+
 import numpy as np
 from keras import ops
 
@@ -31,9 +34,7 @@ def contract(value, maps):
     host = isinstance(value, np.ndarray)
     if not axes:
         return _copy_host(value) if host else ops.copy(value)
-    # Inner axes first: they are gathered element by element, while the array
-    # is small; the outermost moves whole rows, when it is large.
-    for axis in reversed(axes):
+    for axis in _order(maps, axes, value.shape):
         m = maps[axis]
         if isinstance(m, Dense):
             value = _multiply(value, m, axis, host)
@@ -42,6 +43,25 @@ def contract(value, maps):
         else:
             value = _gather(value, m, axis)
     return value
+
+
+def _order(maps, axes, shape):
+    """Inner axes first: they are gathered element by element, while the array
+    is small; the outermost moves whole rows, when it is large. Where matrices
+    are multiplied, the order of the fewest operations."""
+    axes = list(reversed(axes))
+    if not any(isinstance(maps[axis], Dense) for axis in axes):
+        return axes
+
+    def operations(order):
+        size, total = math.prod(shape), 0
+        for axis in order:
+            size = size // maps[axis].source * maps[axis].target
+            if isinstance(maps[axis], Dense):
+                total += size * maps[axis].source
+        return total
+
+    return min(itertools.permutations(axes), key=operations)
 
 
 def aligned_empty(shape, dtype):

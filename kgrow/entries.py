@@ -4,6 +4,7 @@ import zlib
 
 import numpy as np
 from keras import ops
+from keras.backend import standardize_dtype
 
 from kgrow.axes import CONSUME, PRODUCE
 from kgrow.contraction import contract
@@ -47,7 +48,7 @@ def fill_unwritten(plan, value, variable, fill=None):
         return value
     host = isinstance(value, np.ndarray)
     shape = factor_shape(variable, plan.target.sizes)
-    out = value if host else np.array(ops.convert_to_numpy(value))
+    out = value if host else np.zeros(shape, standardize_dtype(value.dtype))
     out = out.reshape(shape)
     # What is new on a producing axis is incoming, whatever else it is.
     for position, rows, role, dim in sorted(
@@ -55,22 +56,26 @@ def fill_unwritten(plan, value, variable, fill=None):
     ):
         index = (slice(None),) * position + (rows,)
         if fill is None:
-            part = out[index].shape
-            out[index] = _new_entries(plan, variable, dim, role, part)
+            out[index] = _new_entries(plan, variable, dim, role, index)
         elif isinstance(fill, np.ndarray):
             out[index] = fill.reshape(shape)[index]
         else:
             out[index] = fill
     out = out.reshape(variable.shape)
-    return out if host else ops.convert_to_tensor(out)
+    # Maps leave zeros where they do not write, so that a tensor, which may be
+    # one of a traced step, takes what is new by addition.
+    return out if host else value + ops.convert_to_tensor(out)
 
 
 def new_block(plan, variable):
     """A variable of a block that copies none: the layer's own initial value,
     zero if it is an exit of a block that starts as the identity."""
     shape = factor_shape(variable, plan.target.sizes)
-    value = _draw(plan, variable, shape, "")
-    depths = plan.terms[0].depths
+    if variable.path in plan.given:
+        value = np.array(plan.given[variable.path]).reshape(shape)
+    else:
+        value = _draw(plan, variable, shape, "")
+    depths = plan.terms[0].depths if plan.terms else {}
     if variable.axes.exit and variable.stack in depths:
         value *= depths[variable.stack].exits[variable.block]
     return value.reshape(variable.shape)
@@ -105,12 +110,16 @@ def add_noise(plan, value, variable):
     return value
 
 
-def _new_entries(plan, variable, dim, role, part):
-    """New rows of one dimension in a variable: zeros, or drawn."""
+def _new_entries(plan, variable, dim, role, index):
+    """New rows of one dimension in a variable: zeros, given, or drawn."""
     fresh = plan.fresh.get(dim, Fresh())
     side = fresh.incoming if role == PRODUCE else fresh.outgoing
     if side == "zeros":
         return 0
+    shape = factor_shape(variable, plan.target.sizes)
+    if variable.path in plan.given:
+        return plan.given[variable.path].reshape(shape)[index]
+    part = np.empty(shape, bool)[index].shape
     return _draw(plan, variable, part, f"{dim}/{role}")
 
 

@@ -14,8 +14,13 @@ from keras.src.utils.rng_utils import get_random_seed
 
 from kgrow import backend, strategies
 from kgrow.architecture import Architecture, variable_paths
+from kgrow.data import Data
 from kgrow.errors import GrowthError
+from kgrow.freezing import check_train, freeze
+from kgrow.inheritance import Inheritance
 from kgrow.memory import PeakMemory
+from kgrow.optimizer_build import Resting
+from kgrow.optimizer_guard import guard
 from kgrow.optimizer_state import POLICIES, OptimizerState
 from kgrow.private_random import private_random
 from kgrow.probe import (
@@ -26,6 +31,7 @@ from kgrow.probe import (
     run,
 )
 from kgrow.receipt import Receipt
+from kgrow.task import Task
 from kgrow.transplant import carry_layer_state, fill_weights
 
 
@@ -44,6 +50,7 @@ class Growth:
         probe=None,
         optimizer_state="carry",
         seed=None,
+        train=None,
     ):
         if optimizer_state not in POLICIES:
             raise GrowthError(
@@ -53,10 +60,12 @@ class Growth:
         self.model = model
         self.source = model.architecture
         self.strategy = strategies.get(strategy)
+        self.train = check_train(train, self.strategy)
         self.config = self.source.check(target_config)
         self.policy = optimizer_state
         self.seed = _seed(model, seed)
-        self.batch = _first_batch(data)
+        self.data = None if data is None else Data(data)
+        self.batch = self.data and self.data.first
         self.probe = probe
 
     def run(self):
@@ -72,9 +81,12 @@ class Growth:
             with backend.scope(self.model):
                 network, target = self._make_network()
             plan = self.strategy.plan(self.source.spec, target.spec, self.seed)
+            task = Task(self.model, network, self.config, self.data, self.seed)
+            plan = self.strategy.refine(plan, task)
             with backend.scope(self.model):
-                fill_weights(network, self.source.network, plan)
+                fill_weights(network, self.source.network, plan, task.values)
                 carry_layer_state(network, self.source.network, plan)
+                target.frozen = freeze(network, self.source, plan, self.train)
             measured = self._check(network, plan)
             with backend.scope(self.model):
                 slots, step = self._commit(target, plan, state)
@@ -90,12 +102,24 @@ class Growth:
             peak_bytes=memory.extra_bytes,
             slots_carried=slots[0],
             slots_fresh=slots[1],
+            learned=task.report,
             **measured,
         )
 
     def _make_network(self):
         network, _ = self.source.build(self.config)
-        return network, Architecture(self.source.axes, network)
+        target = Architecture(self.source.axes, network)
+        outputs = self.source.axes.outputs
+        if self.model.teacher is not None and outputs is not None:
+            for dim in outputs.dims:
+                if self.source.spec.sizes[dim] != target.spec.sizes[dim]:
+                    raise GrowthError(
+                        "The model is taught by a small network, whose "
+                        "outputs would no longer be as many: "
+                        f"`{target.spec.dims[dim].field}` is to grow. Call "
+                        "`dismiss_teacher()` first."
+                    )
+        return network, target
 
     def _check(self, network, plan):
         """Outputs and loss before and after; an exact plan must be exact."""
@@ -139,6 +163,7 @@ class Growth:
         replaced = [backend.raw(w) for w in old.network.weights]
         slots, step = (0, 0), None
         with contextlib.ExitStack() as undo:
+            undo.callback(guard, model)
             if state is not None:
                 optimizer = state.optimizer
                 replaced += [backend.raw(v) for v in optimizer.variables]
@@ -146,6 +171,9 @@ class Growth:
                 undo.callback(state.remember())
             undo.callback(model.remember())
             model.install(target)
+            teaching = self.strategy.teaching()
+            if teaching is not None:
+                model.be_taught(Inheritance(old, **teaching))
             if state is not None:
                 slots = state.rebuild(
                     model.trainable_variables,
@@ -153,7 +181,12 @@ class Growth:
                     variable_paths(target.network),
                     variable_paths(old.network),
                     self.policy,
+                    Resting(
+                        target.frozen,
+                        [*old.network.weights, *target.network.weights],
+                    ),
                 )
+            guard(model)
             model.refresh_functions()
             undo.pop_all()
         kept = [] if state is None else state.optimizer.variables
@@ -184,31 +217,3 @@ def _seed(model, seed):
         # the user's data.
         return int(np.random.default_rng().integers(2**31))
     return (int(common) + len(model.growth_history)) % 2**31
-
-
-def _first_batch(data):
-    """One batch `(x, y[, weights])` of what `fit` takes as data."""
-    if data is None:
-        return None
-    if isinstance(data, (tuple, list)) and len(data) in (2, 3):
-        return tuple(
-            keras.tree.map_structure(lambda a: a[:32], part) for part in data
-        )
-    try:
-        batch = (
-            data[0]
-            if isinstance(data, keras.utils.PyDataset)
-            else next(iter(data))
-        )
-    except Exception as error:
-        raise GrowthError(
-            "`data` is a batch (x, y), a `keras.utils.PyDataset`, a "
-            "`tf.data.Dataset` or another iterable of batches. Received: "
-            f"{type(data).__name__}, {error}"
-        ) from error
-    if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
-        raise GrowthError(
-            "`data` must yield (x, y) or (x, y, sample_weight). Received: "
-            f"a batch of type {type(batch).__name__}"
-        )
-    return tuple(batch)

@@ -74,10 +74,41 @@ def claims(plan):
         fresh = plan.fresh.get(name, Fresh())
         places = _Places(plan.target, name)
         failed = [f for e in expansions if (f := _fault(e, dim, fresh, places))]
+        failed += [
+            "products of dimensions grow by maps of their own"
+            for key in term.widths
+            if name in _names(key) and not _is_product(term, key)
+        ]
         result.append(Claim(name, not failed, failed[0] if failed else "exact"))
     for name, mixing in term.depths.items():
         result.append(_depth_claim(plan, name, mixing))
     return result
+
+
+def _names(key):
+    return [n.strip("~") for n in key] if isinstance(key, tuple) else ()
+
+
+def _is_product(term, key):
+    """Whether the maps of a product are those of its dimensions."""
+    joint = term.widths[key]
+    count = len(joint) if isinstance(joint, tuple) else 1
+    for block in range(count):
+        e, produce, consume = term.width(key, block), np.eye(1), np.eye(1)
+        for name in key:
+            part = term.width(name.strip("~"), block)
+            if part is None:
+                return False
+            sides = part.produce.matrix(), part.consume.matrix()
+            sides = sides[::-1] if name.startswith("~") else sides
+            produce = np.kron(produce, sides[0])
+            consume = np.kron(consume, sides[1])
+        if not (
+            _close(e.produce.matrix(), produce)
+            and _close(e.consume.matrix(), consume)
+        ):
+            return False
+    return True
 
 
 class _Places:
@@ -117,7 +148,12 @@ def _fault(expansion, dim, fresh, places):
 
 
 def _copies(produce):
-    return not isinstance(produce, Dense) and produce.weights is None
+    if isinstance(produce, Dense):
+        matrix = produce.matrix()
+        return bool(
+            np.all(np.isin(matrix, (0, 1))) and np.all(matrix.sum(axis=1) == 1)
+        )
+    return produce.weights is None
 
 
 def _fault_at_norm(e, dim, fresh, places):
@@ -213,14 +249,12 @@ def _keeps_statistics(a, norm):
 
 def _depth_claim(plan, name, mixing):
     stack = plan.target.stacks[name]
-    if mixing.is_identity:
+    repeated = _repeated_norms(mixing) if stack.norm == "post" else None
+    if mixing.is_identity or (stack.norm == "pre" and _adds(plan, name)):
         return Claim(name, True, "exact")
     if not mixing.keeps_blocks():
         return Claim(name, False, "new blocks compute something of their own")
-    if stack.norm == "pre" and not mixing.parts:
-        return Claim(name, True, "exact")
-    repeated = _repeated_norms(mixing)
-    if stack.norm == "pre" or repeated is None:
+    if repeated is None:
         reason = "a norm after the addition makes no block the identity"
         return Claim(name, False, reason)
     epsilon = plan.target.config.get(stack.epsilon)
@@ -231,6 +265,30 @@ def _depth_claim(plan, name, mixing):
     # above it as well.
     within = epsilon * repeated * mixing.target
     return Claim(name, True, "exact but for the epsilon of norms", within)
+
+
+def _adds(plan, name):
+    """Whether every new block of a pre-norm stack is an old one, in order and
+    each once, or adds nothing."""
+    (term,) = plan.terms
+    mixing, found = term.depths[name], {}
+    for variable in plan.target.variables.values():
+        if variable.stack == name and variable.template not in found:
+            read = mixing.rows_of(variable)
+            # One column more: the layer's own initial values.
+            rows = np.pad(read.matrix(), ((0, 0), (0, 1)))
+            rows[read.unwritten, -1] = 1.0
+            if variable.axes.exit:
+                rows = rows * mixing.exits[:, None]
+            found[variable.template] = variable.axes.exit, rows
+    exits = [rows for leaves, rows in found.values() if leaves]
+    if not exits:
+        return False
+    live = np.any([rows.any(axis=1) for rows in exits], axis=0)
+    if live.sum() != mixing.source:
+        return False
+    old = np.eye(mixing.source, mixing.source + 1)
+    return all(np.array_equal(rows[live], old) for _, rows in found.values())
 
 
 def _repeated_norms(mixing):

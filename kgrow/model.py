@@ -11,9 +11,12 @@ from kgrow.architecture import Architecture, variable_paths
 from kgrow.axis_map import AxisMap
 from kgrow.deferred import initialize
 from kgrow.errors import GrowthError
+from kgrow.freezing import from_config, set_trainable, to_config, unfreeze
 from kgrow.growth import Growth
 from kgrow.growth_log import GrowthLog
-from kgrow.optimizer_build import Namesakes, rebuild_fresh
+from kgrow.inheritance import Inheritance
+from kgrow.optimizer_build import Namesakes, Resting, rebuild_fresh
+from kgrow.optimizer_guard import guard
 from kgrow.private_random import private_random
 from kgrow.receipt import Receipt
 
@@ -65,6 +68,7 @@ class GrowableModel(keras.Model):
         self.network = network
         self._growth_history = []
         self._growth_log = None
+        self._inheritance = None
         self.built = True
 
     def call(self, inputs, training=None, mask=None):
@@ -86,6 +90,7 @@ class GrowableModel(keras.Model):
         probe=None,
         optimizer_state="carry",
         seed=None,
+        train=None,
     ):
         """Makes the model larger, in place.
 
@@ -109,6 +114,11 @@ class GrowableModel(keras.Model):
                 the old ones, as the step count goes on.
             seed: optional int. The same seed gives the same grown weights, on
                 every backend.
+            train: what trains from now on. `"new"`: only what this growth
+                adds, down to parts of a variable; every entry that was there
+                before rests. `"all"`: the new entries, and the old ones that
+                trained before; what an earlier growth let rest goes on
+                resting until `unfreeze()`. `None` leaves it to the strategy.
 
         Returns:
             `Receipt`, also kept in `growth_history`.
@@ -129,12 +139,70 @@ class GrowableModel(keras.Model):
         (True, 4)
         """
         receipt = Growth(
-            self, target_config, strategy, data, probe, optimizer_state, seed
+            self,
+            target_config,
+            strategy,
+            data,
+            probe,
+            optimizer_state,
+            seed,
+            train,
         ).run()
         self._growth_history.append(receipt)
         if self._growth_log is not None:
             self._growth_log.on_growth(receipt)
         return receipt
+
+    def unfreeze(self):
+        """Lets everything train again that growths with `train="new"` froze.
+
+        May be called wherever `grow()` may, inside a running `fit` too. What
+        rested comes back to the optimizer as new entries do: momentum starts
+        from zero, second moments from the mean of those that there are.
+        Layers and variables that were frozen by hand stay so. On any error
+        nothing has changed.
+
+        Example:
+
+        >>> import kgrow
+        >>> model = kgrow.models.MLP(input_dim=2, output_dim=1, hidden_dim=4,
+        ...     intermediate_dim=8, num_layers=1)
+        >>> receipt = model.grow({"num_layers": 2}, "llama_pro")
+        >>> len(model.trainable_variables), len(model.variables)
+        (4, 12)
+        >>> model.unfreeze()
+        >>> len(model.trainable_variables)
+        12
+        """
+        unfreeze(self)
+
+    @property
+    def teacher(self):
+        """The network that teaches this one, or `None`."""
+        return self._inheritance and self._inheritance.teacher
+
+    def be_taught(self, inheritance):
+        """Takes an `Inheritance` whose part of the loss is added from now on,
+        or `None` for none."""
+        with _unlocked(self):
+            if self._inheritance is not None:
+                self._tracker.untrack(self._inheritance)
+            self._inheritance = inheritance
+
+    def dismiss_teacher(self):
+        """Ends what the strategy `ki` began: the small network no longer
+        teaches this one, and is let go."""
+        backend.sync(self)
+        self.be_taught(None)
+        self.refresh_functions()
+
+    def compute_loss(
+        self, x=None, y=None, y_pred=None, sample_weight=None, training=True
+    ):
+        loss = super().compute_loss(x, y, y_pred, sample_weight, training)
+        if self._inheritance is None or not training:
+            return loss
+        return self._inheritance.blend(loss, x, y_pred)
 
     @property
     def growth_config(self):
@@ -168,11 +236,14 @@ class GrowableModel(keras.Model):
     def remember(self):
         """Makes a function that puts the present network back, and the
         functions compiled for it."""
-        architecture = self._architecture
+        architecture, inheritance = self._architecture, self._inheritance
         names = ("train_function", "test_function", "predict_function")
         functions = {name: getattr(self, name) for name in names}
 
         def rewind():
+            if self._inheritance is not inheritance:
+                self._inheritance.release()
+                self.be_taught(inheritance)
             self.install(architecture)
             backend.restart(self)
             for name, function in functions.items():
@@ -187,6 +258,12 @@ class GrowableModel(keras.Model):
         self.predict_function = None
         if self.train_function is not None:
             self.make_train_function(force=True)
+
+    def make_train_function(self, force=False):
+        if force or self.train_function is None:
+            # The optimizer may be another one since.
+            guard(self)
+        return super().make_train_function(force)
 
     def fit(
         self,
@@ -230,7 +307,9 @@ class GrowableModel(keras.Model):
         super().save_own_variables(store)
         growth = {
             "config": self.growth_config,
+            "frozen": to_config(self._architecture.frozen),
             "history": [r.to_dict() for r in self._growth_history],
+            "teacher": self._inheritance and self._inheritance.to_config(),
         }
         text = json.dumps(growth).encode()
         store[_STORE_KEY] = np.frombuffer(text, dtype=np.uint8)
@@ -239,32 +318,54 @@ class GrowableModel(keras.Model):
         rest = {key: store[key] for key in store.keys() if key != _STORE_KEY}
         if len(rest) < len(list(store.keys())):
             saved = json.loads(bytes(np.asarray(store[_STORE_KEY])))
-            self._resize(saved["config"])
+            self._resize(saved["config"], saved.get("frozen", {}))
+            self._find_teacher(saved.get("teacher"))
             self._growth_history = [
                 Receipt.from_dict(r) for r in saved["history"]
             ]
         super().load_own_variables(rest)
 
-    def _resize(self, config):
-        """Becomes a network of the saved sizes, whose weights come next."""
-        if config == self.growth_config:
+    def _find_teacher(self, config):
+        """Gets a teacher as the saved one, whose weights come next."""
+        if config is None:
+            if self._inheritance is not None:
+                self.dismiss_teacher()
+            return
+        with backend.scope(self), private_random(0):
+            network, spec = self._architecture.build(config["sizes"])
+            initialize(network.variables)
+            backend.adopt(network)
+            teacher = Architecture(self._architecture.axes, network)
+            self.be_taught(Inheritance(teacher, **config["settings"]))
+        del spec
+        self.refresh_functions()
+
+    def _resize(self, config, frozen):
+        """Becomes a network of the saved sizes, whose weights come next, and
+        of which the saved entries rest."""
+        old = self._architecture
+        if config == self.growth_config and frozen == to_config(old.frozen):
             return
         backend.sync(self)
-        old = self._architecture
         with backend.scope(self), private_random(0):
             network, _ = old.build(config)
             initialize(network.variables)
             backend.adopt(network)
             self.install(Architecture(old.axes, network))
+            target = self._architecture
+            target.frozen = from_config(frozen, target.spec)
+            set_trainable(network, target.frozen)
             optimizer = getattr(self, "optimizer", None)
             if optimizer is not None and optimizer.built:
                 names = Namesakes(
                     old.spec,
-                    self._architecture.spec,
+                    target.spec,
                     variable_paths(network),
                     variable_paths(old.network),
+                    Resting({}, [*old.network.weights, *network.weights]),
                 )
                 rebuild_fresh(optimizer, self.trainable_variables, names)
+            guard(self)
         self.refresh_functions()
 
 

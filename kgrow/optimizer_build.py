@@ -7,6 +7,8 @@ variables (exclusions, who optimizes what) follows them to the new ones.
 import contextlib
 import copy
 import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from kgrow.slot_rules import rule_for
 from kgrow.slots import (
@@ -47,6 +49,23 @@ class Part:
         return heir
 
 
+@dataclass(frozen=True)
+class Resting:
+    """What an optimizer does not hear of.
+
+    Args:
+        frozen: `{path: mask}`, entries that rest, or did.
+        weights: variables of the networks before and after, those that the
+            optimizer does not hold among them.
+    """
+
+    frozen: Mapping = field(default_factory=dict)
+    weights: Sequence = ()
+
+
+NOTHING_RESTS = Resting()
+
+
 class Namesakes:
     """Which old variable a new one continues, by its name.
 
@@ -56,12 +75,14 @@ class Namesakes:
         paths: dict from `id` of a new variable to its path in `target`;
             variables that are not in it did not change.
         old_paths: the same for the old variables and `source`.
+        resting: `Resting`.
     """
 
-    def __init__(self, source, target, paths, old_paths):
+    def __init__(self, source, target, paths, old_paths, resting=NOTHING_RESTS):
         self.source = source
         self.target = target
         self.paths = paths
+        self.resting = resting
         self._old_paths = old_paths
 
     def key(self, old):
@@ -88,10 +109,11 @@ class Origin(Namesakes):
         plan: `Plan`.
         paths: see `Namesakes`.
         old_paths: see `Namesakes`.
+        resting: see `Namesakes`.
     """
 
-    def __init__(self, plan, paths, old_paths):
-        super().__init__(plan.source, plan.target, paths, old_paths)
+    def __init__(self, plan, paths, old_paths, resting=NOTHING_RESTS):
+        super().__init__(plan.source, plan.target, paths, old_paths, resting)
         self.plan = plan
 
     def of(self, new):
@@ -219,13 +241,14 @@ def _carry_weight_decay_exclusions(part, origin):
     optimizer._exclude_from_weight_decay_cache = {}
     if not excluded:
         return
+    resting = origin.resting.weights
     keys = {
         origin.key(variable)
-        for variable in part.variables
+        for variable in [*part.variables, *resting]
         if optimizer._var_key(variable) in excluded
     }
     optimizer._exclude_from_weight_decay = {
         optimizer._var_key(variable)
-        for variable in optimizer._trainable_variables
+        for variable in [*optimizer._trainable_variables, *resting]
         if origin.of(variable) in keys
     }

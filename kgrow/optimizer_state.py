@@ -14,7 +14,13 @@ from kgrow.backend import host, raw
 from kgrow.deferred import give_value, initialize
 from kgrow.errors import GrowthError
 from kgrow.initial import sample
-from kgrow.optimizer_build import Origin, Part, build_again, remember
+from kgrow.optimizer_build import (
+    NOTHING_RESTS,
+    Origin,
+    Part,
+    build_again,
+    remember,
+)
 from kgrow.slot_degree import WEIGHT
 from kgrow.slots import find_slots, nested, slots_without_values
 
@@ -42,7 +48,15 @@ class OptimizerState:
         """Makes a function that puts the optimizer back as it is now."""
         return remember([part.optimizer for part in self._parts])
 
-    def rebuild(self, variables, plan, paths, old_paths, policy):
+    def rebuild(
+        self,
+        variables,
+        plan,
+        paths,
+        old_paths,
+        policy,
+        resting=NOTHING_RESTS,
+    ):
         """Builds the optimizer again, in place, and fills its slots.
 
         Args:
@@ -54,11 +68,12 @@ class OptimizerState:
             policy: `"carry"` (everything, through the dual plan),
                 `"reset_new"` (only what stood there before, not the copies)
                 or `"reset"` (nothing).
+            resting: `Resting`, entries that start anew whatever the policy.
 
         Returns:
             `(carried, fresh)`, numbers of slot variables.
         """
-        origin = Origin(plan, paths, old_paths)
+        origin = Origin(plan, paths, old_paths, resting)
         with slots_without_values([part.optimizer for part in self._parts]):
             parts = build_again(self.optimizer, self._parts, variables, origin)
         counts = [0, 0]
@@ -82,18 +97,27 @@ class _Transfer:
     def fill(self):
         """Fills slot after slot; yields whether it keeps a history."""
         optimizer = self.part.optimizer
+        if not optimizer.built:
+            # No variable is left to it.
+            return
         new_slots = find_slots(optimizer)
         for name, rule in self.part.rules.items():
             old_slots = self._old_slots(name)
             for index, variable in enumerate(optimizer._trainable_variables):
                 slot = new_slots[name][index]
                 old = old_slots.get(self.origin.of(variable))
-                if slot is None or old is None:
+                if slot is None:
                     continue
-                fresh = _fresh(rule, slot, old, variable)
-                value, carried = self._grown(
-                    rule, old, old_slots, slot, variable, index, fresh
-                )
+                if old is None:
+                    value, carried = self._first(
+                        rule, old_slots, slot, variable, index
+                    )
+                else:
+                    fresh = _fresh(rule, slot, old, variable)
+                    value, carried = self._grown(
+                        rule, old, old_slots, slot, variable, index, fresh
+                    )
+                    value = self._anew(rule, old, slot, variable, value)
                 give_value(slot, value)
                 yield carried
 
@@ -116,7 +140,11 @@ class _Transfer:
         if path is None or (not len(slot.shape) and len(variable.shape)):
             return ops.copy(old.value), True
         carry = self.policy != "reset" or rule.always
-        if rule.solve and not (carry and self.origin.plan.keeps(path)):
+        if rule.solve and not (
+            carry
+            and self.origin.plan.keeps(path)
+            and path not in self.origin.resting.frozen
+        ):
             if not np.any(host(raw(old))):
                 return np.zeros(tuple(slot.shape), "float32"), True
             weight = np.asarray(host(raw(variable)))
@@ -143,6 +171,56 @@ class _Transfer:
         if start:
             grown = grown + start
         return np.broadcast_to(grown, tuple(slot.shape)), bool(values)
+
+    def _first(self, rule, old_slots, slot, variable, index):
+        """The value of a slot whose variable had none, as it rested: what is
+        a mean elsewhere is the mean over its like in other blocks, or over
+        all variables."""
+        shape = tuple(slot.shape)
+        if rule.solve:
+            weight = np.asarray(host(raw(variable)))
+            return rule.solve(self.part.optimizer, index, weight), False
+        if rule.fresh != "mean" or rule.degree == WEIGHT:
+            fresh = _fresh(rule, slot, None, variable)
+            return np.broadcast_to(fresh, shape), False
+        slots = {
+            key: s
+            for key, s in old_slots.items()
+            if s is not None and len(s.shape) == len(shape)
+        }
+        alike = [s for key, s in slots.items() if self._alike(key, variable)]
+        sums, sizes = 0.0, 0
+        for old in alike or slots.values():
+            sums += float(np.sum(host(raw(old)), dtype=np.float64))
+            sizes += int(np.prod(old.shape))
+        mean = np.asarray(sums / max(sizes, 1), "float32")
+        return np.broadcast_to(mean, shape), False
+
+    def _alike(self, key, variable):
+        """Whether a key names the same variable of another block."""
+        path = self.origin.paths.get(id(variable))
+        like = self.origin.source.variables.get(key)
+        return (
+            path is not None
+            and like is not None
+            and like.template is not None
+            and like.template == self.origin.target.variables[path].template
+        )
+
+    def _anew(self, rule, old, slot, variable, value):
+        """A slot's value, started anew where entries of its variable rest or
+        rested."""
+        path = self.origin.paths.get(id(variable))
+        mask = self.origin.resting.frozen.get(path)
+        if mask is None or rule.solve or mask.shape != tuple(slot.shape):
+            return value
+        value = np.array(ops.convert_to_numpy(value))
+        fresh = _fresh(rule, slot, old, variable)
+        if rule.fresh == "mean" and rule.degree != WEIGHT and not mask.all():
+            # Of the entries that have a history.
+            fresh = value[~mask].mean(dtype=np.float64)
+        value[mask] = np.broadcast_to(fresh, mask.shape)[mask]
+        return value
 
     def _plan(self, rule, lacks=None):
         """The plan as it acts on a slot, made once for each kind."""

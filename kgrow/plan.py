@@ -1,6 +1,7 @@
 """A plan: everything that one growth does to the weights, as data."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -21,6 +22,7 @@ from kgrow.term import (
     compose_terms,
     factor_maps,
     factor_shape,
+    joint_maps,
 )
 
 
@@ -48,6 +50,8 @@ class Plan:
             gradients are mapped; `terms` by default. A network made of two
             copies side by side, for one, is a sum of two terms in its
             weights, and a single one in its activations.
+        given: dict from paths to arrays, which entries are taken from that
+            would otherwise be drawn from the layers' initializers.
 
     Example:
 
@@ -71,6 +75,7 @@ class Plan:
     seed: int = 0
     degree: int = 1
     effect: tuple[Term, ...] | None = None
+    given: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def apply(self, values):
         """Grows all variables: `{path: array} -> {path: array}`.
@@ -140,6 +145,7 @@ class Plan:
             ),
             effect=None,
             noise={},
+            given={},
             degree=-degree,
         )
 
@@ -181,7 +187,8 @@ class Plan:
         return all(
             blocks(term, variable) == [(path, 1.0)]
             and all(
-                m is None or m.is_identity for m in factor_maps(term, variable)
+                m is None or m.is_identity
+                for _, m in joint_maps(term, variable)
             )
             for term in self.terms
         ) and all(
@@ -217,6 +224,13 @@ class Plan:
         return dataclasses.replace(self, source=before.source, terms=terms)
 
     @property
+    def grown(self):
+        """Names of the dimensions and stacks that grow."""
+        old = {**self.source.sizes, **self.source.depths}
+        new = {**self.target.sizes, **self.target.depths}
+        return [name for name, size in new.items() if old.get(name) != size]
+
+    @property
     def is_complete(self):
         """Whether every entry is written by some term."""
         probe = dataclasses.replace(self, fresh={})
@@ -247,8 +261,11 @@ class Plan:
 
     def _expand(self, value, term, old, new):
         """One old variable with every axis expanded, in the new shape."""
-        maps = factor_maps(term, new)
-        shape = factor_shape(old, self.source.sizes)
+        groups = joint_maps(term, new)
+        sizes, shape = iter(factor_shape(old, self.source.sizes)), []
+        for count, _ in groups:
+            shape.append(math.prod(next(sizes) for _ in range(count)))
+        maps = [m for _, m in groups]
         return _reshape(contract(_reshape(value, shape), maps), new.shape)
 
     def _rescale(self, value, variable):

@@ -131,7 +131,7 @@ def _aligned(old, new, plan):
 
 def _axis_map(plan, axis):
     """The map of an output axis that is one dimension, if that grows."""
-    if len(axis.factors) != 1:
+    if len(axis.factors) != 1 or not plan.terms:
         return None
     e = plan.terms[0].width(axis.factors[0], 0)
     return None if e is None else e.produce

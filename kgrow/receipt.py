@@ -38,6 +38,9 @@ class Receipt:
         tolerance: float, rounding allowed for, relative.
         loss_before: float or `None`, on the batch given as `data`.
         loss_after: float or `None`.
+        learned: dict of what a learned phase did (steps, losses, how far each
+            part of the operator moved, relative to its length, seconds), or
+            `None`.
     """
 
     strategy: str
@@ -58,6 +61,7 @@ class Receipt:
     tolerance: float
     loss_before: float | None = None
     loss_after: float | None = None
+    learned: dict | None = None
 
     def to_dict(self):
         """The receipt as plain data that JSON can hold."""

@@ -39,7 +39,11 @@ class Term:
 
     Args:
         widths: dict from dim names to an `Expansion`, or to a tuple with one
-            per new block for a dimension local to a stack.
+            per new block for a dimension local to a stack. A tuple of names,
+            such as `("heads", "value")`, stands for the product of dimensions
+            that follow one another in a variable's axes, and goes before
+            what is said of each alone; `~` marks one of the other role than
+            the first.
         depths: dict from stack names to a `Mixing`.
         parts: names of the dimensions whose new entries the terms of a plan
             divide among themselves: of a variable that produces one of them,
@@ -48,7 +52,7 @@ class Term:
             the term; over the terms, the shares add up to one.
     """
 
-    widths: Mapping[str, Expansion | tuple[Expansion, ...]] = field(
+    widths: Mapping[str | tuple, Expansion | tuple[Expansion, ...]] = field(
         default_factory=dict
     )
     depths: Mapping[str, Mixing] = field(default_factory=dict)
@@ -129,19 +133,51 @@ def factor_shape(variable, sizes):
 
 
 def factor_maps(term, variable):
-    axes = variable.axes
-    maps = []
-    for factor, role in factors(axes):
-        e = (
-            term.width(factor, variable.block)
-            if isinstance(factor, str)
-            else None
-        )
-        if e is None:
-            maps.append(None)
-        else:
-            maps.append(_map_of(e, axes, role == CONSUME))
+    """The map of each factor of the axes, taken alone."""
+    return [
+        _factor_map(term, variable, factor, role)
+        for factor, role in factors(variable.axes)
+    ]
+
+
+def joint_maps(term, variable):
+    """The maps of the factors, products taken together.
+
+    Returns:
+        `[(number of factors, map), ...]`
+    """
+    found = factors(variable.axes)
+    keys = [key for key in term.widths if isinstance(key, tuple)]
+    maps, start = [], 0
+    while start < len(found):
+        key = next((k for k in keys if stands(k, found[start:])), None)
+        if key is None:
+            maps.append((1, _factor_map(term, variable, *found[start])))
+            start += 1
+            continue
+        e = term.width(key, variable.block)
+        consumes = found[start][1] == CONSUME
+        maps.append((len(key), _map_of(e, variable.axes, consumes)))
+        start += len(key)
     return maps
+
+
+def stands(key, found):
+    """Whether a product of dims is what the next factors are."""
+    if len(found) < len(key):
+        return False
+    first = found[0][1]
+    return all(
+        name == (factor if role == first else f"~{factor}")
+        for name, (factor, role) in zip(key, found, strict=False)
+    )
+
+
+def _factor_map(term, variable, factor, role):
+    if not isinstance(factor, str):
+        return None
+    e = term.width(factor, variable.block)
+    return None if e is None else _map_of(e, variable.axes, role == CONSUME)
 
 
 def _map_of(e, axes, consumes):

@@ -8,22 +8,26 @@ from kgrow.architecture import relative_path
 from kgrow.deferred import give_value, initialize
 
 
-def fill_weights(network, old, plan):
+def fill_weights(network, old, plan, values):
     """Fills all weights of `network` with the plan's, one after the other.
 
-    Old values are read where they lie, so that beside the two networks only
-    one variable is held a second time.
+    Args:
+        network: the grown network.
+        old: the network before.
+        plan: `Plan`.
+        values: dict from paths to the old network's values, read where they
+            lie, so that beside the two networks only one variable is held a
+            second time.
     """
-    values = {
-        relative_path(old, w): backend.host(backend.raw(w)) for w in old.weights
-    }
     frozen = {relative_path(old, w) for w in old.weights if not w.trainable}
     for weight in network.weights:
         path = relative_path(network, weight)
         reads = plan.reads(path)
+        give_value(weight, plan.grow(path, values))
+        # Afterwards: TensorFlow never asks for gradients of a variable that
+        # was not trainable when it got its value.
         if reads and reads[0] in frozen and weight.trainable:
             weight.trainable = False
-        give_value(weight, plan.grow(path, values))
 
 
 def carry_layer_state(network, old, plan):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+from kgrow.layers import TransformerBlock
 from kgrow.models.bert_network import BERTNetwork
 from kgrow.models.gpt2_network import GPT2Network
 from kgrow.models.mlp_network import MLPNetwork
@@ -242,6 +243,30 @@ def test_a_network_may_have_no_blocks(family):
 def test_inputs_that_are_too_long_are_refused(family):
     with pytest.raises(ValueError, match="length 17, max_sequence_length=16"):
         make(family)(make_inputs(family, length=17))
+
+
+@pytest.mark.parametrize(
+    "norm, variables", [("layer", ["gamma", "beta"]), ("rms", ["scale"])]
+)
+def test_the_norm_of_a_block_is_chosen_and_kept(norm, variables):
+    block = TransformerBlock(2, 4, 16, norm=norm, name="block")
+    block.build((None, None, 8))
+    config = json.loads(json.dumps(block.get_config()))
+    twin = TransformerBlock.from_config(config)
+    twin.build((None, None, 8))
+    assert twin.get_config() == config
+    paths = [v.path for v in block.trainable_variables]
+    assert [v.path for v in twin.trainable_variables] == paths
+    assert [p for p in paths if "_layer_norm/" in p] == [
+        f"block/{branch}_layer_norm/{variable}"
+        for branch in ("self_attention", "feedforward")
+        for variable in variables
+    ]
+
+
+def test_a_block_says_which_norms_there_are():
+    with pytest.raises(ValueError, match="Received: norm='batch'"):
+        TransformerBlock(2, 4, 16, norm="batch")
 
 
 def test_gpt2_does_not_look_ahead():

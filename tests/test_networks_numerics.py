@@ -51,6 +51,11 @@ def assert_close(actual, expected, dtype):
     np.testing.assert_allclose(actual, expected, rtol=0, atol=bound)
 
 
+def rms_norm(x, layer):
+    x = x / np.sqrt(np.square(x).mean(-1, keepdims=True) + layer.epsilon)
+    return x * array(layer.scale)
+
+
 def layer_norm(x, layer):
     mean, variance = x.mean(-1, keepdims=True), x.var(-1, keepdims=True)
     x = (x - mean) / np.sqrt(variance + layer.epsilon)
@@ -97,19 +102,21 @@ def numpy_block(x, block, mask):
         x = dense(x, block.feedforward_intermediate_dense)
         return dense(numpy_gelu_approximate(x), block.feedforward_output_dense)
 
+    normalise = rms_norm if block.norm == "rms" else layer_norm
     norms = block.self_attention_layer_norm, block.feedforward_layer_norm
     for branch, norm in zip((attend, feedforward), norms, strict=True):
         if block.norm_first:
-            x = x + branch(layer_norm(x, norm))
+            x = x + branch(normalise(x, norm))
         else:
-            x = layer_norm(x + branch(x), norm)
+            x = normalise(x + branch(x), norm)
     return x
 
 
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("norm_first", [True, False])
 @pytest.mark.parametrize("padded", [True, False])
-def test_float64_block(float64, norm_first, causal, padded):
+@pytest.mark.parametrize("norm", ["layer", "rms"])
+def test_float64_block(float64, norm, norm_first, causal, padded):
     block = TransformerBlock(
         num_heads=3,
         head_dim=4,
@@ -117,6 +124,7 @@ def test_float64_block(float64, norm_first, causal, padded):
         activation=gelu_approximate,
         norm_first=norm_first,
         causal=causal,
+        norm=norm,
     )
     x = 3 * np.random.default_rng(3).normal(size=(2, 5, 8))
     block.build(x.shape)

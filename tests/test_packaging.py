@@ -18,7 +18,7 @@ ROOT = pathlib.Path(kgrow.__file__).parent
 # Imports run downwards in this table: a module may import from its own row
 # and from those above it, never from one below. First match wins.
 LAYERS = (
-    ("errors", "flops", "tolerance"),
+    ("data", "errors", "flops", "inheritance", "masks", "tolerance"),
     ("axes", "expansion", "initial"),
     ("contraction", "mixing"),
     ("spec", "term"),
@@ -36,8 +36,10 @@ LAYERS = (
         "slots",
     ),
     ("architecture", "growth_log", "ledger", "optimizer_build", "probe"),
-    ("optimizer_state",),
-    ("receipt", "transplant"),
+    ("optimizer_guard", "optimizer_state"),
+    ("freezing",),
+    ("operator_fit",),
+    ("receipt", "task", "transplant"),
     ("growth",),
     ("model",),
     ("models", "models.*"),

@@ -308,13 +308,13 @@ DEEPEST = toy_spec(depth=5, initializer="random_normal")
 
 
 @pytest.mark.parametrize("target", [WIDEST, DEEPEST], ids=["width", "depth"])
-@pytest.mark.parametrize("strategy", strategies.names())
+@pytest.mark.parametrize("strategy", strategies.names(aliases=False))
 def test_the_same_seed_gives_the_same_weights(strategy, target):
     values = toy_values(SOURCE)
     try:
         one, again = (plan_of(strategy, SOURCE, target) for _ in range(2))
     except GrowthError as error:
-        assert "only" in str(error)
+        assert "only" in str(error) or "Choose" in str(error)
         return
     assert_same(one.apply(values), again.apply(values))
 
@@ -475,7 +475,7 @@ def keeps_a_function(strategy):
     return False
 
 
-KEEPING = [*filter(keeps_a_function, strategies.names())]
+KEEPING = [*filter(keeps_a_function, strategies.names(aliases=False))]
 
 
 @pytest.mark.parametrize(

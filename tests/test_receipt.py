@@ -185,8 +185,10 @@ def test_same_seed_same_receipt(family):
 
 
 def test_strategy_in_the_receipt_is_the_one_asked_for():
-    for name in strategies.names():
+    for name in strategies.names(aliases=False):
         model = mlp()
+        if strategies.get(name).learns:
+            continue  # without data it cannot
         target = {"hidden_dim": 8, "num_layers": 3}
         try:
             receipt = model.grow(target, name)

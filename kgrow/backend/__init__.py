@@ -13,6 +13,11 @@ they were.
 copy where possible; the tensor itself if it lies on an accelerator.
 `forward(network, inputs)`: inference outputs as numpy arrays, in full
 precision.
+`forwarder(network)`: a function of inputs that does the same many times,
+compiled once; it reads the variables anew at each call.
+`double_precision()`: context in which float64 tensors exist.
+`gradients(function, tensors)`: gradients of a scalar function of a list of
+tensors, as numpy arrays.
 `free(values)`: gives device memory back at once.
 `raw(variable)`: the backend's own storage of a variable.
 `peak_bytes()`: `(in use, peak)` of the device's allocator, or `None`.
@@ -23,8 +28,11 @@ import keras
 if keras.backend.backend() == "jax":
     from kgrow.backend.jax import (
         adopt,
+        double_precision,
         forward,
+        forwarder,
         free,
+        gradients,
         host,
         kept_random,
         peak_bytes,
@@ -36,8 +44,11 @@ if keras.backend.backend() == "jax":
 elif keras.backend.backend() == "tensorflow":
     from kgrow.backend.tensorflow import (
         adopt,
+        double_precision,
         forward,
+        forwarder,
         free,
+        gradients,
         host,
         kept_random,
         peak_bytes,
@@ -49,8 +60,11 @@ elif keras.backend.backend() == "tensorflow":
 elif keras.backend.backend() == "torch":
     from kgrow.backend.torch import (
         adopt,
+        double_precision,
         forward,
+        forwarder,
         free,
+        gradients,
         host,
         kept_random,
         peak_bytes,
@@ -67,8 +81,11 @@ else:
 
 __all__ = [
     "adopt",
+    "double_precision",
     "forward",
+    "forwarder",
     "free",
+    "gradients",
     "host",
     "kept_random",
     "peak_bytes",

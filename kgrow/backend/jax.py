@@ -43,6 +43,10 @@ def host(value):
 
 
 def forward(network, inputs):
+    return forwarder(network)(inputs)
+
+
+def forwarder(network):
     variables = network.variables
 
     @jax.jit
@@ -52,11 +56,22 @@ def forward(network, inputs):
         with keras.StatelessScope(state_mapping=mapping):
             return network(inputs, training=False)
 
-    # Matrix products of accelerators round float32 inputs by default, which
-    # would hide the difference that is looked for.
-    with jax.default_matmul_precision("highest"):
-        values = [v.value for v in variables]
-        return jax.tree.map(np.asarray, run(values, inputs))
+    def outputs(inputs):
+        # Matrix products of accelerators round float32 inputs by default,
+        # which would hide the difference that is looked for.
+        with jax.default_matmul_precision("highest"):
+            values = [v.value for v in variables]
+            return jax.tree.map(np.asarray, run(values, inputs))
+
+    return outputs
+
+
+def double_precision():
+    return jax.enable_x64(True)
+
+
+def gradients(function, tensors):
+    return [np.asarray(g) for g in jax.jit(jax.grad(function))(tensors)]
 
 
 def free(values):

@@ -1,6 +1,7 @@
 """TensorFlow: variables belong to a distribution strategy."""
 
 import contextlib
+import functools
 
 import keras
 import numpy as np
@@ -42,6 +43,23 @@ def host(value):
 def forward(network, inputs):
     outputs = network(inputs, training=False)
     return keras.tree.map_structure(np.asarray, outputs)
+
+
+def forwarder(network):
+    return functools.partial(forward, network)
+
+
+def double_precision():
+    return contextlib.nullcontext()
+
+
+def gradients(function, tensors):
+    tensors = [tf.convert_to_tensor(t) for t in tensors]
+    with tf.GradientTape() as tape:
+        tape.watch(tensors)
+        loss = function(tensors)
+    found = tape.gradient(loss, tensors, unconnected_gradients="zero")
+    return [tf.convert_to_tensor(g).numpy() for g in found]
 
 
 def free(values):

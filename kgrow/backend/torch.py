@@ -1,6 +1,7 @@
 """torch: every Keras layer is a module that registers its parameters."""
 
 import contextlib
+import functools
 
 import keras
 import torch
@@ -56,6 +57,21 @@ def forward(network, inputs):
     return keras.tree.map_structure(
         lambda t: keras.ops.convert_to_numpy(t), outputs
     )
+
+
+def forwarder(network):
+    return functools.partial(forward, network)
+
+
+def double_precision():
+    return contextlib.nullcontext()
+
+
+def gradients(function, tensors):
+    tensors = [t.detach().clone().requires_grad_() for t in tensors]
+    loss = function(tensors)
+    found = torch.autograd.grad(loss, tensors, materialize_grads=True)
+    return [g.detach().cpu().numpy() for g in found]
 
 
 def free(values):

@@ -93,6 +93,32 @@ def rate(name, value):
     return float(value)
 
 
+def one_of(name, value, allowed):
+    """Checks an argument that is one of a few words and returns it.
+
+    Args:
+        name: string, the argument's name, for the message.
+        value: the argument.
+        allowed: tuple of strings.
+
+    Returns:
+        string.
+
+    Raises:
+        GrowthError: `value` is none of them.
+
+    Example:
+
+    >>> one_of("norm", "rms", ("layer", "rms"))
+    'rms'
+    """
+    if value not in allowed:
+        raise GrowthError(
+            f"`{name}` must be one of {allowed}. Received: {name}={value!r}"
+        )
+    return value
+
+
 def fresh(initializer):
     """A copy of an initializer that draws numbers of its own.
 

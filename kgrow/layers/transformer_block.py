@@ -8,6 +8,11 @@ from kgrow.layers.dropout import Dropout
 from kgrow.layers.float64 import float64_exact
 from kgrow.layers.multi_head_attention import MultiHeadAttention
 
+_NORMS = {
+    "layer": keras.layers.LayerNormalization,
+    "rms": keras.layers.RMSNormalization,
+}
+
 
 @keras.saving.register_keras_serializable("kgrow")
 class TransformerBlock(keras.layers.Layer):
@@ -15,7 +20,8 @@ class TransformerBlock(keras.layers.Layer):
 
     With `norm_first=True` a branch normalises its input, as in GPT-2; with
     `norm_first=False` the sum of branch and residual is normalised, as in
-    BERT. The names of its layers are those of KerasHub's transformer layers.
+    BERT. The names of its layers are those of KerasHub's transformer layers,
+    whichever norm they hold.
 
     Example:
 
@@ -33,11 +39,14 @@ class TransformerBlock(keras.layers.Layer):
         dropout: float in `[0, 1)`, the rate after each branch and on the
             attention scores.
         activation: activation of the feedforward network.
-        layer_norm_epsilon: float, added to the variance.
+        layer_norm_epsilon: float, added to the variance, or to the mean
+            square.
         norm_first: bool, whether a branch normalises its input.
         causal: bool, whether a position attends to itself and those before it
             only.
         kernel_initializer: initializer of all kernels.
+        norm: `"layer"`, LayerNormalization with a gain `gamma` and a shift
+            `beta`; or `"rms"`, RMSNormalization with a gain `scale` alone.
         **kwargs: of `keras.layers.Layer`, such as `name` and `dtype`.
 
     Input shape:
@@ -49,14 +58,16 @@ class TransformerBlock(keras.layers.Layer):
         Tensor with shape `(batch, length, features)`.
 
     Raises:
-        ValueError: a size is not a positive integer or `dropout` is not in
-            `[0, 1)`.
+        ValueError: a size is not a positive integer, `dropout` is not in
+            `[0, 1)`, or `norm` is neither of the two.
 
     Reference:
 
     - [Vaswani et al., 2017](https://arxiv.org/abs/1706.03762)
     - [Xiong et al., 2020](https://arxiv.org/abs/2002.04745) on the place of
       the normalisation
+    - [Zhang and Sennrich, 2019](https://arxiv.org/abs/1910.07467) on
+      RMSNorm
     """
 
     def __init__(
@@ -70,6 +81,7 @@ class TransformerBlock(keras.layers.Layer):
         norm_first=False,
         causal=False,
         kernel_initializer="glorot_uniform",
+        norm="layer",
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -84,6 +96,7 @@ class TransformerBlock(keras.layers.Layer):
         self.norm_first = norm_first
         self.causal = causal
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.norm = arguments.one_of("norm", norm, tuple(_NORMS))
         self.supports_masking = True
 
     def build(self, input_shape):
@@ -118,7 +131,7 @@ class TransformerBlock(keras.layers.Layer):
         self.feedforward_dropout.build(input_shape)
 
     def _norm(self, name):
-        return keras.layers.LayerNormalization(
+        return _NORMS[self.norm](
             epsilon=self.layer_norm_epsilon, dtype=self.dtype_policy, name=name
         )
 
@@ -186,4 +199,5 @@ class TransformerBlock(keras.layers.Layer):
             "kernel_initializer": keras.initializers.serialize(
                 self.kernel_initializer
             ),
+            "norm": self.norm,
         }

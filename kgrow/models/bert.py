@@ -17,9 +17,9 @@ class BERT(Family):
     `segment_ids` and `padding_mask`, to masked-LM logits `(batch, length,
     vocabulary_size)`. All sizes grow, as in `GPT2`, and `num_segments`.
 
-    A norm after the addition makes no block the identity, so that no choice of
-    new weights keeps the function of a deeper BERT; widths keep it where each
-    unit of `hidden_dim` is copied equally often.
+    Widths keep the function where each unit of `hidden_dim` is copied equally
+    often. New blocks that add nothing keep it but for the epsilon of the norms
+    that are repeated, 1e-12 by default.
 
     Args:
         vocabulary_size: int.

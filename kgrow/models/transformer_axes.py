@@ -24,6 +24,9 @@ _BLOCK = {
     "self_attention_layer_norm/beta": "-> hidden | shift, inner",
     "feedforward_layer_norm/gamma": "-> hidden | gain, outer",
     "feedforward_layer_norm/beta": "-> hidden | shift, outer",
+    # RMSNorm in their place.
+    "self_attention_layer_norm/scale": "-> hidden | gain, inner",
+    "feedforward_layer_norm/scale": "-> hidden | gain, outer",
 }
 
 BLOCK_RULES = {
@@ -32,10 +35,11 @@ BLOCK_RULES = {
 }
 
 
-def block_dims(hidden):
-    """The dims of a transformer; `hidden` is the kind of its stream."""
+def block_dims(hidden, norm="layer"):
+    """The dims of a transformer; `hidden` is the kind of its stream, `norm`
+    that of its norms."""
     return [
-        Dim("hidden", "hidden_dim", kind=hidden, norm="layer"),
+        Dim("hidden", "hidden_dim", kind=hidden, norm=norm),
         Dim("ffn", "intermediate_dim"),
         Dim("heads", "num_heads"),
         Dim("qk", "head_dim", kind="stream"),

@@ -1,6 +1,7 @@
 """Growth strategies: each chooses the matrices by which a network grows."""
 
 from kgrow.strategies.bert2bert import AKI, FPI
+from kgrow.strategies.compoundgrow import CompoundGrow
 from kgrow.strategies.copy import Copy
 from kgrow.strategies.depth import (
     DepthMap,
@@ -12,23 +13,40 @@ from kgrow.strategies.depth import (
     Top,
 )
 from kgrow.strategies.direct import Direct, Random
+from kgrow.strategies.filled import Filled
+from kgrow.strategies.gradmax import GradMax
 from kgrow.strategies.hypercloning import HyperCloning
+from kgrow.strategies.inherit import KnowledgeInheritance
 from kgrow.strategies.lemon import LEMON
+from kgrow.strategies.ligo import LiGO
+from kgrow.strategies.llama_pro import LlamaPro
+from kgrow.strategies.mango import Mango
+from kgrow.strategies.mslt import MSLT
 from kgrow.strategies.net2net import Net2Net
 from kgrow.strategies.registry import get, names, serialize
+from kgrow.strategies.solar import SOLAR
 from kgrow.strategies.staged import Staged
 from kgrow.strategies.strategy import Strategy
 
 __all__ = [
     "AKI",
     "FPI",
+    "KnowledgeInheritance",
     "LEMON",
+    "MSLT",
+    "SOLAR",
+    "CompoundGrow",
+    "LiGO",
     "Copy",
     "DepthMap",
     "Direct",
+    "Filled",
+    "GradMax",
     "HyperCloning",
     "Identity",
     "Interpolate",
+    "LlamaPro",
+    "Mango",
     "Middle",
     "Net2Net",
     "Random",

@@ -2,6 +2,7 @@
 
 import keras
 
+from kgrow.errors import GrowthError
 from kgrow.strategies.registry import get, serialize
 from kgrow.strategies.strategy import Strategy
 
@@ -23,7 +24,18 @@ class Copy(Strategy):
     def __init__(self, width="net2net", depth="stack"):
         self.width = get(width)
         self.depth = get(depth)
+        for part in (self.width, self.depth):
+            if part.is_whole:
+                raise GrowthError(
+                    f"'{part.name}' grows width and depth together, and is no "
+                    "part of a Copy. What it is made of can be one: "
+                    "LiGO(init=Copy(width=..., depth=...)), "
+                    "GradMax(rest=Copy(...)). Received: "
+                    f"{part!r}"
+                )
         self.fresh = self.width.fresh
+        trains = {self.width.train, self.depth.train}
+        self.train = "new" if "new" in trains else "all"
 
     def expand(self, dim, source, target, rng):
         return self.width.expand(dim, source, target, rng)

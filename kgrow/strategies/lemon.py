@@ -30,9 +30,9 @@ class LEMON(Strategy):
     in pre-norm networks, and in post-norm ones but for the norms' epsilon.
 
     A post-norm stream takes the norm's output up again, which averages do not
-    survive. There, and where a nonlinearity lies behind the stream, units are
-    copied: exact at whole multiples, approximate otherwise, and the receipt
-    says by how much.
+    survive: there the growth is exact at whole multiples, and otherwise
+    approximate, and the receipt says by how much. Where a nonlinearity lies
+    behind the stream, as in a masked-LM head, units are copied, never averaged.
 
     Deviates: the paper scales gains and the norms' epsilon; scaling the stream
     needs no other epsilon, and any layer will do. New blocks copy the block

@@ -6,6 +6,7 @@ import keras
 
 from kgrow.errors import GrowthError
 from kgrow.strategies.bert2bert import AKI, FPI
+from kgrow.strategies.compoundgrow import CompoundGrow
 from kgrow.strategies.depth import (
     Identity,
     Interpolate,
@@ -17,7 +18,10 @@ from kgrow.strategies.depth import (
 from kgrow.strategies.direct import Direct, Random
 from kgrow.strategies.hypercloning import HyperCloning
 from kgrow.strategies.lemon import LEMON
+from kgrow.strategies.llama_pro import LlamaPro
+from kgrow.strategies.mslt import MSLT
 from kgrow.strategies.net2net import Net2Net
+from kgrow.strategies.solar import SOLAR
 from kgrow.strategies.staged import Staged
 from kgrow.strategies.strategy import Strategy
 
@@ -35,18 +39,53 @@ _STRATEGIES = {
     "middle": Middle,
     "top": Top,
     "identity": Identity,
+    "solar": SOLAR,
+    "mslt": MSLT,
+    "llama_pro": LlamaPro,
+    "compoundgrow": CompoundGrow,
 }
 
+# Other names of strategies, those of the papers.
+_ALIASES = {"stackbert": "stack", "midas": "middle"}
 
-def names():
-    """Names of all strategies, sorted.
+
+def register(name):
+    """Class decorator: makes a strategy known by a name.
+
+    Args:
+        name: string, lower case.
 
     Example:
 
-    >>> "net2net" in names()
-    True
+    >>> @register("mine")
+    ... class Mine(Strategy):
+    ...     pass
+    >>> get("mine")
+    Mine()
+    >>> del _STRATEGIES["mine"]
     """
-    return sorted(_STRATEGIES)
+
+    def add(cls):
+        _STRATEGIES[name] = cls
+        return cls
+
+    return add
+
+
+def names(aliases=True):
+    """Names of all strategies, sorted.
+
+    Args:
+        aliases: bool, whether second names are listed too, `"stackbert"` for
+            `"stack"` and `"midas"` for `"middle"`; each strategy is listed
+            once if not.
+
+    Example:
+
+    >>> "net2net" in names(), "midas" in names(), "midas" in names(False)
+    (True, True, False)
+    """
+    return sorted([*_STRATEGIES, *(_ALIASES if aliases else ())])
 
 
 def get(identifier):
@@ -71,6 +110,7 @@ def get(identifier):
         return identifier
     if isinstance(identifier, str):
         name = identifier.lower()
+        name = _ALIASES.get(name, name)
         if name in _STRATEGIES:
             return _STRATEGIES[name]()
         near = difflib.get_close_matches(name, names(), n=1)

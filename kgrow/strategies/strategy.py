@@ -26,6 +26,10 @@ class Strategy:
     """
 
     fresh = Fresh()
+    # What its growths train unless `grow()` says so: "all", or what is "new".
+    train = "all"
+    learns = False  # whether it needs data
+    is_whole = False  # whether it cannot be a part of a `Copy`
 
     def expand(self, dim, source, target, rng):
         """Chooses the `Expansion` of a dimension.
@@ -70,14 +74,16 @@ class Strategy:
         depths = {}
         for name, stack in target.stacks.items():
             old, new = source.depths[name], target.depths[name]
-            if _grows(stack.field, old, new):
-                depths[name] = self.mix(stack, old, new, _rng(seed, name))
+            if grows(stack.field, old, new):
+                depths[name] = self.mix(
+                    stack, old, new, random_generator(seed, name)
+                )
         widths, fresh, noise = {}, {}, {}
         for name, dim in target.dims.items():
             # A dim that only blocks use is not there before the first one.
             new = target.sizes[name]
             old = source.sizes.get(name, new)
-            if not _grows(dim.field, old, new):
+            if not grows(dim.field, old, new):
                 continue
             if dim.kind == "lookup":
                 widths[name] = Expansion.pad(old, new)
@@ -85,10 +91,14 @@ class Strategy:
                 continue
             stack = target.stack_of(name)
             if stack is None:
-                widths[name] = self.expand(dim, old, new, _rng(seed, name))
+                widths[name] = self.expand(
+                    dim, old, new, random_generator(seed, name)
+                )
             else:
                 widths[name] = tuple(
-                    self.expand(dim, old, new, _rng(seed, name, block))
+                    self.expand(
+                        dim, old, new, random_generator(seed, name, block)
+                    )
                     for block in range(target.depths[stack])
                 )
             fresh[name] = self.fresh
@@ -109,6 +119,24 @@ class Strategy:
         """
         del source, target
         return (term,), None
+
+    def refine(self, plan, task):
+        """Makes a better plan of the first one, from data for example.
+
+        Args:
+            plan: `Plan`, this strategy's own.
+            task: `Task`, what can be asked for: data, losses, gradients.
+
+        Returns:
+            the `Plan` to apply.
+        """
+        del task
+        return plan
+
+    def teaching(self):
+        """How the old network teaches the new one from now on: the arguments
+        of `Inheritance` as a dict, or `None` if it does not."""
+        return None
 
     def claims(self, plan):
         """Which dimensions of its plan keep the function, and why (not).
@@ -143,7 +171,8 @@ class Strategy:
     __hash__ = None
 
 
-def _grows(field, old, new):
+def grows(field, old, new):
+    """Whether a field grows; an error if it shrinks."""
     if new < old:
         raise GrowthError(
             f"`{field}` cannot shrink: {old} -> {new}. Plans go from a "
@@ -152,6 +181,8 @@ def _grows(field, old, new):
     return new > old
 
 
-def _rng(seed, *name):
+def random_generator(seed, *name):
+    """The generator of one dimension's choices: the same on every backend,
+    and whatever else is drawn."""
     words = [zlib.crc32(str(part).encode()) for part in name]
     return np.random.default_rng([seed, *words])

@@ -1,0 +1,143 @@
+"""Every strategy from BERT-Small to BERT-Base: seconds, and memory.
+
+BERT-Small(6, 512) to BERT-Base(12, 768), vocabulary 30522, as in the papers. A
+strategy that grows only width is combined with stacking, one that grows only
+depth with net2net; those that learn take a few steps on a small batch. Each
+runs in a process of its own, with an Adam that has its slots. Beside the
+seconds of `model.grow()` stand those of copying the grown weights and slots
+once, the floor for anything that makes them; beside the peak of memory, the
+bytes of the old and the new state together.
+
+    KERAS_BACKEND=jax python benchmarks/base_table.py
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+from growth_cost import BASE, make_model, state_bytes
+from report import publish
+
+from kgrow import GrowthError, strategies
+from kgrow.memory import PeakMemory
+from kgrow.strategies import Copy, Filled, LiGO, Mango
+
+LEARNED = {
+    "ligo": lambda steps: LiGO(steps=steps, verbose=0),
+    "mango": lambda steps: Mango(steps=steps, verbose=0),
+    "filled": lambda steps: Filled("lemon", LiGO(steps=steps, verbose=0)),
+}
+
+
+def make_strategy(name, model, steps):
+    """The strategy, completed where it grows only one of width and depth."""
+    if name in LEARNED:
+        return LEARNED[name](steps)
+    source = model.architecture
+    for strategy in (
+        lambda: strategies.get(name),
+        lambda: Copy(name, "stack"),
+        lambda: Copy("net2net", name),
+    ):
+        try:
+            made = strategy()
+            for part in (
+                {"num_layers": 12},
+                {"hidden_dim": 1024},
+                {"intermediate_dim": 4096},
+            ):
+                _, spec = source.build(source.check(part))
+                made.plan(source.spec, spec, 0)
+        except GrowthError:
+            continue
+        return made
+    return strategies.get(name)
+
+
+def measure(name, options):
+    model = make_model(options.vocabulary)
+    model.compile(
+        keras.optimizers.Adam(1e-4),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    )
+    model.optimizer.build(model.trainable_variables)
+    strategy = make_strategy(name, model, options.steps)
+    rng = np.random.default_rng(0)
+    x = rng.integers(options.vocabulary, size=(options.batch, 32))
+    before = state_bytes(model)
+    try:
+        with PeakMemory() as memory:
+            receipt = model.grow(BASE, strategy, data=(x, x), seed=0)
+    except GrowthError as error:
+        return {"strategy": repr(strategy), "refuses": str(error)}
+    after = state_bytes(model)
+    arrays = [
+        np.asarray(keras.ops.convert_to_numpy(v))
+        for v in (*model.network.weights, *model.optimizer.variables)
+    ]
+    start = time.perf_counter()
+    copies = [np.copy(a) for a in arrays]
+    floor = time.perf_counter() - start
+    del copies
+    learned = receipt.learned or {}
+    return {
+        "strategy": repr(strategy),
+        "seconds": receipt.seconds,
+        "operator": learned.get("seconds"),
+        "floor": floor,
+        "peak": (before + memory.extra_bytes) / (before + after),
+        "relative difference": receipt.relative_diff,
+        "exact": receipt.exact,
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--vocabulary", type=int, default=30522)
+    parser.add_argument("--steps", type=int, default=5, help="operator's")
+    parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--only", nargs="*", default=strategies.names())
+    parser.add_argument("--here", action="store_true")
+    options = parser.parse_args()
+    if options.here:
+        print(json.dumps(measure(options.only[0], options)))
+        return
+    rows = []
+    for name in options.only:
+        command = [sys.executable, __file__, "--here", "--only", name]
+        for flag in ("vocabulary", "steps", "batch"):
+            command += [f"--{flag}", str(getattr(options, flag))]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            print(done.stderr, file=sys.stderr)
+            raise SystemExit(f"{name} failed")
+        found = json.loads(done.stdout.strip().splitlines()[-1])
+        if "refuses" in found:
+            rows.append([name, found["refuses"].split(".")[0], *[""] * 6])
+        else:
+            rows.append([name, found["strategy"], *list(found.values())[1:]])
+        print(rows[-1], flush=True)
+    publish(
+        "base_table",
+        "BERT-Small to BERT-Base",
+        [
+            "name",
+            "strategy",
+            "seconds",
+            "of these learning",
+            "copying once",
+            "peak over both states",
+            "relative difference",
+            "exact",
+        ],
+        rows,
+        options=vars(options),
+    )
+
+
+if __name__ == "__main__":
+    main()

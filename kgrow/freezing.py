@@ -1,0 +1,220 @@
+"""Training what is new: which entries rest, and how they train again.
+
+An entry is old if the plan's first copy of an entry of the small network
+stands there, and new otherwise: further copies, new units, new blocks. Where
+a growth trains only what is new, a variable of old entries alone is frozen as
+Keras freezes one, and has no slots; in a variable that is old in part, the
+optimizer keeps those entries (see `optimizer_guard`).
+"""
+
+import contextlib
+import dataclasses
+
+import numpy as np
+
+from kgrow import backend
+from kgrow.architecture import relative_path, variable_paths
+from kgrow.errors import GrowthError
+from kgrow.masks import box, product
+from kgrow.optimizer_build import Resting
+from kgrow.optimizer_guard import guard
+from kgrow.optimizer_state import OptimizerState
+from kgrow.plan import Plan
+from kgrow.term import Term
+
+TRAIN = ("all", "new")
+
+
+def check_train(train, strategy):
+    """What a growth trains: the argument of `grow()`, or, where that is
+    `None`, what the strategy says."""
+    if train is None:
+        return strategy.train
+    if train not in TRAIN:
+        raise GrowthError(
+            f"`train` must be one of {TRAIN}, or None for what the strategy "
+            f"says. Received: train={train!r}"
+        )
+    return train
+
+
+def freeze(network, source, plan, train):
+    """Freezes the old entries of a grown network.
+
+    Args:
+        network: the grown network, which nobody trains yet.
+        source: `Architecture` before.
+        plan: `Plan` from the one to the other.
+        train: `"new"` freezes all old entries; `"all"` those that rested
+            before, wherever they now stand.
+
+    Returns:
+        `{path: mask}`, a Boolean array in the shape of each variable that
+        rests, in whole or in part.
+
+    Raises:
+        GrowthError: nothing is new, or the plan mixes old entries, so that
+            none of the grown ones is old.
+    """
+    if train == "all" and not source.frozen:
+        return {}
+    first, frozen, trains = _first_copies(plan), {}, False
+    for weight in network.weights:
+        path = relative_path(network, weight)
+        reads = plan.reads(path)
+        if reads and reads[0] in source.frozen:
+            # Not the user's choice, which goes on in every copy.
+            weight.trainable = True
+        if not weight.trainable:
+            continue
+        mask = _old_entries(first, path, source.frozen, train)
+        trains = trains or not mask.all()
+        if mask.any():
+            frozen[path] = _plain(mask)
+    if frozen and not trains:
+        raise GrowthError(
+            "train='new' trains what a growth adds, and this one adds "
+            "nothing. Choose a larger target, or train='all'. Received: "
+            f"train={train!r}, sizes {plan.target.sizes}, depths "
+            f"{plan.target.depths}"
+        )
+    set_trainable(network, frozen)
+    return frozen
+
+
+def set_trainable(network, frozen, before=()):
+    """Gives the variables of a network Keras' flag: off where all entries
+    rest, on again where they rested `before`."""
+    for weight in network.weights:
+        path = relative_path(network, weight)
+        if path in frozen and frozen[path].all():
+            weight.trainable = False
+        elif path in before:
+            weight.trainable = True
+
+
+def unfreeze(model):
+    """Lets everything train again that a growth has frozen, all or nothing;
+    see `GrowableModel.unfreeze()`."""
+    architecture = model.architecture
+    if not architecture.frozen:
+        return
+    backend.sync(model)
+    network, frozen = architecture.network, architecture.frozen
+    optimizer = getattr(model, "optimizer", None)
+    built = optimizer is not None and optimizer.built
+
+    def freeze_again():
+        architecture.frozen = frozen
+        set_trainable(network, frozen)
+        guard(model)
+
+    with contextlib.ExitStack() as undo, backend.scope(model):
+        undo.callback(model.remember())
+        undo.callback(freeze_again)
+        if built:
+            state = OptimizerState(optimizer)
+            undo.callback(state.remember())
+        set_trainable(network, {}, before=frozen)
+        architecture.frozen = {}
+        if built:
+            same = Plan(architecture.spec, architecture.spec, (Term(),))
+            paths = variable_paths(network)
+            state.rebuild(
+                model.trainable_variables,
+                same,
+                paths,
+                paths,
+                "carry",
+                Resting(frozen, [*network.weights]),
+            )
+        guard(model)
+        model.refresh_functions()
+        undo.pop_all()
+
+
+def to_config(frozen):
+    """Masks as data that JSON can hold: `True` for a whole variable, the runs
+    of frozen entries along each axis, or (no product of axes) flat.
+
+    Example:
+
+    >>> import numpy as np
+    >>> mask = np.array([[True, True, False], [False, False, False]])
+    >>> to_config({"kernel": mask})
+    {'kernel': {'axes': [[[0, 1]], [[0, 2]]]}}
+    """
+    config = {}
+    for path, mask in frozen.items():
+        axes = box(mask)
+        if mask.all():
+            config[path] = True
+        elif axes is not None:
+            config[path] = {"axes": [_runs(axis) for axis in axes]}
+        else:
+            config[path] = {"flat": _runs(mask.reshape(-1))}
+    return config
+
+
+def from_config(config, spec):
+    """The masks that `to_config()` wrote, for a network of that spec."""
+    frozen = {}
+    for path, entry in config.items():
+        shape = spec.variables[path].shape
+        if entry is True:
+            mask = np.ones(shape, bool)
+        elif "axes" in entry:
+            axes = zip(entry["axes"], shape, strict=True)
+            mask = product([_vector(runs, size) for runs, size in axes])
+        else:
+            size = int(np.prod(shape))
+            mask = _vector(entry["flat"], size).reshape(shape)
+        frozen[path] = _plain(mask)
+    return frozen
+
+
+def _first_copies(plan):
+    """The plan that writes old entries only. What terms divide among
+    themselves starts with the term that keeps the network as it was."""
+    try:
+        first = plan.first_only()
+    except GrowthError as error:
+        raise GrowthError(
+            "Only a strategy that leaves every old entry somewhere can tell "
+            "it from a new one, and this one mixes them. Choose one that "
+            "copies, such as 'net2net' or 'stack', or train='all' after "
+            f"`model.unfreeze()`. Received: {error}"
+        ) from error
+    return dataclasses.replace(first, terms=first.terms[:1], noise={})
+
+
+def _old_entries(first, path, frozen, train):
+    """Boolean mask of the entries of a variable that rest."""
+    variable, values = first.target.variables[path], {}
+    for old in first.reads(path):
+        shape = first.source.variables[old].shape
+        rests = train == "new" or frozen.get(old, False)
+        values[old] = np.broadcast_to(rests, shape).astype("float32")
+    if not any(value.any() for value in values.values()):
+        return np.zeros(variable.shape, bool)
+    return first.grow(path, values, fill=0.0) != 0
+
+
+def _plain(mask):
+    """A mask of one value takes no memory."""
+    if mask.all():
+        return np.broadcast_to(np.True_, mask.shape)
+    return mask
+
+
+def _runs(vector):
+    """`[[start, stop], ...]` of the true entries."""
+    edges = np.flatnonzero(np.diff(np.r_[False, vector, False]))
+    return edges.reshape(-1, 2).tolist()
+
+
+def _vector(runs, size):
+    vector = np.zeros(size, bool)
+    for start, stop in runs:
+        vector[start:stop] = True
+    return vector

@@ -1,0 +1,107 @@
+"""CompoundGrow: treatments of the small model, taken off as growth."""
+
+import keras
+
+from kgrow.axes import CONSUME, PRODUCE
+from kgrow.errors import GrowthError
+from kgrow.expansion import Expansion
+from kgrow.strategies.depth import Stack
+from kgrow.strategies.strategy import Strategy
+
+
+@keras.saving.register_keras_serializable("kgrow")
+class CompoundGrow(Strategy):
+    """Feedforward networks tiled, factorised kernels given rank, and stacks.
+
+    Covered, each as an operator of its own or all in one growth:
+
+    - Shared feedforward networks, the treatment that the paper chose. The
+      small network of `1 / k` of the units stands for `k` copies of it;
+      growing writes them out: the first kernel and its bias tiled, the second
+      tiled and divided by `k`. The function is kept. Nothing parts the
+      copies but dropout between them, as in the paper.
+    - Low rank. In a network whose kernels are products of two, the dimension
+      between them is linear and has one writer and one reader; it grows by
+      random columns into it and zero rows out of it, which keeps the
+      function. The paper's last step, which multiplies the two out into one
+      kernel, makes a network with other variables, and is not covered.
+    - Depth, by stacking; with it the function changes.
+
+    Not covered: pooled sequences (the length treatment) and shared attention
+    scores belong to the small network's arithmetic, and growing a table of
+    positions does not take them off. Other widths are refused; `Copy`
+    combines a strategy for all widths with this one's depth.
+
+    Example:
+
+    >>> from kgrow.spec import Dim
+    >>> e = CompoundGrow().expand(Dim("ffn"), 2, 4, None)
+    >>> e.produce.indices.tolist(), e.consume.weights.tolist()
+    ([0, 1, 0, 1], [0.5, 0.5, 0.5, 0.5])
+
+    Reference:
+
+    - Gu et al., "On the Transformer Growth for Progressive BERT Training"
+      (2010.12562), Sec. 3.2 (width) and Sec. 4 (the method); its code,
+      google-research/grow_bert, tiles and divides in the same way.
+    """
+
+    def expand(self, dim, source, target, rng):
+        del rng
+        if dim.norm is not None:
+            raise self._refusal(dim, source, target)
+        if dim.kind == "stream":
+            return Expansion.pad(source, target)
+        if target % source:
+            raise GrowthError(
+                f"'{self.name}' tiles the units of feedforward networks only, "
+                f"and `{dim.field}` is to grow from {source} to {target}, "
+                f"which is no multiple. Received: target={target}. Choose "
+                f"{2 * source} for a feedforward network, or 'net2net', "
+                "which copies any units to any number."
+            )
+        return Expansion.tile(source, target // source)
+
+    def mix(self, stack, source, target, rng):
+        return Stack().mix(stack, source, target, rng)
+
+    def divide(self, term, source, target):
+        for name in term.widths:
+            dim = target.dims[name]
+            if dim.kind != "lookup" and not _is_covered(dim, target):
+                sizes = source.sizes[name], target.sizes[name]
+                raise self._refusal(dim, *sizes)
+        return super().divide(term, source, target)
+
+    def _refusal(self, dim, source, target):
+        return GrowthError(
+            f"'{self.name}' widens only feedforward networks and the rank of "
+            f"factorised kernels, and `{dim.field}` is to grow from {source} "
+            f"to {target}. Received: target={target}. Combine it with a "
+            "strategy for all widths: "
+            f"Copy(width='net2net', depth='{self.name}')."
+        )
+
+
+def _is_covered(dim, spec):
+    """Whether a dimension holds the units of a feedforward network, or the
+    rank between the two factors of a kernel."""
+    writers, readers = {}, {}
+    for variable in spec.variables.values():
+        for axis in variable.axes:
+            if dim.name not in axis.dims:
+                continue
+            ends = [a for a in variable.axes if a.role == axis.role]
+            if sum(len(end.dims) for end in ends) > 1:
+                # One of two indices of a value, as heads are.
+                return False
+            found = {CONSUME: readers, PRODUCE: writers}[axis.role]
+            found.setdefault(variable.block, []).append(variable)
+    if dim.kind == "copy":
+        return True
+    alone = [len(v) for found in (writers, readers) for v in found.values()]
+    return (
+        bool(writers)
+        and writers.keys() == readers.keys()
+        and (set(alone) == {1})
+    )

@@ -1,0 +1,326 @@
+"""LiGO: the matrices that grow a network are learned."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from kgrow.axes import CONSUME
+from kgrow.errors import GrowthError
+from kgrow.expansion import Dense, Expansion, Pair
+from kgrow.mixing import Mixing
+from kgrow.plan import Plan
+from kgrow.strategies.copy import Copy
+from kgrow.strategies.depth import Identity, Stack
+from kgrow.strategies.direct import Direct
+from kgrow.strategies.learned import Learned
+from kgrow.strategies.lemon import LEMON
+from kgrow.strategies.net2net import Net2Net
+from kgrow.strategies.registry import get, register, serialize
+from kgrow.strategies.strategy import Strategy, random_generator
+from kgrow.term import Term, factors, stands
+
+TYINGS = ("normalised", "plain")
+_TINY = 1e-30
+_ZERO = Direct("zeros", "zeros")
+_INITS = {
+    "net2net": lambda: Copy(Net2Net(), Stack()),
+    "stack": lambda: Copy(_ZERO, Stack()),
+    "lemon": lambda: Copy(LEMON(), Stack()),
+    "zero": lambda: Copy(_ZERO, Identity()),
+    "noisy": lambda: Copy(_Averages(), Stack()),
+}
+
+
+@register("ligo")
+@keras.saving.register_keras_serializable("kgrow")
+class LiGO(Learned):
+    """Learned linear growth: matrices of width and weights of depth, fitted.
+
+    Values along a dimension become `B x`; each new block is a weighted sum of
+    the old ones. `B` and the weights are trained for some steps, by the loss
+    of the network they make, and then applied. They are tied as in the paper:
+
+    - one `B` for the residual stream: embeddings, norms, what every branch
+      reads and writes, and the head;
+    - in every block one for the feedforward network, which its second layer
+      reads by; one for values, which the output projection reads by; one each
+      for queries and for keys. Those of attention mix whole (head, position
+      in the head) pairs, as the paper's do;
+    - biases grow by what their layer produces; norms too;
+    - depth weights for every variable of a block and every new block.
+
+    How readers are tied to `B` decides what the family contains. With
+    `tying="plain"` they read by `B` itself, as written in the paper, and norms
+    multiply and add by it: zero padding is inside, Net2Net is not, whatever
+    the paper's Proposition 1 says, since its proof divides by counts. With
+    `"normalised"` they read by `diag(s) B` with its columns divided by `sum_i
+    s_i B_ij^2`, so that a value still arrives once; `s`, one number a unit,
+    is learned and starts from the shares of `init`. Net2Net, LEMON and zero
+    padding are inside exactly. Gains are averaged by the weights of `|B|`.
+
+    Follows the paper's B.1, but for the order: as in the public code, blocks
+    are mixed first, while they are small, and then widened by the new block's
+    own matrices. The paper widens first, by matrices of the old block; layers
+    of a feedforward network that are mixed differently then no longer fit
+    each other's units. The public code keeps the identity on top of every `B`
+    fixed; here, as in the paper, all of it is learned.
+
+    Args:
+        init: what the operator starts as. `"net2net"`: copies with uneven
+            shares, blocks stacked; `"lemon"`: that strategy's widths, blocks
+            stacked; `"stack"`: new units zero, blocks stacked; `"zero"`: new
+            units zero, new blocks silent; `"noisy"`: new units are random
+            averages of all old ones and depth weights have noise, as in the
+            public code. Or any strategy that writes every block. Zero units
+            with zero readers on a dimension without a norm have no gradient.
+        tying: `"normalised"` or `"plain"`.
+        steps, learning_rate, optimizer, batch_size, tune_small, patience,
+            callbacks, verbose: see `Learned`. The rate is by default ten
+            times what the paper used for BERT: the published recipe, whose
+            warm-up is a hundred times as long as its training, moves the
+            operator by 1e-4 in all.
+
+    Example:
+
+    >>> LiGO(init="lemon", steps=20).learning_rate
+    0.002
+
+    Reference:
+
+    - Wang et al., "Learning to Grow Pretrained Models for Efficient
+      Transformer Training" (2303.00980), Sec. 3.2-3.3 and App. B.1.
+    """
+
+    default_rate = 2e-3
+
+    def __init__(self, init="net2net", tying="normalised", **kwargs):
+        super().__init__(**kwargs)
+        if tying not in TYINGS:
+            raise GrowthError(
+                f"`tying` must be one of {TYINGS}. Received: tying={tying!r}"
+            )
+        if not isinstance(init, str) or init not in _INITS:
+            init = get(init)
+        self.init = init
+        self.tying = tying
+
+    def initial_plan(self, source, target, seed=0):
+        """The plan that the operator starts from."""
+        init = self.init
+        strategy = init if isinstance(init, Strategy) else _INITS[init]()
+        plan = strategy.plan(source, target, seed)
+        if len(plan.terms) > 1:
+            raise GrowthError(
+                f"LiGO starts from one matrix per dimension, and {strategy!r} "
+                "is a sum of several terms. Choose another `init`."
+            )
+        for stack, mixing in plan.terms[0].depths.items():
+            rows = (mixing.rows, *mixing.parts.values())
+            if any(r.unwritten.size for r in rows):
+                raise GrowthError(
+                    f"LiGO makes new blocks of old ones, and {strategy!r} "
+                    f"leaves some of {stack!r} to other values. Choose an "
+                    "`init` whose depth copies blocks, such as 'stack'."
+                )
+        return plan
+
+    def plan(self, source, target, seed=0):
+        if self.tying == "normalised" and self.init != "noisy":
+            # What the operator starts as, without its matrices.
+            return self.initial_plan(source, target, seed)
+        return super().plan(source, target, seed)
+
+    def operator(self, source, target, seed, dtype="float64"):
+        """Initial parameters, and what makes a plan of them.
+
+        The parameters are `"<dim>/produce"`, `(m, n)`, and `"<dim>/share"`,
+        `(m,)`, with the block's number for what is local to a block, and
+        `"<template>/depth"`, `(new blocks, old blocks)`.
+        """
+        initial = self.initial_plan(source, target, seed)
+        (term,) = initial.terms
+        parameters, learned, ones = {}, [], {}
+        for key, block, e in _learned(term, target):
+            name = _name(key, block)
+            learned.append((key, block, name))
+            produce, share = (a.astype(dtype) for a in _start(e))
+            ones[name] = np.ones(e.target, dtype)
+            parameters[f"{name}/produce"] = produce
+            if self.tying == "normalised" and _is_read(key, target):
+                parameters[f"{name}/share"] = share
+        depths = {}
+        for template, (stack, rows) in _depth_rows(term, target).items():
+            depths.setdefault(stack, []).append(template)
+            if self.init == "noisy":
+                rng = random_generator(seed, template)
+                rows = rows + rng.uniform(0, 0.03, rows.shape)
+                rows = rows / rows.sum(axis=1, keepdims=True)
+            parameters[f"{template}/depth"] = rows.astype(dtype)
+
+        def make_plan(parameters):
+            widths, mixings = dict(term.widths), {}
+            for key, block, name in learned:
+                produce = parameters[f"{name}/produce"]
+                if self.tying == "plain":
+                    e = _plain(produce)
+                else:
+                    share = parameters.get(f"{name}/share", ones[name])
+                    e = _tied(produce, share)
+                if block is None:
+                    widths[key] = e
+                else:
+                    blocks = widths[key] if block else ()
+                    widths[key] = (*blocks, e)
+            for stack, templates in depths.items():
+                rows = {t: Dense(parameters[f"{t}/depth"]) for t in templates}
+                mixings[stack] = Mixing(term.depths[stack].rows, None, rows)
+            terms = (Term(widths, mixings),)
+            return Plan(source, target, terms, initial.fresh, seed=seed)
+
+        return parameters, make_plan
+
+    def __repr__(self):
+        return (
+            f"LiGO(init={self.init!r}, tying={self.tying!r}, "
+            f"steps={self.steps})"
+        )
+
+    def get_config(self):
+        init = self.init
+        if isinstance(init, Strategy):
+            init = serialize(init)
+        return {"init": init, "tying": self.tying, **super().get_config()}
+
+
+class _Averages(Strategy):
+    """New units are random averages of all old ones, as the public code of
+    LiGO draws them."""
+
+    def expand(self, dim, source, target, rng):
+        del dim
+        new = rng.uniform(0, 1, (target - source, source))
+        new /= new.sum(axis=1, keepdims=True)
+        produce = np.concatenate([np.eye(source), new])
+        consume = produce / (produce**2).sum(axis=0)
+        return Expansion(Dense(produce), Dense(consume))
+
+
+def _plain(produce):
+    """Everything along the dimension grows by one matrix."""
+    b = Dense(produce)
+    pair = Pair(b, b)
+    return Expansion(b, b, pair, pair, pair, pair)
+
+
+def _tied(produce, share):
+    """Readers are tied to a learned matrix, each new unit with its share."""
+    b = Dense(produce)
+    host = isinstance(produce, np.ndarray)
+    if not host:
+        share = ops.convert_to_tensor(share)
+    total = np.sum if host else ops.sum
+    size = np.abs if host else ops.abs
+    reads = share[:, None] * produce
+    reads = reads / total(reads * produce, axis=0, keepdims=True)
+    c = Dense(reads)
+    # A norm in front of tied weights undoes the scale of the stream.
+    scale = total(size(produce), axis=1, keepdims=True)
+    tied = Dense(reads / (scale + _TINY))
+    return Expansion(b, c, tied_gain=Pair(tied, b))
+
+
+def _start(e):
+    """`produce` as a matrix, and the share of each new unit, by which readers
+    tied to it read as the expansion says."""
+    produce, consume = e.produce.matrix(), e.consume.matrix()
+    rows = np.arange(e.target)
+    column = np.argmax(np.abs(produce), axis=1)
+    largest = produce[rows, column]
+    share = np.ones(e.target)
+    written = largest != 0
+    share[written] = consume[rows, column][written] / largest[written]
+    return produce, share
+
+
+def _learned(term, target):
+    """Yields `(key, block or None, expansion)` of what is learned: every width
+    that grows, the products of an attention's taken together."""
+    products = _products(target)
+    inside = {n.strip("~") for key in products for n in key}
+    for dim, expansion in term.widths.items():
+        if target.dims[dim].kind == "lookup" or dim in inside:
+            continue
+        if isinstance(expansion, tuple):
+            for block, e in enumerate(expansion):
+                yield dim, block, e
+        else:
+            yield dim, None, expansion
+    for key, stack in products.items():
+        if any(name.strip("~") in term.widths for name in key):
+            for block in range(target.depths[stack]):
+                yield key, block, _product(term, target, key, block)
+
+
+def _products(spec):
+    """`{product of dims: stack}`: those local to a block that follow one
+    another in the axes of some variable."""
+    local = {
+        dim: spec.stack_of(dim)
+        for dim in spec.dims
+        if spec.dims[dim].kind != "lookup" and spec.dims[dim].norm is None
+    }
+    found = {}
+    for variable in spec.variables.values():
+        run = []
+        for factor, role in [*factors(variable.axes), (None, None)]:
+            if isinstance(factor, str) and local.get(factor):
+                run.append((factor, role))
+                continue
+            if len(run) > 1:
+                first = run[0][1]
+                key = tuple(d if r == first else f"~{d}" for d, r in run)
+                found.setdefault(key, variable.stack)
+            run = []
+    return found
+
+
+def _is_read(key, spec):
+    """Whether a variable consumes along a dimension or a product of some."""
+    key = key if isinstance(key, tuple) else (key,)
+    for variable in spec.variables.values():
+        found = factors(variable.axes)
+        for start in range(len(found)):
+            if found[start][1] == CONSUME and stands(key, found[start:]):
+                return True
+    return False
+
+
+def _product(term, spec, key, block):
+    produce, consume = np.eye(1), np.eye(1)
+    for name in key:
+        dim = name.strip("~")
+        e = term.width(dim, block) or Expansion.identity(spec.sizes[dim])
+        sides = e.produce.matrix(), e.consume.matrix()
+        sides = sides[::-1] if name.startswith("~") else sides
+        produce = np.kron(produce, sides[0])
+        consume = np.kron(consume, sides[1])
+    return Expansion(Dense(produce), Dense(consume))
+
+
+def _depth_rows(term, target):
+    """`{template: (stack, initial weights)}` of every variable of a block."""
+    rows = {}
+    for variable in target.variables.values():
+        mixing = term.depths.get(variable.stack)
+        if mixing is None or variable.template in rows:
+            continue
+        matrix = mixing.rows_of(variable).matrix()
+        if variable.axes.exit:
+            matrix = matrix * mixing.exits[:, None]
+        rows[variable.template] = variable.stack, matrix
+    return rows
+
+
+def _name(key, block):
+    name = "*".join(key) if isinstance(key, tuple) else key
+    return name if block is None else f"{name}/{block}"

@@ -1,0 +1,47 @@
+"""Depth up-scaling: two copies of a stack, without the blocks at the seam."""
+
+import keras
+
+from kgrow.errors import GrowthError
+from kgrow.strategies.depth import DepthMap
+
+
+@keras.saving.register_keras_serializable("kgrow")
+class SOLAR(DepthMap):
+    """Two copies of the stack, joined where the paper cuts them.
+
+    The first copy loses its last `m` blocks and the second its first `m`, so
+    that `n` blocks become `2 (n - m)`. Whole copies would set the last block
+    in front of the first, the two that are least alike; what is cut are the
+    blocks at that seam. The paper goes from 32 blocks to 48, with `m = 8`.
+
+    What the paper leaves open: the target decides `m`, so that any number up
+    to `2 n` can be reached. Of an odd target, the first copy keeps the larger
+    half.
+
+    Args:
+        zero_exits: bool, see `DepthMap`.
+
+    Example:
+
+    >>> SOLAR().stacking_list(4, 6)
+    [0, 1, 2, 1, 2, 3]
+    >>> SOLAR().stacking_list(4, 7)
+    [0, 1, 2, 3, 1, 2, 3]
+
+    Reference:
+
+    - Kim et al., "SOLAR 10.7B: Scaling Large Language Models with Simple yet
+      Effective Depth Up-Scaling" (2312.15166), Sec. 2.
+    """
+
+    def stacking_list(self, source, target):
+        if target > 2 * source:
+            raise GrowthError(
+                f"'{self.name}' joins two copies of a stack only, which is to "
+                f"grow from {source} to {target} blocks. Go to {2 * source} "
+                "first and on from there, or use 'stack', which takes as many "
+                f"copies as it needs. Received: target={target}"
+            )
+        second = target // 2
+        return [*range(target - second), *range(source - second, source)]
