@@ -50,7 +50,7 @@ types: $(ALL) ## pyright on the library
 	@$(BIN)/pyright kgrow
 
 bench: $(ALL) ## every script in benchmarks/, on JAX
-	@set -e; for script in benchmarks/*.py; do \
+	@set -e; for script in $(filter-out benchmarks/report.py,$(wildcard benchmarks/*.py)); do \
 	    echo "== $$script"; \
 	    KERAS_BACKEND=$${KERAS_BACKEND:-jax} $(BIN)/python $$script $(ARGS); \
 	done

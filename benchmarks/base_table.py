@@ -24,7 +24,8 @@ from report import publish
 
 from kgrow import GrowthError, strategies
 from kgrow.memory import PeakMemory
-from kgrow.strategies import Copy, Filled, LiGO, Mango
+from kgrow.strategies import Filled, LiGO, Mango
+from kgrow.testing.completion import completed
 
 LEARNED = {
     "ligo": lambda steps: LiGO(steps=steps, verbose=0),
@@ -38,24 +39,8 @@ def make_strategy(name, model, steps):
     if name in LEARNED:
         return LEARNED[name](steps)
     source = model.architecture
-    for strategy in (
-        lambda: strategies.get(name),
-        lambda: Copy(name, "stack"),
-        lambda: Copy("net2net", name),
-    ):
-        try:
-            made = strategy()
-            for part in (
-                {"num_layers": 12},
-                {"hidden_dim": 1024},
-                {"intermediate_dim": 4096},
-            ):
-                _, spec = source.build(source.check(part))
-                made.plan(source.spec, spec, 0)
-        except GrowthError:
-            continue
-        return made
-    return strategies.get(name)
+    _, spec = source.build(source.check(BASE))
+    return completed(name, source.spec, spec)
 
 
 def measure(name, options):
@@ -65,15 +50,15 @@ def measure(name, options):
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
     )
     model.optimizer.build(model.trainable_variables)
-    strategy = make_strategy(name, model, options.steps)
+    try:
+        strategy = make_strategy(name, model, options.steps)
+    except GrowthError as error:
+        return {"refuses": str(error)}
     rng = np.random.default_rng(0)
     x = rng.integers(options.vocabulary, size=(options.batch, 32))
     before = state_bytes(model)
-    try:
-        with PeakMemory() as memory:
-            receipt = model.grow(BASE, strategy, data=(x, x), seed=0)
-    except GrowthError as error:
-        return {"strategy": repr(strategy), "refuses": str(error)}
+    with PeakMemory() as memory:
+        receipt = model.grow(BASE, strategy, data=(x, x), seed=0)
     after = state_bytes(model)
     arrays = [
         np.asarray(keras.ops.convert_to_numpy(v))
@@ -100,7 +85,7 @@ def main():
     parser.add_argument("--vocabulary", type=int, default=30522)
     parser.add_argument("--steps", type=int, default=5, help="operator's")
     parser.add_argument("--batch", type=int, default=2)
-    parser.add_argument("--only", nargs="*", default=strategies.names())
+    parser.add_argument("--only", nargs="*", default=strategies.names(False))
     parser.add_argument("--here", action="store_true")
     options = parser.parse_args()
     if options.here:

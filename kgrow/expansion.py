@@ -316,6 +316,13 @@ class Expansion:
         indices[:source] = np.arange(source)
         return cls(Gather(source, indices), Gather(source, indices))
 
+    @classmethod
+    def place(cls, source, target, positions):
+        """Entries kept at given positions; the new ones written by nobody."""
+        indices = np.full(target, UNWRITTEN)
+        indices[positions] = np.arange(source)
+        return cls(Gather(source, indices), Gather(source, indices))
+
     @property
     def source(self):
         return self.produce.source

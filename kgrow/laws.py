@@ -139,7 +139,7 @@ def _fault(expansion, dim, fresh, places):
     produce, unwritten = expansion.produce, expansion.produce.unwritten
     if unwritten.size and not (
         fresh.outgoing == "zeros"
-        or (fresh.incoming == "zeros" and dim.kind == "stream")
+        or (fresh.incoming == "zeros" and dim.kind in ("stream", "rotary"))
     ):
         return "new entries are read with random weights"
     if dim.kind == "copy" and not _copies(produce):

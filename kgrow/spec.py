@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from kgrow.axes import Axes
 from kgrow.errors import GrowthError
 
-KINDS = ("stream", "copy", "lookup")
+KINDS = ("stream", "copy", "lookup", "rotary", "alibi")
 NORMS = (None, "layer", "rms")
 PLACEMENTS = ("pre", "post")
 
@@ -26,7 +26,9 @@ class Dim:
             it, so entries may be copied or added, never mixed. `"stream"`:
             linear; entries may also be scaled and averaged. `"lookup"`: it is
             indexed (a vocabulary, positions), so entries keep their places and
-            new ones are added.
+            new ones are added. `"rotary"`, `"alibi"`: pairs of a head that are
+            turned by their own frequencies, heads that have their own slopes;
+            old entries go where the larger network has the same ones.
         norm: the norm that takes statistics along it, between what makes
             values and all that read them: `"layer"`, `"rms"` or `None`.
     """

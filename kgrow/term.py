@@ -108,7 +108,7 @@ def divisible_dims(spec):
     return {
         name
         for name, dim in spec.dims.items()
-        if dim.kind != "lookup" and name not in beside
+        if dim.kind in ("stream", "copy") and name not in beside
     }
 
 

@@ -11,6 +11,7 @@ from kgrow.layers import (
     TransformerBlock,
     arguments,
 )
+from kgrow.layers.blocks import run_blocks
 from kgrow.layers.float64 import float64_exact
 from kgrow.layers.gelu import gelu_approximate, gelu_exact
 
@@ -161,6 +162,7 @@ class BERTNetwork(keras.Model):
         )
         self.mlm_layer_norm = self._norm("mlm_layer_norm")
         self.mlm_bias = Bias(dtype=self.dtype_policy, name="mlm_bias")
+        self.sub_model = None
         self.build()
 
     def _norm(self, name):
@@ -205,8 +207,13 @@ class BERTNetwork(keras.Model):
         x = x + self.position_embedding(x) + self.segment_embedding(segment_ids)
         x = self.embeddings_layer_norm(x)
         x = self.embeddings_dropout(x, training=training)
-        for layer in self.transformer_layers:
-            x = layer(x, padding_mask=padding_mask, training=training)
+        x = run_blocks(
+            self.transformer_layers,
+            x,
+            self.sub_model,
+            training,
+            padding_mask=padding_mask,
+        )
         return x
 
     def example_inputs(self, batch_size, seed=0):

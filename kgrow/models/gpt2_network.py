@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 from kgrow.layers import Dropout, PositionEmbedding, TransformerBlock, arguments
+from kgrow.layers.blocks import run_blocks
 from kgrow.layers.float64 import float64_exact
 from kgrow.layers.gelu import gelu_approximate
 
@@ -128,6 +129,7 @@ class GPT2Network(keras.Model):
             dtype=self.dtype_policy,
             name="layer_norm",
         )
+        self.sub_model = None
         self.build()
 
     def build(self, input_shape=None):
@@ -158,8 +160,12 @@ class GPT2Network(keras.Model):
         x = self.token_embedding(inputs)
         x = x + self.position_embedding(x)
         x = self.embeddings_dropout(x, training=training)
-        for layer in self.transformer_layers:
-            x = layer(x, training=training)
+        x = run_blocks(
+            self.transformer_layers,
+            x,
+            self.sub_model,
+            training,
+        )
         return self.layer_norm(x)
 
     def example_inputs(self, batch_size, seed=0):

@@ -6,6 +6,7 @@ from kgrow.axes import CONSUME, PRODUCE
 from kgrow.errors import GrowthError
 from kgrow.expansion import Expansion
 from kgrow.strategies.depth import Stack
+from kgrow.strategies.placement import is_placed
 from kgrow.strategies.strategy import Strategy
 
 
@@ -68,7 +69,7 @@ class CompoundGrow(Strategy):
     def divide(self, term, source, target):
         for name in term.widths:
             dim = target.dims[name]
-            if dim.kind != "lookup" and not _is_covered(dim, target):
+            if not is_placed(dim) and not _is_covered(dim, target):
                 sizes = source.sizes[name], target.sizes[name]
                 raise self._refusal(dim, *sizes)
         return super().divide(term, source, target)

@@ -21,6 +21,10 @@ class HyperCloning(Strategy):
     them, projected onto what equal inputs cannot see, parts them and keeps
     the function.
 
+    Of the paper's four variants these are the symmetric ones, with noise and
+    (`snr=None`) without; the diagonal ones are `Staged`, with `snr` and
+    without.
+
     Deviates: the paper adds noise `+n` to one clone and `-n` to the next, so
     that an odd last clone gets none; the projection treats all alike.
 

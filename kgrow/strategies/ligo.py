@@ -15,6 +15,7 @@ from kgrow.strategies.direct import Direct
 from kgrow.strategies.learned import Learned
 from kgrow.strategies.lemon import LEMON
 from kgrow.strategies.net2net import Net2Net
+from kgrow.strategies.placement import is_placed
 from kgrow.strategies.registry import get, register, serialize
 from kgrow.strategies.strategy import Strategy, random_generator
 from kgrow.term import Term, factors, stands
@@ -248,7 +249,7 @@ def _learned(term, target):
     products = _products(target)
     inside = {n.strip("~") for key in products for n in key}
     for dim, expansion in term.widths.items():
-        if target.dims[dim].kind == "lookup" or dim in inside:
+        if is_placed(target.dims[dim]) or dim in inside:
             continue
         if isinstance(expansion, tuple):
             for block, e in enumerate(expansion):
@@ -267,7 +268,7 @@ def _products(spec):
     local = {
         dim: spec.stack_of(dim)
         for dim in spec.dims
-        if spec.dims[dim].kind != "lookup" and spec.dims[dim].norm is None
+        if not is_placed(spec.dims[dim]) and spec.dims[dim].norm is None
     }
     found = {}
     for variable in spec.variables.values():

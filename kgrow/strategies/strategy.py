@@ -5,12 +5,10 @@ import zlib
 import numpy as np
 
 from kgrow.errors import GrowthError
-from kgrow.expansion import Expansion
 from kgrow.laws import claims
 from kgrow.plan import Plan
+from kgrow.strategies.placement import is_placed, place
 from kgrow.term import Fresh, Term
-
-_LOOKUP = Fresh(incoming="initializer", outgoing="initializer")
 
 
 class Strategy:
@@ -21,8 +19,8 @@ class Strategy:
     serves every architecture. Subclasses implement `expand()`, `mix()` or
     both; what they leave out they refuse, rather than do another's work.
 
-    Dimensions that are looked up (a vocabulary, positions) keep their entries
-    under every strategy, and new ones start from the layer's own initializer.
+    Dimensions whose entries have places (a vocabulary, positions, rotary
+    frequencies) keep them under every strategy; see `placement`.
     """
 
     fresh = Fresh()
@@ -85,9 +83,8 @@ class Strategy:
             old = source.sizes.get(name, new)
             if not grows(dim.field, old, new):
                 continue
-            if dim.kind == "lookup":
-                widths[name] = Expansion.pad(old, new)
-                fresh[name] = _LOOKUP
+            if is_placed(dim):
+                widths[name], fresh[name] = place(dim, old, new)
                 continue
             stack = target.stack_of(name)
             if stack is None:

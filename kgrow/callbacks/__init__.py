@@ -1,0 +1,5 @@
+"""Callbacks for `fit`."""
+
+from kgrow.callbacks.sub_models import SubModels
+
+__all__ = ["SubModels"]
