@@ -189,12 +189,12 @@ def xy(model, batch=16):
 @pytest.mark.parametrize("family", ["GPT2", "BERT"])
 @pytest.mark.parametrize("name", LEARNED)
 def test_an_operator_is_fitted_and_applied(name, family):
-    model = compiled(family, dropout=0.1)
+    model = compiled(family, dropout=0.1, num_layers=1)
     x, y = xy(model)
     model.fit(x, y, epochs=1, verbose=0)
-    before = values_of(model)
     strategy = LEARNED[name](steps=12, learning_rate=0.01, batch_size=8)
-    receipt = model.grow({**WIDER, **DEEPER}, strategy, data=(x, y), seed=0)
+    target = {**WIDER, "num_layers": 2}
+    receipt = model.grow(target, strategy, data=(x, y), seed=0)
     learned = receipt.learned
     assert learned["steps"] == 12 and len(learned["losses"]) == 12
     assert learned["loss_after"] < learned["loss_before"]
@@ -206,7 +206,6 @@ def test_an_operator_is_fitted_and_applied(name, family):
     assert receipt.slots_carried > 0
     history = model.fit(x, y, epochs=2, verbose=0).history["loss"]
     assert np.isfinite(history).all()
-    assert before  # the small weights were only read
     restored = type(receipt).from_dict(receipt.to_dict())
     assert restored == receipt
 
@@ -250,14 +249,14 @@ def test_callbacks_see_the_fit():
 
 
 def test_inside_a_running_fit():
-    model = compiled("GPT2")
+    model = compiled("MLP")
     x, y = xy(model)
 
     class Grow(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
             if epoch == 0:
                 strategy = LiGO(steps=3, verbose=0)
-                self.model.grow(WIDER, strategy, data=(x, y))
+                self.model.grow({"hidden_dim": 16}, strategy, data=(x, y))
 
     history = model.fit(x, y, epochs=3, verbose=0, callbacks=[Grow()])
     assert len(history.history["loss"]) == 3
