@@ -12,7 +12,6 @@ operator's steps cost, in training steps of the large model.
 
 import argparse
 import statistics
-import time
 
 import keras
 from report import publish
@@ -45,36 +44,31 @@ def strategies(steps):
     }
 
 
-def make_small(options, train, seed):
-    keras.utils.set_random_seed(seed)
+def make_model():
     model = kgrow.models.GPT2(
         vocabulary_size=VOCABULARY_SIZE,
         max_sequence_length=LENGTH,
         dropout=0.0,
         **SMALL,
     )
-    compile_model(model)
-    model.fit(train, epochs=1, steps_per_epoch=options.small, verbose=0)
-    return model.get_weights()
-
-
-def compile_model(model):
     model.compile(
         keras.optimizers.Adam(RATE),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
     )
+    return model
+
+
+def small_weights(options, train, seed):
+    keras.utils.set_random_seed(seed)
+    model = make_model()
+    model.fit(train, epochs=1, steps_per_epoch=options.small, verbose=0)
+    return model.get_weights()
 
 
 def one(strategy, weights, options, train, valid, seed):
     """Loss after the growth, after more training, and the receipt."""
     keras.utils.set_random_seed(seed)
-    model = kgrow.models.GPT2(
-        vocabulary_size=VOCABULARY_SIZE,
-        max_sequence_length=LENGTH,
-        dropout=0.0,
-        **SMALL,
-    )
-    compile_model(model)
+    model = make_model()
     model.set_weights(weights)
     receipt = model.grow(LARGE, strategy, data=train, seed=seed)
     at_once = model.evaluate(valid, verbose=0)
@@ -96,7 +90,8 @@ def main():
     valid = ByteDataset("validation", LENGTH, 32, steps=16)
     rows, chosen = [], strategies(options.steps)
     small = {
-        seed: make_small(options, train, seed) for seed in range(options.seeds)
+        seed: small_weights(options, train, seed)
+        for seed in range(options.seeds)
     }
     for name, (strategy, start) in chosen.items():
         if options.only and name not in options.only:
@@ -114,11 +109,9 @@ def main():
                         seed,
                     )[0]
                 )
-            begin = time.perf_counter()
             at_once, later, receipt = one(
                 strategy, weights, options, train, valid, seed
             )
-            del begin
             found["at once"].append(at_once)
             found["later"].append(later)
             if receipt.learned:

@@ -4,9 +4,10 @@ from kgrow import models, strategies
 from kgrow.axes import Axes
 from kgrow.axis_map import AxisMap
 from kgrow.errors import GrowthError
-from kgrow.expansion import Dense, Expansion, Gather
+from kgrow.expansion import Expansion
 from kgrow.growth_log import GrowthLog
 from kgrow.laws import Claim, claims
+from kgrow.maps import Dense, Gather
 from kgrow.mixing import Mixing
 from kgrow.model import GrowableModel
 from kgrow.plan import Plan

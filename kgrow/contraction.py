@@ -12,7 +12,7 @@ import math
 import numpy as np
 from keras import ops
 
-from kgrow.expansion import Dense
+from kgrow.maps import Dense
 
 _PIECE_BYTES = 1 << 18
 _ALIGNMENT = 64

@@ -9,8 +9,8 @@ from keras.backend import standardize_dtype
 from kgrow.axes import CONSUME, PRODUCE
 from kgrow.contraction import contract
 from kgrow.errors import GrowthError
-from kgrow.expansion import Dense
 from kgrow.initial import sample
+from kgrow.maps import Dense
 from kgrow.term import Fresh, factor_maps, factor_shape, factors
 
 

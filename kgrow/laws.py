@@ -13,7 +13,7 @@ import numpy as np
 
 from kgrow.axes import CONSUME
 from kgrow.errors import GrowthError
-from kgrow.expansion import Dense
+from kgrow.maps import Dense
 from kgrow.term import Fresh
 
 _ROUNDING = 1e-9

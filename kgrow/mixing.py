@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from kgrow.errors import GrowthError
-from kgrow.expansion import UNWRITTEN, Dense, Gather
+from kgrow.maps import UNWRITTEN, Dense, Gather
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,7 +23,8 @@ from kgrow import (
 )
 from kgrow.architecture import relative_path
 from kgrow.deferred import give_value, without_values
-from kgrow.expansion import UNWRITTEN, Pair
+from kgrow.expansion import Pair
+from kgrow.maps import UNWRITTEN
 
 settings.register_profile(
     "kgrow", deadline=None, derandomize=True, max_examples=50

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from keras import ops
 
 from kgrow import Dense, Expansion, Gather, GrowthError, Mixing, tolerance
-from kgrow.expansion import UNWRITTEN, Pair
+from kgrow.expansion import Pair
+from kgrow.maps import UNWRITTEN
 
 PAIRS = ("gain", "shift", "tied_gain", "tied_shift")
 PARTS = ("produce", "consume", *PAIRS)

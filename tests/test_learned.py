@@ -26,7 +26,7 @@ from kgrow.architecture import relative_path
 from kgrow.data import Data
 from kgrow.deferred import give_value
 from kgrow.strategies import Copy, Filled, GradMax, LiGO, Mango, Net2Net
-from kgrow.strategies.mango import CORES, RingPlan
+from kgrow.strategies.ring import CORES, RingPlan
 
 ROUNDING = tolerance("float64", FAN_IN, DEPTH)
 # Heads times their size must be the stream's width for a ring.

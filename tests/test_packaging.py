@@ -19,7 +19,8 @@ ROOT = pathlib.Path(kgrow.__file__).parent
 # and from those above it, never from one below. First match wins.
 LAYERS = (
     ("data", "errors", "flops", "inheritance", "masks", "tolerance"),
-    ("axes", "expansion", "initial"),
+    ("axes", "initial", "maps"),
+    ("expansion",),
     ("contraction", "mixing"),
     ("spec", "term"),
     ("axis_map", "entries"),

@@ -6,7 +6,8 @@ import keras
 import numpy as np
 
 from kgrow.errors import GrowthError
-from kgrow.expansion import UNWRITTEN, Expansion, Gather, Pair
+from kgrow.expansion import Expansion, Pair
+from kgrow.maps import UNWRITTEN, Gather
 from kgrow.mixing import Mixing
 from kgrow.strategies.depth import Top
 from kgrow.strategies.net2net import balanced_copies

@@ -3,7 +3,8 @@
 import keras
 import numpy as np
 
-from kgrow.expansion import UNWRITTEN, Dense, Expansion, Gather, Pair
+from kgrow.expansion import Expansion, Pair
+from kgrow.maps import UNWRITTEN, Dense, Gather
 from kgrow.strategies.depth import DepthMap
 from kgrow.strategies.net2net import uneven_shares
 from kgrow.strategies.strategy import Strategy

@@ -6,7 +6,8 @@ from keras import ops
 
 from kgrow.axes import CONSUME
 from kgrow.errors import GrowthError
-from kgrow.expansion import Dense, Expansion, Pair
+from kgrow.expansion import Expansion, Pair
+from kgrow.maps import Dense
 from kgrow.mixing import Mixing
 from kgrow.plan import Plan
 from kgrow.strategies.copy import Copy

@@ -6,7 +6,8 @@ import keras
 import numpy as np
 
 from kgrow.errors import GrowthError
-from kgrow.expansion import Expansion, Gather, Pair
+from kgrow.expansion import Expansion, Pair
+from kgrow.maps import Gather
 from kgrow.strategies.depth import Stack
 from kgrow.strategies.hypercloning import (
     check_snr,
