@@ -99,6 +99,14 @@ class Receipt:
         for dim, reason in self.claims.items():
             if reason != "exact":
                 console.print(f"  {dim}: {reason}")
+        if self.learned:
+            moved = max(self.learned["moved"].values())
+            console.print(
+                f"operator: loss {self.learned['loss_before']:.6f} to "
+                f"{self.learned['loss_after']:.6f} in "
+                f"{self.learned['steps']} steps; moved by up to {moved:.1%} of "
+                "its length"
+            )
         slots = f"{self.slots_carried} optimizer slots carried"
         memory = (
             ""

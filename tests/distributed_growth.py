@@ -107,6 +107,39 @@ def one_device():
     return fit()[1], True
 
 
+def learn():
+    """The losses of an operator that is learned, before and after."""
+    from kgrow.models import MLP
+    from kgrow.strategies import LiGO
+
+    model = MLP(4, 3, 8, 16, 1, activation="gelu")
+    model.compile("adam", "mse")
+    x = np.random.default_rng(0).standard_normal((32, 4))
+    y = np.tile(x[:, :1], (1, 3))
+    strategy = LiGO(steps=10, learning_rate=0.01, verbose=0)
+    target = {"hidden_dim": 11, "num_layers": 2}
+    learned = model.grow(target, strategy, data=(x, y), seed=0).learned
+    return [learned["loss_before"], learned["loss_after"]]
+
+
+def mirrored_learning():
+    import tensorflow as tf
+
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    halves = [tf.config.LogicalDeviceConfiguration()] * 2
+    tf.config.set_logical_device_configuration(cpu, halves)
+    with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+        return learn(), True
+
+
+def data_parallel_learning():
+    devices = keras.distribution.list_devices("cpu")
+    keras.distribution.set_distribution(
+        keras.distribution.DataParallel(devices=devices)
+    )
+    return learn(), True
+
+
 if __name__ == "__main__":
     losses, placed = globals()[sys.argv[1]]()
     print(json.dumps({"losses": losses, "placed": placed}))

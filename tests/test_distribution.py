@@ -43,3 +43,11 @@ def test_growth_on_two_devices_is_growth_on_one(distribution):
     np.testing.assert_allclose(
         double["losses"], single["losses"], rtol=rounding
     )
+
+
+@pytest.mark.parametrize(
+    "distribution", [d for d in DISTRIBUTIONS if d != "model_parallel"]
+)
+def test_an_operator_is_learned_on_two_devices(distribution):
+    before, after = run(f"{distribution}_learning")["losses"]
+    assert after < before

@@ -204,6 +204,7 @@ def test_an_operator_is_fitted_and_applied(name, family):
     assert abs(receipt.loss_after - learned["loss_after"]) < 1e-3
     assert not receipt.exact
     assert receipt.slots_carried > 0
+    assert "in 12 steps; moved by" in " ".join(str(receipt).split())
     history = model.fit(x, y, epochs=2, verbose=0).history["loss"]
     assert np.isfinite(history).all()
     restored = type(receipt).from_dict(receipt.to_dict())
