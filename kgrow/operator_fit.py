@@ -62,7 +62,9 @@ class OperatorModel(keras.Model):
         self.built = True
 
     def _variable(self, name, value, trainable=True):
-        value = np.asarray(value)
+        # A copy: a backend may take host memory over as it is, and what is
+        # trained here must not be what the model holds.
+        value = np.array(value)
         return self.add_weight(
             name=re.sub(r"\W", "_", name),
             shape=value.shape,
@@ -122,9 +124,9 @@ class _Held:
 class _Watch(keras.callbacks.Callback):
     """Ends the fit when the loss is no number, or no longer falls."""
 
-    def __init__(self, steps, patience):
+    def __init__(self, patience):
         super().__init__()
-        self.steps, self.patience = steps, patience
+        self.patience = patience
         self.taken, self.best, self.waited = 0, math.inf, 0
         self.fault = None
 
@@ -145,14 +147,15 @@ class _Watch(keras.callbacks.Callback):
             self.model.stop_training = True
 
 
-def fit_operator(model, data, settings, seed=0, first=None):
+def fit_operator(model, data, settings, seed=0):
     """Fits an `OperatorModel`.
 
     Args:
         model: `OperatorModel`.
         data: `Data`.
-        settings: `FitSettings`-like object with `steps`, `optimizer`,
-            `learning_rate`, `batch_size`, `patience`, `verbose`, `callbacks`.
+        settings: what says how: `steps`, `batch_size`, `patience`,
+            `verbose`, `callbacks` and `make_optimizer()`, as a strategy that
+            learns has them.
         seed: int, of the order of the data.
 
     Returns:
@@ -162,35 +165,30 @@ def fit_operator(model, data, settings, seed=0, first=None):
     Raises:
         GrowthError: the loss is no finite number.
     """
-    del first
     start = time.perf_counter()
     before = model.operator_values()
     model.compile(optimizer=settings.make_optimizer())
     loss_before = _loss_on(model, data.first)
     # Ten figures are enough of a curve.
     per_epoch = max(1, settings.steps // 10)
-    watch = _Watch(settings.steps, settings.patience)
+    watch = _Watch(settings.patience)
     history = keras.callbacks.History()
     epochs, rest = divmod(settings.steps, per_epoch)
     batches = data.batches(settings.batch_size, seed)
+    options = dict(
+        verbose=settings.verbose,
+        shuffle=False,
+        callbacks=[history, watch, *settings.callbacks],
+    )
     try:
-        model.fit(
-            batches,
-            epochs=epochs,
-            steps_per_epoch=per_epoch,
-            verbose=settings.verbose,
-            shuffle=False,
-            callbacks=[history, watch, *settings.callbacks],
-        )
+        model.fit(batches, epochs=epochs, steps_per_epoch=per_epoch, **options)
         if rest and not model.stop_training:
             model.fit(
                 batches,
                 epochs=epochs + 1,
                 initial_epoch=epochs,
                 steps_per_epoch=rest,
-                verbose=settings.verbose,
-                shuffle=False,
-                callbacks=[history, watch, *settings.callbacks],
+                **options,
             )
     finally:
         batches.close()
