@@ -147,11 +147,12 @@ class _Watch(keras.callbacks.Callback):
             self.model.stop_training = True
 
 
-def fit_operator(model, data, settings, seed=0):
+def fit_operator(model, before, data, settings, seed=0):
     """Fits an `OperatorModel`.
 
     Args:
         model: `OperatorModel`.
+        before: dict of arrays, the parameters that it was made with.
         data: `Data`.
         settings: what says how: `steps`, `batch_size`, `patience`,
             `verbose`, `callbacks` and `make_optimizer()`, as a strategy that
@@ -166,7 +167,6 @@ def fit_operator(model, data, settings, seed=0):
         GrowthError: the loss is no finite number.
     """
     start = time.perf_counter()
-    before = model.operator_values()
     model.compile(optimizer=settings.make_optimizer())
     loss_before = _loss_on(model, data.first)
     # Ten figures are enough of a curve.

@@ -69,7 +69,11 @@ class Task:
                 settings.tune_small,
             )
             self.report = fit_operator(
-                fitted, self.data_for(settings), settings, self.seed
+                fitted,
+                parameters,
+                self.data_for(settings),
+                settings,
+                self.seed,
             )
             if settings.tune_small:
                 self.values = fitted.small_values()

@@ -140,14 +140,20 @@ class _Layout:
         return ops.stack(blocks, axis=1)
 
     def unstacked(self, grown):
-        """The kernels of `M2[b, l, i, o]`, by path."""
+        """The kernels of `M2[b, l, i, o]`, by path.
+
+        Split, not sliced: the gradient of a split is put together once, that
+        of every slice is padded to the size of the whole.
+        """
         found = {}
-        for block in range(self.depths[1]):
-            start = 0
-            for template, count, reads in self.modules:
-                value = grown[start : start + count, block]
-                start += count
-                value = value if reads else ops.swapaxes(value, 0, 1)
+        counts = [count for _, count, _ in self.modules]
+        borders = np.cumsum(counts)[:-1].tolist()
+        for block, layer in enumerate(ops.split(grown, self.depths[1], axis=1)):
+            parts = ops.split(ops.squeeze(layer, 1), borders)
+            for part, (template, _, reads) in zip(
+                parts, self.modules, strict=True
+            ):
+                value = part if reads else ops.swapaxes(part, 0, 1)
                 path = self._path(template, block)
                 shape = self.target.variables[path].shape
                 found[path] = ops.reshape(value, shape)
