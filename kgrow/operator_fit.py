@@ -228,7 +228,8 @@ def _relative(after, before):
 
 
 def _array(variable):
-    return np.asarray(ops.convert_to_numpy(variable))
+    # A copy: the variable's memory is given back after the fit.
+    return np.array(ops.convert_to_numpy(variable))
 
 
 def _initial(variable):

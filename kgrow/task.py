@@ -77,7 +77,12 @@ class Task:
             )
             if settings.tune_small:
                 self.values = fitted.small_values()
-        return fitted.operator_values()
+            values = fitted.operator_values()
+            # A Keras model refers to itself; it would wait for the collector
+            # while the growth goes on.
+            held = [*fitted.variables, *fitted.optimizer.variables]
+            backend.free([backend.raw(v) for v in held])
+        return values
 
     def build(self, config):
         """A network like the grown one with other sizes, for measurements.
