@@ -263,6 +263,7 @@ class GrowableModel(keras.Model):
         if force or self.train_function is None:
             # The optimizer may be another one since.
             guard(self)
+            backend.renew(self)
         return super().make_train_function(force)
 
     def fit(

@@ -5,6 +5,8 @@ Keras runs on is imported.
 
 `sync(model)`: makes the variables hold what the running step holds.
 `restart(model)`: makes the next step read the variables again.
+`renew(model)`: makes the next training function be traced anew, whatever it
+has in common with the last.
 `scope(model)`: context in which variables of the model are created.
 `kept_random()`: context that leaves the backend's global random generators as
 they were.
@@ -37,6 +39,7 @@ if keras.backend.backend() == "jax":
         kept_random,
         peak_bytes,
         raw,
+        renew,
         restart,
         scope,
         sync,
@@ -53,6 +56,7 @@ elif keras.backend.backend() == "tensorflow":
         kept_random,
         peak_bytes,
         raw,
+        renew,
         restart,
         scope,
         sync,
@@ -69,6 +73,7 @@ elif keras.backend.backend() == "torch":
         kept_random,
         peak_bytes,
         raw,
+        renew,
         restart,
         scope,
         sync,
@@ -90,6 +95,7 @@ __all__ = [
     "kept_random",
     "peak_bytes",
     "raw",
+    "renew",
     "restart",
     "scope",
     "sync",

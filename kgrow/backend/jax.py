@@ -1,6 +1,7 @@
 """JAX: state lives in the training loop, buffers are donated."""
 
 import contextlib
+import functools
 
 import jax
 import keras
@@ -16,6 +17,13 @@ def restart(model):
     # it remembers of the old step must not be written back over new ones.
     model._jax_state = None
     model._jax_state_synced = True
+
+
+def renew(model):
+    # jax.jit finds traces again by comparing functions, and all bound methods
+    # of one model are equal: what was traced under other conditions would be
+    # taken for the step. A partial is equal to itself only.
+    model.train_step = functools.partial(type(model).train_step, model)
 
 
 def scope(model):

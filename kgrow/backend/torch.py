@@ -18,6 +18,11 @@ def restart(model):
     model._track_variables()
 
 
+def renew(model):
+    # A new step is traced, or run, as it is.
+    del model
+
+
 def scope(model):
     del model
     return contextlib.nullcontext()
