@@ -242,7 +242,8 @@ class GrowableModel(keras.Model):
 
         def rewind():
             if self._inheritance is not inheritance:
-                self._inheritance.release()
+                if self._inheritance is not None:
+                    self._inheritance.release()
                 self.be_taught(inheritance)
             self.install(architecture)
             backend.restart(self)
@@ -333,12 +334,11 @@ class GrowableModel(keras.Model):
                 self.dismiss_teacher()
             return
         with backend.scope(self), private_random(0):
-            network, spec = self._architecture.build(config["sizes"])
+            network, _ = self._architecture.build(config["sizes"])
             initialize(network.variables)
             backend.adopt(network)
             teacher = Architecture(self._architecture.axes, network)
             self.be_taught(Inheritance(teacher, **config["settings"]))
-        del spec
         self.refresh_functions()
 
     def _resize(self, config, frozen):

@@ -80,7 +80,7 @@ def loss_over_flops(runs, path, ylabel="validation loss", title=None, top=None):
     >>> loss_over_flops([run], folder / "loss.png").name
     'loss.png'
     """
-    pyplot = _pyplot()
+    pyplot = load_pyplot()
     curves = [Curve.of(run) for run in runs]
     timed = all(len(curve.seconds) for curve in curves)
     path = pathlib.Path(path)
@@ -106,7 +106,8 @@ def loss_over_flops(runs, path, ylabel="validation loss", title=None, top=None):
     return path
 
 
-def _pyplot():
+def load_pyplot():
+    """matplotlib's `pyplot`, or an error that says how to get it."""
     try:
         from matplotlib import pyplot
     except ImportError as error:

@@ -4,6 +4,8 @@ import pathlib
 
 import numpy as np
 
+from kgrow.plots import load_pyplot
+
 _SIZE_NAMES = {"multiple": "×k", "any": "any"}
 _KEPT = "#0072B2"
 _REFUSED = "#EEEEEE"
@@ -34,13 +36,9 @@ def heat_map(table, path):
     >>> heat_map(PreservationTable((row,)), folder / "kept.png").name
     'kept.png'
     """
-    try:
-        from matplotlib import colors, pyplot
-    except ImportError as error:
-        raise ImportError(
-            "Pictures need matplotlib. Install it with: "
-            "pip install 'kgrow[plots]'"
-        ) from error
+    pyplot = load_pyplot()
+    from matplotlib import colors
+
     names = list(dict.fromkeys(row.strategy for row in table.rows))
     columns = list(
         dict.fromkeys((r.dim, r.placement, r.size) for r in table.rows)
