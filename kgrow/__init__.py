@@ -1,10 +1,11 @@
 """kgrow: grow Keras models into larger ones while they train."""
 
-from kgrow import models, strategies
+from kgrow import callbacks, models, schedules, strategies
 from kgrow.axes import Axes
 from kgrow.axis_map import AxisMap
 from kgrow.errors import GrowthError
 from kgrow.expansion import Expansion
+from kgrow.fitting import fit
 from kgrow.growth_log import GrowthLog
 from kgrow.laws import Claim, claims
 from kgrow.maps import Dense, Gather
@@ -37,8 +38,11 @@ __all__ = [
     "Stack",
     "Term",
     "VariableSpec",
+    "callbacks",
     "claims",
+    "fit",
     "models",
+    "schedules",
     "strategies",
     "tolerance",
 ]

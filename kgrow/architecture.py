@@ -6,6 +6,7 @@ model, whose sizes stand in its layers, has those changed.
 """
 
 import difflib
+import math
 import numbers
 
 import keras
@@ -13,6 +14,7 @@ from keras.src.models.functional import Functional
 
 from kgrow.deferred import without_values
 from kgrow.errors import GrowthError
+from kgrow.layers.gates import Gates
 from kgrow.rebuild import resized_layer_config
 
 
@@ -25,6 +27,9 @@ class Architecture:
 
     Attributes:
         frozen: `{path: Boolean mask}` of the entries that a growth let rest.
+        paces: list of `Pace`s of entries that learn slower than others.
+        first_copies: `Plan` of where the last growth left old entries, or
+            the `GrowthError` that says why there is none; `None` before it.
 
     Raises:
         GrowthError: the axes do not fit the network, or no config field sets
@@ -35,6 +40,8 @@ class Architecture:
         self.axes = axes
         self.network = network
         self.frozen = {}
+        self.paces = []
+        self.first_copies = None
         if not network.built:
             raise GrowthError(
                 "The network has no weights yet, so there is nothing to grow. "
@@ -91,8 +98,30 @@ class Architecture:
                 )
         return {**current, **{f: int(v) for f, v in target_config.items()}}
 
-    def build(self, config):
+    @property
+    def treatments(self):
+        """`{field: value}` of the options that change how the network trains
+        and not what its weights are."""
+        names = getattr(self.network, "treatments", ())
+        config = self.network.get_config() if names else {}
+        return {name: config[name] for name in names}
+
+    def check_treatments(self, treatments):
+        """Raises unless the network has all of these options."""
+        known = self.treatments
+        unknown = sorted(set(treatments) - set(known))
+        if unknown:
+            raise GrowthError(
+                f"The network has no treatment {unknown}. Received: "
+                f"{treatments}. There are: {known}"
+            )
+
+    def build(self, config, options=()):
         """A network of the sizes in `config`, its variables without values.
+
+        Args:
+            config: dict of sizes.
+            options: dict of other fields of its config that change.
 
         Returns:
             `(network, spec)`.
@@ -102,7 +131,7 @@ class Architecture:
         """
         try:
             with without_values():
-                network = self._make(config)
+                network = self._make(config, dict(options))
                 if not network.built:
                     network.build_from_config(self.network.get_build_config())
                     network.built = True
@@ -125,10 +154,11 @@ class Architecture:
                     )
         return network, spec
 
-    def _make(self, config):
+    def _make(self, config, options):
         cls = type(self.network)
         if not _is_plain(self.network):
-            return cls.from_config({**self.network.get_config(), **config})
+            fields = {**self.network.get_config(), **options, **config}
+            return cls.from_config(fields)
         if set(config) & {s.field for s in self.spec.stacks.values()}:
             unchanged = self.config
             for stack in self.spec.stacks.values():
@@ -153,12 +183,30 @@ class Architecture:
 def read_spec(axes, network):
     """The `ModelSpec` of a built network."""
     config = {} if _is_plain(network) else network.get_config()
-    variables = [(relative_path(network, w), w.shape) for w in network.weights]
+    weights = grown_weights(network)
+    variables = [(relative_path(network, w), w.shape) for w in weights]
     initializers = {
         relative_path(network, w): getattr(w, "_initializer", None)
-        for w in network.weights
+        for w in weights
     }
     return axes.spec(variables, config, initializers)
+
+
+def grown_weights(network):
+    """The weights of a network that plans map: all but what counts the steps
+    of its gates."""
+    counters = {
+        id(counter)
+        for layer in network._flatten_layers()
+        if isinstance(layer, Gates)
+        for counter in layer.counters
+    }
+    return [w for w in network.weights if id(w) not in counters]
+
+
+def count_parameters(network):
+    """How many numbers a network has learned or will."""
+    return sum(math.prod(w.shape) for w in grown_weights(network))
 
 
 def relative_path(network, variable):
@@ -168,7 +216,7 @@ def relative_path(network, variable):
 
 def variable_paths(network):
     """`{id: path}` of a network's weights, see `relative_path()`."""
-    return {id(w): relative_path(network, w) for w in network.weights}
+    return {id(w): relative_path(network, w) for w in grown_weights(network)}
 
 
 def _is_plain(network):

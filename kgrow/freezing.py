@@ -1,10 +1,11 @@
-"""Training what is new: which entries rest, and how they train again.
+"""Training what is new: which entries rest, or go at another pace.
 
 An entry is old if the plan's first copy of an entry of the small network
 stands there, and new otherwise: further copies, new units, new blocks. Where
 a growth trains only what is new, a variable of old entries alone is frozen as
 Keras freezes one, and has no slots; in a variable that is old in part, the
-optimizer keeps those entries (see `optimizer_guard`).
+optimizer keeps those entries, and slows down those that go at a pace of their
+own (see `optimizer_guard`).
 """
 
 import contextlib
@@ -13,16 +14,18 @@ import dataclasses
 import numpy as np
 
 from kgrow import backend
-from kgrow.architecture import relative_path, variable_paths
+from kgrow.architecture import grown_weights, relative_path, variable_paths
 from kgrow.errors import GrowthError
 from kgrow.masks import box, product
 from kgrow.optimizer_build import Resting
 from kgrow.optimizer_guard import guard
 from kgrow.optimizer_state import OptimizerState
+from kgrow.pace import Pace, steps_taken
 from kgrow.plan import Plan
 from kgrow.term import Term
 
 TRAIN = ("all", "new")
+_MASKS = ("known", "olds")
 
 
 def check_train(train, strategy):
@@ -59,7 +62,7 @@ def freeze(network, source, plan, train):
     if train == "all" and not source.frozen:
         return {}
     first, frozen, trains = _first_copies(plan), {}, False
-    for weight in network.weights:
+    for weight in grown_weights(network):
         path = relative_path(network, weight)
         reads = plan.reads(path)
         if reads and reads[0] in source.frozen:
@@ -126,11 +129,94 @@ def unfreeze(model):
                 paths,
                 paths,
                 "carry",
-                Resting(frozen, [*network.weights]),
+                Resting(frozen, [*network.weights], over=True),
             )
         guard(model)
         model.refresh_functions()
         undo.pop_all()
+
+
+def first_copies(source, plan):
+    """What `begin_pace()` needs of a plan, which takes no memory: the plan
+    that writes old entries only, or the error that says why there is none.
+    Where nothing grows, what is new is what was new before."""
+    sizes = [(spec.sizes, spec.depths) for spec in (plan.source, plan.target)]
+    if sizes[0] == sizes[1]:
+        return source.first_copies
+    try:
+        first = _first_copies(plan, "another learning-rate policy")
+    except GrowthError as error:
+        return GrowthError(str(error))
+    return dataclasses.replace(first, given={})
+
+
+def begin_pace(architecture, start, new, old, steps):
+    """The `Pace` of what the last growth has added, and of what was there.
+
+    Args:
+        architecture: `Architecture` that came of the growth.
+        start: int, the optimizer's iterations at the growth.
+        new: float, see `Pace`.
+        old: float, see `Pace`.
+        steps: int or `None`, see `Pace`.
+
+    Raises:
+        GrowthError: the model has not grown, or the growth mixed old entries.
+    """
+    first = architecture.first_copies
+    if first is None:
+        raise GrowthError(
+            "Old and new entries are told apart right after a growth, and "
+            "this model was built, or loaded, as large as it is."
+        )
+    if isinstance(first, GrowthError):
+        raise GrowthError(str(first))
+    known = {
+        path: np.broadcast_to(np.True_, variable.shape)
+        for path, variable in first.target.variables.items()
+    }
+    olds = _masks(first, {}, "new")
+    return Pace(start, new, old, steps, known, olds)
+
+
+def carry_paces(model, plan):
+    """The paces of a model's entries that are not over yet, for the network
+    that a plan makes of it.
+
+    Raises:
+        GrowthError: the plan mixes the entries.
+    """
+    step = steps_taken(model)
+    paces = [p for p in model.architecture.paces if not p.is_over(step)]
+    if not paces:
+        return []
+    first = _first_copies(
+        plan, "`kgrow.schedules.learning_rate.end(model)` before it"
+    )
+    return [p.mapped(lambda masks: _masks(first, masks, "all")) for p in paces]
+
+
+def load_paces(model, config):
+    """Gives a model the paces that `paces_to_config()` wrote."""
+    architecture = model.architecture
+    if config == paces_to_config(architecture.paces):
+        return
+    backend.sync(model)
+    spec = architecture.spec
+    architecture.paces = [
+        Pace(**entry | {n: from_config(entry[n], spec) for n in _MASKS})
+        for entry in config
+    ]
+    guard(model)
+    model.refresh_functions()
+
+
+def paces_to_config(paces):
+    """Paces as data that JSON can hold."""
+    return [
+        vars(pace) | {n: to_config(getattr(pace, n)) for n in _MASKS}
+        for pace in paces
+    ]
 
 
 def to_config(frozen):
@@ -173,7 +259,7 @@ def from_config(config, spec):
     return frozen
 
 
-def _first_copies(plan):
+def _first_copies(plan, instead="train='all' after `model.unfreeze()`"):
     """The plan that writes old entries only. What terms divide among
     themselves starts with the term that keeps the network as it was."""
     try:
@@ -182,10 +268,20 @@ def _first_copies(plan):
         raise GrowthError(
             "Only a strategy that leaves every old entry somewhere can tell "
             "it from a new one, and this one mixes them. Choose one that "
-            "copies, such as 'net2net' or 'stack', or train='all' after "
-            f"`model.unfreeze()`. Received: {error}"
+            "copies, such as 'net2net' or 'stack', or "
+            f"{instead}. Received: {error}"
         ) from error
     return dataclasses.replace(first, terms=first.terms[:1], noise={})
+
+
+def _masks(first, masks, train):
+    """`{path: mask}` of the entries that `_old_entries()` finds."""
+    found = {}
+    for path in first.target.variables:
+        mask = _old_entries(first, path, masks, train)
+        if mask.any():
+            found[path] = _plain(mask)
+    return found
 
 
 def _old_entries(first, path, frozen, train):

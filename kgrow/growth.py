@@ -13,10 +13,11 @@ import numpy as np
 from keras.src.utils.rng_utils import get_random_seed
 
 from kgrow import backend, strategies
-from kgrow.architecture import Architecture, variable_paths
+from kgrow.architecture import Architecture, count_parameters, variable_paths
 from kgrow.data import Data
 from kgrow.errors import GrowthError
-from kgrow.freezing import check_train, freeze
+from kgrow.freezing import carry_paces, check_train, first_copies, freeze
+from kgrow.gating import carry_gates, copy_gates
 from kgrow.inheritance import Inheritance
 from kgrow.memory import PeakMemory
 from kgrow.optimizer_build import Resting
@@ -51,6 +52,7 @@ class Growth:
         optimizer_state="carry",
         seed=None,
         train=None,
+        treatments=None,
     ):
         if optimizer_state not in POLICIES:
             raise GrowthError(
@@ -62,6 +64,8 @@ class Growth:
         self.strategy = strategies.get(strategy)
         self.train = check_train(train, self.strategy)
         self.config = self.source.check(target_config)
+        self.treatments = treatments or {}
+        self.source.check_treatments(self.treatments)
         self.policy = optimizer_state
         self.seed = _seed(model, seed)
         self.data = None if data is None else Data(data)
@@ -72,7 +76,7 @@ class Growth:
         """Grows the model.
 
         Returns:
-            `Receipt`.
+            `Receipt`, or `None` if treatments changed and no size.
         """
         start = time.perf_counter()
         with PeakMemory() as memory, private_random(self.seed):
@@ -86,16 +90,21 @@ class Growth:
             with backend.scope(self.model):
                 fill_weights(network, self.source.network, plan, task.values)
                 carry_layer_state(network, self.source.network, plan)
+                carry_gates(network, self.source.network, plan)
                 target.frozen = freeze(network, self.source, plan, self.train)
+                target.paces = carry_paces(self.model, plan)
+                target.first_copies = first_copies(self.source, plan)
             measured = self._check(network, plan)
             with backend.scope(self.model):
                 slots, step = self._commit(target, plan, state)
+        if self.treatments:
+            return None
         return Receipt(
             strategy=repr(self.strategy),
             source_config=self.source.config,
             target_config=target.config,
-            parameters_before=self.source.network.count_params(),
-            parameters_after=network.count_params(),
+            parameters_before=count_parameters(self.source.network),
+            parameters_after=count_parameters(network),
             step=step,
             seed=self.seed,
             seconds=time.perf_counter() - start,
@@ -107,7 +116,8 @@ class Growth:
         )
 
     def _make_network(self):
-        network, _ = self.source.build(self.config)
+        network, _ = self.source.build(self.config, self.treatments)
+        copy_gates(network, self.source.network)
         target = Architecture(self.source.axes, network)
         outputs = self.source.axes.outputs
         if self.model.teacher is not None and outputs is not None:
@@ -123,6 +133,9 @@ class Growth:
 
     def _check(self, network, plan):
         """Outputs and loss before and after; an exact plan must be exact."""
+        if self.treatments:
+            # The outputs are meant to change, and the inputs may have to.
+            return {}
         old = self.source.network
         inputs = self._probe_inputs()
         before, after = run(old, inputs), run(network, inputs)

@@ -2,6 +2,8 @@
 
 import keras
 
+from kgrow.architecture import count_parameters
+
 
 class GrowthLog(keras.callbacks.Callback):
     """Writes growths into a running `fit`'s logs, and to TensorBoard.
@@ -24,7 +26,7 @@ class GrowthLog(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         if logs is not None:
             logs["growths"] = len(self.model.growth_history)
-            logs["parameters"] = self.model.network.count_params()
+            logs["parameters"] = count_parameters(self.model.network)
 
     def on_growth(self, receipt):
         """Called by the model after each growth."""

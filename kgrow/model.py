@@ -11,7 +11,16 @@ from kgrow.architecture import Architecture, variable_paths
 from kgrow.axis_map import AxisMap
 from kgrow.deferred import initialize
 from kgrow.errors import GrowthError
-from kgrow.freezing import from_config, set_trainable, to_config, unfreeze
+from kgrow.freezing import (
+    from_config,
+    load_paces,
+    paces_to_config,
+    set_trainable,
+    to_config,
+    unfreeze,
+)
+from kgrow.gate_keeper import GateKeeper
+from kgrow.gating import gates_of, open_all, settle
 from kgrow.growth import Growth
 from kgrow.growth_log import GrowthLog
 from kgrow.inheritance import Inheritance
@@ -19,6 +28,7 @@ from kgrow.optimizer_build import Namesakes, Resting, rebuild_fresh
 from kgrow.optimizer_guard import guard
 from kgrow.private_random import private_random
 from kgrow.receipt import Receipt
+from kgrow.seeds import seed_states, set_seed_states
 
 _STORE_KEY = "growth"
 
@@ -36,6 +46,10 @@ class GrowableModel(keras.Model):
         network: a built `keras.Model`.
         axes: `AxisMap`, or the dict of rules for one.
         name: optional string.
+
+    Attributes:
+        callback_state: dict from a callback's name to what it wants to find
+            again, as data that JSON can hold. It is saved with the weights.
 
     Raises:
         GrowthError: a variable of the network has no axes, or others than its
@@ -69,6 +83,9 @@ class GrowableModel(keras.Model):
         self._growth_history = []
         self._growth_log = None
         self._inheritance = None
+        # Past `__setattr__`: dicts that Keras or TensorFlow track are no plain
+        # data.
+        vars(self)["callback_state"] = {}
         self.built = True
 
     def call(self, inputs, training=None, mask=None):
@@ -153,6 +170,42 @@ class GrowableModel(keras.Model):
             self._growth_log.on_growth(receipt)
         return receipt
 
+    @property
+    def treatments(self):
+        """dict of the options that change how the network trains, and not
+        what its weights are: `treat()` changes them."""
+        return self._architecture.treatments
+
+    def treat(self, **treatments):
+        """Changes how the network trains: dropout, what it leaves out.
+
+        May be called wherever `grow()` may, inside a running `fit` too.
+        Weights and the optimizer's state stay to the bit. On any error
+        nothing has changed.
+
+        Args:
+            **treatments: those of `treatments` that change, such as
+                `dropout=0.0`, `layer_drop=0.2`, `token_drop=0.5`, or for BERT
+                `pooling=2`.
+
+        Raises:
+            GrowthError: the network has no such option.
+
+        Example:
+
+        >>> import kgrow
+        >>> model = kgrow.models.GPT2(vocabulary_size=32, num_layers=1,
+        ...     num_heads=2, hidden_dim=8, intermediate_dim=16,
+        ...     max_sequence_length=8)
+        >>> model.treat(dropout=0.0, layer_drop=0.5)
+        >>> model.treatments
+        {'dropout': 0.0, 'layer_drop': 0.5, 'token_drop': 0.0}
+        """
+        if treatments:
+            # A pooled network takes other inputs than the next one, so that
+            # there is nothing to compare.
+            Growth(self, {}, "direct", treatments=treatments).run()
+
     def unfreeze(self):
         """Lets everything train again that growths with `train="new"` froze.
 
@@ -175,6 +228,71 @@ class GrowableModel(keras.Model):
         12
         """
         unfreeze(self)
+
+    @property
+    def openings(self):
+        """`[(Opening, steps), ...]`: the gates that are still opening, and
+        how many batches each has been trained for."""
+        backend.sync(self)
+        gates = gates_of(self.network)
+        if gates is None:
+            return []
+        return list(zip(gates.openings, gates.steps(), strict=True))
+
+    def settle_gates(self):
+        """Takes away the gates that are fully open; `fit` does it by itself.
+
+        The function stays, but for rounding, and the next step is compiled
+        for a network without them.
+        """
+        self._change_gates(settle)
+
+    def open_gates(self):
+        """Takes away all gates at once, however far open.
+
+        What stands behind one that is not fully open takes part from now on
+        as if it were: the function changes.
+        """
+        self._change_gates(open_all)
+
+    def _change_gates(self, change):
+        backend.sync(self)
+        with backend.scope(self):
+            changed = change(self.network)
+        if changed:
+            self.refresh_functions()
+
+    def strip(self):
+        """The plain network: no gates, stock layers, stock names of weights.
+
+        Gates that are fully open are taken away, from this model too, whose
+        network it is.
+
+        Returns:
+            `keras.Model`.
+
+        Raises:
+            GrowthError: a gate is not fully open yet.
+
+        Example:
+
+        >>> import kgrow
+        >>> model = kgrow.models.MLP(input_dim=2, output_dim=1, hidden_dim=4,
+        ...     intermediate_dim=8, num_layers=1)
+        >>> len(model.strip().weights)
+        8
+        """
+        for opening, steps in self.openings:
+            if steps < opening.ramp.steps:
+                raise GrowthError(
+                    "A gate is still opening, and a network without it would "
+                    "compute something else. Train on for "
+                    f"{opening.ramp.steps - steps} batches, or accept the "
+                    "change with `open_gates()`. Received: "
+                    f"{opening.ramp!r} after {steps} batches"
+                )
+        self.settle_gates()
+        return self.network
 
     @property
     def teacher(self):
@@ -277,7 +395,7 @@ class GrowableModel(keras.Model):
         callbacks=None,
         **kwargs,
     ):
-        log, callbacks = _with_growth_log(self, callbacks)
+        log, own, callbacks = _with_own_callbacks(self, callbacks)
         self._growth_log = log
         try:
             return super().fit(
@@ -286,7 +404,8 @@ class GrowableModel(keras.Model):
         finally:
             self._growth_log = None
             if isinstance(callbacks, keras.callbacks.CallbackList):
-                callbacks.callbacks.remove(log)
+                for callback in own:
+                    callbacks.callbacks.remove(callback)
 
     def get_config(self):
         return {
@@ -310,8 +429,13 @@ class GrowableModel(keras.Model):
         growth = {
             "config": self.growth_config,
             "frozen": to_config(self._architecture.frozen),
+            "paces": paces_to_config(self._architecture.paces),
+            "gates": self._gates_config(),
+            "treatments": self.treatments,
+            "seeds": seed_states(self.network),
             "history": [r.to_dict() for r in self._growth_history],
             "teacher": self._inheritance and self._inheritance.to_config(),
+            "callbacks": self.callback_state,
         }
         text = json.dumps(growth).encode()
         store[_STORE_KEY] = np.frombuffer(text, dtype=np.uint8)
@@ -320,12 +444,34 @@ class GrowableModel(keras.Model):
         rest = {key: store[key] for key in store.keys() if key != _STORE_KEY}
         if len(rest) < len(list(store.keys())):
             saved = json.loads(bytes(np.asarray(store[_STORE_KEY])))
-            self._resize(saved["config"], saved.get("frozen", {}))
+            self._resize(
+                saved["config"],
+                saved.get("frozen", {}),
+                saved.get("treatments", {}),
+            )
+            load_paces(self, saved.get("paces", []))
+            self._set_gates(saved.get("gates", []))
+            set_seed_states(self.network, saved.get("seeds", {}))
             self._find_teacher(saved.get("teacher"))
+            vars(self)["callback_state"] = saved.get("callbacks", {})
             self._growth_history = [
                 Receipt.from_dict(r) for r in saved["history"]
             ]
         super().load_own_variables(rest)
+
+    def _gates_config(self):
+        gates = gates_of(self.network)
+        return [] if gates is None else gates.get_config()["openings"]
+
+    def _set_gates(self, config):
+        """Gets gates as the saved ones, whose counters come next."""
+        if config == self._gates_config():
+            return
+        backend.sync(self)
+        with backend.scope(self):
+            gates_of(self.network).set_openings(config)
+            backend.adopt(self.network)
+        self.refresh_functions()
 
     def _find_teacher(self, config):
         """Gets a teacher as the saved one, whose weights come next."""
@@ -341,15 +487,18 @@ class GrowableModel(keras.Model):
             self.be_taught(Inheritance(teacher, **config["settings"]))
         self.refresh_functions()
 
-    def _resize(self, config, frozen):
+    def _resize(self, config, frozen, treatments):
         """Becomes a network of the saved sizes, whose weights come next, and
         of which the saved entries rest."""
         old = self._architecture
-        if config == self.growth_config and frozen == to_config(old.frozen):
+        treatments = {**self.treatments, **treatments}
+        same = treatments == self.treatments
+        same = same and frozen == to_config(old.frozen)
+        if same and config == self.growth_config:
             return
         backend.sync(self)
         with backend.scope(self), private_random(0):
-            network, _ = old.build(config)
+            network, _ = old.build(config, treatments)
             initialize(network.variables)
             backend.adopt(network)
             self.install(Architecture(old.axes, network))
@@ -370,20 +519,24 @@ class GrowableModel(keras.Model):
         self.refresh_functions()
 
 
-def _with_growth_log(model, callbacks):
-    """One callback more, which writes growths where Keras logs."""
+def _with_own_callbacks(model, callbacks):
+    """Two callbacks more: one writes growths where Keras logs, one takes
+    gates away that are open."""
+    keeper = GateKeeper()
     if not isinstance(callbacks, keras.callbacks.CallbackList):
         others = [c for c in keras.tree.flatten(callbacks) if c is not None]
         log = GrowthLog(others)
-        return log, [*others, log]
+        return log, [log, keeper], [*others, log, keeper]
     # Such a list is ready, with the `History` in it that is to see the logs.
     log = GrowthLog(callbacks.callbacks)
-    log.set_model(model)
+    for callback in (log, keeper):
+        callback.set_model(model)
     kinds = [
         isinstance(c, keras.callbacks.History) for c in callbacks.callbacks
     ]
     callbacks.callbacks.insert((kinds + [True]).index(True), log)
-    return log, callbacks
+    callbacks.callbacks.append(keeper)
+    return log, [log, keeper], callbacks
 
 
 class _unlocked:

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from kgrow.architecture import relative_path
+from kgrow.architecture import grown_weights, relative_path
 from kgrow.errors import GrowthError
 
 
@@ -43,7 +43,7 @@ class OperatorModel(keras.Model):
         super().__init__(name="operator", dtype=network.dtype_policy)
         self._make_plan = make_plan
         self._loss_of = compute_loss
-        weights = {id(w) for w in network.weights}
+        weights = {id(w) for w in grown_weights(network)}
         states = [v for v in network.variables if id(v) not in weights]
         # The network is used, its variables are not ours.
         self._held = _Held(network, states)
@@ -94,7 +94,8 @@ class OperatorModel(keras.Model):
         small = {p: ops.convert_to_tensor(v) for p, v in self._small.items()}
         grown = plan.apply(small)
         mapping = [
-            (w, grown[relative_path(network, w)]) for w in network.weights
+            (w, grown[relative_path(network, w)])
+            for w in grown_weights(network)
         ]
         states = list(zip(self._held.states, self._states, strict=True))
         mapping += [(s, ops.convert_to_tensor(v)) for s, v in states]

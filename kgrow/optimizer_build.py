@@ -57,10 +57,12 @@ class Resting:
         frozen: `{path: mask}`, entries that rest, or did.
         weights: variables of the networks before and after, those that the
             optimizer does not hold among them.
+        over: bool, whether they rested until now, and will not any more.
     """
 
     frozen: Mapping = field(default_factory=dict)
     weights: Sequence = ()
+    over: bool = False
 
 
 NOTHING_RESTS = Resting()

@@ -212,14 +212,31 @@ class _Transfer:
         rested."""
         path = self.origin.paths.get(id(variable))
         mask = self.origin.resting.frozen.get(path)
-        if mask is None or rule.solve or mask.shape != tuple(slot.shape):
+        if mask is None or rule.solve:
             return value
+        if mask.shape != tuple(slot.shape):
+            return self._of_what_trained(rule, slot, variable, value, mask)
         value = np.array(ops.convert_to_numpy(value))
         fresh = _fresh(rule, slot, old, variable)
         if rule.fresh == "mean" and rule.degree != WEIGHT and not mask.all():
             # Of the entries that have a history.
             fresh = value[~mask].mean(dtype=np.float64)
         value[mask] = np.broadcast_to(fresh, mask.shape)[mask]
+        return value
+
+    def _of_what_trained(self, rule, slot, variable, value, mask):
+        """A slot that is averaged over an axis, over which entries rested: it
+        saw gradients of zero there."""
+        if not self.origin.resting.over or not len(slot.shape):
+            return value
+        trained = 1.0 - mask.mean(axis=_lacking_axis(rule, slot, variable))
+        value = np.array(ops.convert_to_numpy(value))
+        value /= np.where(trained > 0, trained, 1.0).astype(value.dtype)
+        rested = trained == 0
+        fresh = 0.0
+        if rule.fresh == "mean" and not rested.all():
+            fresh = value[~rested].mean(dtype=np.float64)
+        value[rested] = fresh
         return value
 
     def _plan(self, rule, lacks=None):

@@ -14,6 +14,7 @@ from kgrow.entries import add_noise, fill_unwritten, new_block, unwritten
 from kgrow.errors import GrowthError
 from kgrow.expansion import Expansion
 from kgrow.mixing import Mixing
+from kgrow.opening import Opening
 from kgrow.spec import ModelSpec
 from kgrow.term import (
     Fresh,
@@ -52,6 +53,8 @@ class Plan:
             weights, and a single one in its activations.
         given: dict from paths to arrays, which entries are taken from that
             would otherwise be drawn from the layers' initializers.
+        opening: `Opening`, the gate that the grown network keeps what is new
+            behind, or `None`.
 
     Example:
 
@@ -76,6 +79,7 @@ class Plan:
     degree: int = 1
     effect: tuple[Term, ...] | None = None
     given: Mapping[str, np.ndarray] = field(default_factory=dict)
+    opening: Opening | None = None
 
     def apply(self, values):
         """Grows all variables: `{path: array} -> {path: array}`.

@@ -3,7 +3,7 @@
 import keras
 
 from kgrow import backend
-from kgrow.architecture import relative_path
+from kgrow.architecture import grown_weights, relative_path
 from kgrow.errors import GrowthError
 from kgrow.operator_fit import OperatorModel, fit_operator
 
@@ -114,7 +114,9 @@ class Task:
         x, y, weights = keras.utils.unpack_x_y_sample_weight(batch)
         tensor = keras.ops.convert_to_tensor
         x, y = keras.tree.map_structure(tensor, (x, y))
-        variables = {relative_path(network, w): w for w in network.weights}
+        variables = {
+            relative_path(network, w): w for w in grown_weights(network)
+        }
         fixed = {p: tensor(v) for p, v in values.items() if p not in paths}
 
         def loss(moving):
@@ -133,5 +135,5 @@ class Task:
 def _values(network):
     return {
         relative_path(network, w): backend.host(backend.raw(w))
-        for w in network.weights
+        for w in grown_weights(network)
     }

@@ -1,11 +1,9 @@
 """Giving a network built without values those that a plan makes of another."""
 
-import keras
-import numpy as np
-
 from kgrow import backend
-from kgrow.architecture import relative_path
+from kgrow.architecture import grown_weights, relative_path
 from kgrow.deferred import give_value, initialize
+from kgrow.seeds import seed_states, set_seed_states
 
 
 def fill_weights(network, old, plan, values):
@@ -19,8 +17,10 @@ def fill_weights(network, old, plan, values):
             lie, so that beside the two networks only one variable is held a
             second time.
     """
-    frozen = {relative_path(old, w) for w in old.weights if not w.trainable}
-    for weight in network.weights:
+    frozen = {
+        relative_path(old, w) for w in grown_weights(old) if not w.trainable
+    }
+    for weight in grown_weights(network):
         path = relative_path(network, weight)
         reads = plan.reads(path)
         give_value(weight, plan.grow(path, values))
@@ -40,13 +40,7 @@ def carry_layer_state(network, old, plan):
         source = old_layers.get(origin.get(path, path), same)
         if source is not None and not source.trainable:
             layer.trainable = False
-        for index, generator in enumerate(layer._seed_generators):
-            if same is not None:
-                state = same._seed_generators[index].state
-                give_value(
-                    generator.state,
-                    np.array(keras.ops.convert_to_numpy(state.value)),
-                )
+    set_seed_states(network, seed_states(old))
     initialize(network.variables)
     backend.adopt(network)
 

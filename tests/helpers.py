@@ -24,6 +24,7 @@ from kgrow import (
 from kgrow.architecture import relative_path
 from kgrow.deferred import give_value, without_values
 from kgrow.expansion import Pair
+from kgrow.gating import carry_gates
 from kgrow.maps import UNWRITTEN
 
 settings.register_profile(
@@ -98,7 +99,9 @@ def grow_offline(model, target_config, strategy, seed=0, **changes):
     grown = plan.apply(values_of(model))
     for weight in network.weights:
         give_value(weight, grown[relative_path(network, weight)])
-    return give_zeros(network), plan
+    give_zeros(network)
+    carry_gates(network, model.network, plan)
+    return network, plan
 
 
 def outputs(network, x):

@@ -318,8 +318,9 @@ def test_from_no_blocks_nothing_is_copied(family, strategy):
     """Fresh blocks are the only ones that there can be."""
     model = make_model(family, num_layers=0)
     target = {"num_layers": 1, "intermediate_dim": 11}
-    if strategy in ("direct", "random", "ki"):
-        assert model.grow(target, strategy).exact == (strategy == "direct")
+    if strategy in ("direct", "msg", "random", "ki"):
+        exact = strategy in ("direct", "msg")
+        assert model.grow(target, strategy).exact == exact
         assert model.growth_config == {**model.growth_config, **target}
         assert "intermediate_dim" in str(model.growth_history[0])
     else:

@@ -35,7 +35,7 @@ from kgrow import (
     strategies,
 )
 from kgrow import model as model_module
-from kgrow.architecture import relative_path
+from kgrow.architecture import grown_weights, relative_path
 from kgrow.slots import find_slots, nested
 
 # Without dropout: files and copies do not hold random states.
@@ -128,7 +128,7 @@ def test_every_old_entry_rests_once(name, fields):
         return
     count = sum(int(mask.sum()) for mask in frozen.values())
     assert count == model.network.count_params()
-    for weight in network.weights:
+    for weight in grown_weights(network):
         path = relative_path(network, weight)
         assert weight.trainable != (path in frozen and frozen[path].all())
 

@@ -18,8 +18,9 @@ ROOT = pathlib.Path(kgrow.__file__).parent
 # Imports run downwards in this table: a module may import from its own row
 # and from those above it, never from one below. First match wins.
 LAYERS = (
-    ("data", "errors", "flops", "inheritance", "masks", "tolerance"),
-    ("axes", "initial", "maps"),
+    ("data", "errors", "flops", "inheritance", "masks", "plots", "tolerance"),
+    ("axes", "initial", "maps", "ramps"),
+    ("opening",),
     ("expansion",),
     ("contraction", "mixing"),
     ("spec", "term"),
@@ -30,13 +31,16 @@ LAYERS = (
     (
         "deferred",
         "memory",
+        "pace",
         "private_random",
         "rebuild",
         "slot_degree",
         "slot_rules",
         "slots",
     ),
-    ("architecture", "growth_log", "ledger", "optimizer_build", "probe"),
+    ("architecture", "ledger", "optimizer_build", "probe", "seeds"),
+    ("gating", "growth_log"),
+    ("gate_keeper",),
     ("optimizer_guard", "optimizer_state"),
     ("freezing",),
     ("operator_fit",),
@@ -45,7 +49,8 @@ LAYERS = (
     ("model",),
     ("models", "models.*"),
     ("callbacks*", "schedules*"),
-    ("cli", "corpus", "plots", "testing*"),
+    ("fitting", "stage_data"),
+    ("cli", "corpus", "testing*"),
 )
 
 # They meet in `growth`, and nowhere else.

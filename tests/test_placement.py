@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from helpers import relative_difference
+from helpers import make_model, relative_difference, values_of
 
 from kgrow import AxisMap, Dim, GrowthError, Stack, strategies, tolerance
 
@@ -115,3 +115,38 @@ def test_places_that_are_not_there(heads, pairs, message):
         strategies.get("lemon").plan(
             spec_of(HEADS, PAIRS), spec_of(heads, pairs)
         )
+
+
+# --- positions, by a rule of their own ----------------------------------------
+
+
+@pytest.mark.parametrize("rest", ["net2net", "lemon", "msg"])
+@pytest.mark.parametrize("new", ["copy", "interpolate", "fresh"])
+def test_a_table_of_positions_grows_by_a_rule(new, rest):
+    model = make_model("GPT2")
+    before = values_of(model)["position_embedding/embeddings"]
+    receipt = model.grow(
+        {"max_sequence_length": 9, "num_layers": 3},
+        strategies.Positions(new, rest),
+        seed=0,
+    )
+    after = values_of(model)["position_embedding/embeddings"]
+    assert receipt.exact == (new != "interpolate")
+    if new == "copy":
+        np.testing.assert_array_equal(after, before[np.arange(9) % 5])
+    elif new == "interpolate":
+        # From five places to nine: every other one is a mean.
+        np.testing.assert_allclose(after[::2], before, rtol=1e-6)
+        means = (before[1:] + before[:-1]) / 2
+        np.testing.assert_allclose(after[1::2], means, rtol=1e-5, atol=1e-6)
+    else:
+        np.testing.assert_array_equal(after[:5], before)
+        assert not np.isin(after[5:], before).any()
+
+
+def test_positions_have_to_be_there():
+    model = make_model("MLP")
+    with pytest.raises(GrowthError, match="no such dimension. Received: dim="):
+        model.grow({"hidden_dim": 11}, strategies.Positions())
+    with pytest.raises(GrowthError, match="Received: new='stretch'"):
+        strategies.Positions("stretch")

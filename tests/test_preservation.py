@@ -36,7 +36,8 @@ from kgrow import (
     strategies,
     tolerance,
 )
-from kgrow.architecture import relative_path
+from kgrow.architecture import grown_weights, relative_path
+from kgrow.gating import carry_gates
 from kgrow.probe import difference
 
 ROUNDING = tolerance("float64", FAN_IN, DEPTH)
@@ -90,7 +91,9 @@ def measure(growth, strategy):
     strategy = strategies.get(strategy)
     plan = strategy.plan(model.architecture.spec, spec, seed=3)
     values = plan.apply(values_of(model))
-    for weight in network.weights:
+    network.gates.set_openings([])
+    carry_gates(network, model.network, plan)
+    for weight in grown_weights(network):
         weight.assign(values[relative_path(network, weight)])
     x = make_inputs(model)
     before, after = outputs(model.network, x), outputs(network, x)

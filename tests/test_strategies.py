@@ -224,11 +224,13 @@ def test_hypercloning_names_the_next_multiple():
 @pytest.mark.parametrize("name", COPYING)
 def test_what_is_looked_up_keeps_its_place(name):
     """Under every strategy, depth strategies too."""
-    plan = strategies.get(name).plan(SOURCE, toy_spec({"vocab": 8}))
+    strategy = strategies.get(name)
+    plan = strategy.plan(SOURCE, toy_spec({"vocab": 8}))
     values = toy_values(SOURCE)
     grown = plan.apply(values)["embedding"]
     np.testing.assert_array_equal(grown[:5], values["embedding"])
-    assert (grown[5:] == 1).all()
+    drawn = getattr(strategy, "initializer", "layer") == "normal"
+    assert (grown[5:] == 1).all() or (drawn and grown[5:].std() < 0.05)
 
 
 @pytest.mark.parametrize("sizes, depth", [({"hidden": 2}, 2), ({}, 1)])

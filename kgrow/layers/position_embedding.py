@@ -25,6 +25,8 @@ class PositionEmbedding(keras.layers.Layer):
 
     Input shape:
         Tensor with shape `(batch, length, features)`; only its shape is used.
+        Optionally `gate`, a tensor with shape `(features,)` and values in
+        `[0, 1]` that the vectors are multiplied by.
 
     Output shape:
         Tensor with shape `(length, features)`.
@@ -52,7 +54,7 @@ class PositionEmbedding(keras.layers.Layer):
             initializer=self.embeddings_initializer,
         )
 
-    def call(self, inputs):
+    def call(self, inputs, gate=None):
         length = keras.ops.shape(inputs)[1]
         if isinstance(length, int) and length > self.max_sequence_length:
             raise ValueError(
@@ -61,7 +63,8 @@ class PositionEmbedding(keras.layers.Layer):
                 f"Received: inputs of length {length}, "
                 f"max_sequence_length={self.max_sequence_length}"
             )
-        return keras.ops.convert_to_tensor(self.embeddings)[:length]
+        x = keras.ops.convert_to_tensor(self.embeddings)[:length]
+        return x if gate is None else x * keras.ops.cast(gate, x.dtype)
 
     def compute_output_shape(self, input_shape):
         return tuple(input_shape[1:])

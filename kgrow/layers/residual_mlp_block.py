@@ -5,6 +5,7 @@ import keras
 from kgrow.layers import arguments
 from kgrow.layers.dropout import Dropout
 from kgrow.layers.float64 import float64_exact
+from kgrow.layers.masked_dense import MaskedDense
 
 
 @keras.saving.register_keras_serializable("kgrow")
@@ -27,7 +28,8 @@ class ResidualMLPBlock(keras.layers.Layer):
         **kwargs: of `keras.layers.Layer`, such as `name` and `dtype`.
 
     Input shape:
-        Tensor with shape `(batch, features)`.
+        Tensor with shape `(batch, features)`, and optionally `gates`, a dict
+        as `Gates` makes it, of which `"hidden"` and `"ffn"` are used.
 
     Output shape:
         The same.
@@ -54,14 +56,15 @@ class ResidualMLPBlock(keras.layers.Layer):
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
 
     def build(self, input_shape):
-        self.intermediate_dense = keras.layers.Dense(
+        self.intermediate_dense = MaskedDense(
             self.intermediate_dim,
+            activation=self.activation,
             kernel_initializer=arguments.fresh(self.kernel_initializer),
             dtype=self.dtype_policy,
             name="intermediate_dense",
         )
         self.intermediate_dense.build(input_shape)
-        self.output_dense = keras.layers.Dense(
+        self.output_dense = MaskedDense(
             input_shape[-1],
             kernel_initializer=arguments.fresh(self.kernel_initializer),
             dtype=self.dtype_policy,
@@ -74,9 +77,11 @@ class ResidualMLPBlock(keras.layers.Layer):
         self.output_dropout.build(input_shape)
 
     @float64_exact
-    def call(self, inputs, training=None):
-        x = self.activation(self.intermediate_dense(inputs))
-        x = self.output_dense(x)
+    def call(self, inputs, training=None, gates=None):
+        gates = gates or {}
+        x = self.intermediate_dense(inputs, gate=gates.get("ffn"))
+        # Nothing is normalised, so the stream is masked where it is made.
+        x = self.output_dense(x, gate=gates.get("hidden"))
         return inputs + self.output_dropout(x, training=training)
 
     def compute_output_shape(self, input_shape):

@@ -6,11 +6,14 @@ from keras import ops
 from kgrow.layers import arguments
 from kgrow.layers.dropout import Dropout
 from kgrow.layers.float64 import float64_exact
-from kgrow.layers.multi_head_attention import MultiHeadAttention
+from kgrow.layers.head_extensible_attention import HeadExtensibleAttention
+from kgrow.layers.masked_dense import MaskedDense
+from kgrow.layers.masked_layer_normalization import MaskedLayerNormalization
+from kgrow.layers.masked_rms_normalization import MaskedRMSNormalization
 
 _NORMS = {
-    "layer": keras.layers.LayerNormalization,
-    "rms": keras.layers.RMSNormalization,
+    "layer": MaskedLayerNormalization,
+    "rms": MaskedRMSNormalization,
 }
 
 
@@ -52,7 +55,10 @@ class TransformerBlock(keras.layers.Layer):
     Input shape:
         Tensor with shape `(batch, length, features)`, and optionally
         `padding_mask` with shape `(batch, length)`, true (or 1) where a token
-        may be attended to.
+        may be attended to, and `gates`, a dict as `Gates` makes it, of which
+        `"hidden"`, `"ffn"`, `"heads"`, `"value"` and `"qk"` are used. With
+        `context`, of shape `(batch, context length, features)`, that is what
+        is attended to, and `padding_mask` is its mask.
 
     Output shape:
         Tensor with shape `(batch, length, features)`.
@@ -101,7 +107,7 @@ class TransformerBlock(keras.layers.Layer):
 
     def build(self, input_shape):
         features = input_shape[-1]
-        self.self_attention = MultiHeadAttention(
+        self.self_attention = HeadExtensibleAttention(
             num_heads=self.num_heads,
             key_dim=self.head_dim,
             value_dim=self.head_dim,
@@ -116,7 +122,9 @@ class TransformerBlock(keras.layers.Layer):
         self.self_attention_dropout = self._dropout("self_attention_dropout")
         self.self_attention_dropout.build(input_shape)
         self.feedforward_intermediate_dense = self._dense(
-            self.intermediate_dim, "feedforward_intermediate_dense"
+            self.intermediate_dim,
+            "feedforward_intermediate_dense",
+            self.activation,
         )
         self.feedforward_intermediate_dense.build(input_shape)
         self.feedforward_output_dense = self._dense(
@@ -138,47 +146,63 @@ class TransformerBlock(keras.layers.Layer):
     def _dropout(self, name):
         return Dropout(self.dropout, dtype=self.dtype_policy, name=name)
 
-    def _dense(self, units, name):
-        return keras.layers.Dense(
+    def _dense(self, units, name, activation=None):
+        return MaskedDense(
             units,
+            activation=activation,
             kernel_initializer=arguments.fresh(self.kernel_initializer),
             dtype=self.dtype_policy,
             name=name,
         )
 
     @float64_exact
-    def call(self, inputs, padding_mask=None, training=None):
+    def call(
+        self,
+        inputs,
+        padding_mask=None,
+        training=None,
+        gates=None,
+        context=None,
+    ):
+        gates = gates or {}
+        stream = gates.get("hidden")
         x = residual = inputs
         if self.norm_first:
-            x = self.self_attention_layer_norm(x)
-        x = self._attend(x, padding_mask, training)
+            x = self.self_attention_layer_norm(x, gate=stream)
+            if context is not None:
+                context = self.self_attention_layer_norm(context, gate=stream)
+        context = x if context is None else context
+        x = self._attend(x, context, padding_mask, training, gates)
         x = residual + self.self_attention_dropout(x, training=training)
         if not self.norm_first:
-            x = self.self_attention_layer_norm(x)
+            x = self.self_attention_layer_norm(x, gate=stream)
 
         residual = x
         if self.norm_first:
-            x = self.feedforward_layer_norm(x)
-        x = self.activation(self.feedforward_intermediate_dense(x))
+            x = self.feedforward_layer_norm(x, gate=stream)
+        x = self.feedforward_intermediate_dense(x, gate=gates.get("ffn"))
         x = self.feedforward_output_dense(x)
         x = residual + self.feedforward_dropout(x, training=training)
         if not self.norm_first:
-            x = self.feedforward_layer_norm(x)
+            x = self.feedforward_layer_norm(x, gate=stream)
         return x
 
-    def _attend(self, x, padding_mask, training):
+    def _attend(self, x, context, padding_mask, training, gates):
         if padding_mask is not None:
             padding_mask = ops.expand_dims(padding_mask, axis=1)
         # JAX's fused attention takes its softmax in float32. Asking for the
         # scores selects Keras' own, in the dtype of the layer.
         unfused = self.compute_dtype == "float64"
+        inner = {d: gates.get(d) for d in ("heads", "value", "qk")}
+        gated = any(gate is not None for gate in inner.values())
         outputs = self.self_attention(
             query=x,
-            value=x,
+            value=context,
             attention_mask=padding_mask,
             use_causal_mask=self.causal,
             return_attention_scores=unfused,
             training=training,
+            gates=inner if gated else None,
         )
         return outputs[0] if unfused else outputs
 

@@ -32,6 +32,11 @@ class BERT(Family):
         num_segments: int, number of token types.
         head_dim: optional int, see `GPT2`.
         layer_norm_epsilon: float.
+        layer_drop: float in `[0, 1)`, how often the last block is skipped in
+            training; `treat()` changes it, and the next.
+        token_drop: float in `[0, 1)`, the part of the tokens that goes past the
+            middle blocks in training.
+        pooling: int, how many neighbouring tokens are averaged into one.
         name: optional string.
         dtype: optional dtype or dtype policy.
 
@@ -91,6 +96,9 @@ class BERT(Family):
         num_segments=2,
         head_dim=None,
         layer_norm_epsilon=1e-12,
+        layer_drop=0.0,
+        token_drop=0.0,
+        pooling=1,
         name=None,
         dtype=None,
     ):
@@ -107,4 +115,7 @@ class BERT(Family):
             num_segments=num_segments,
             head_dim=head_dim,
             layer_norm_epsilon=layer_norm_epsilon,
+            layer_drop=layer_drop,
+            token_drop=token_drop,
+            pooling=pooling,
         )

@@ -4,16 +4,23 @@ import keras
 import numpy as np
 from keras import ops
 
+from kgrow.errors import GrowthError
 from kgrow.layers import (
     Bias,
     Dropout,
+    Gates,
+    MaskedDense,
+    MaskedEmbedding,
+    MaskedLayerNormalization,
     PositionEmbedding,
     TransformerBlock,
     arguments,
 )
-from kgrow.layers.blocks import run_blocks
+from kgrow.layers.blocks import Savings, check_savings, run_blocks
+from kgrow.layers.embedding_pooling import pool_tokens
 from kgrow.layers.float64 import float64_exact
 from kgrow.layers.gelu import gelu_approximate, gelu_exact
+from kgrow.layers.token_drop import take_tokens
 
 
 @keras.saving.register_keras_serializable("kgrow")
@@ -57,17 +64,29 @@ class BERTNetwork(keras.Model):
         head_dim: int or `None`, the size of one head; by default
             `hidden_dim // num_heads`.
         layer_norm_epsilon: float, added to the variance in every norm.
+        layer_drop: float in `[0, 1)`, the rate at which the last block is
+            skipped in training, see `Savings`.
+        token_drop: float in `[0, 1)`, the part of the tokens that goes past
+            the middle blocks in training.
+        pooling: int, how many neighbouring tokens are averaged into one
+            before they query the first block, see `pool_tokens`; blocks above
+            work on the shorter sequence. With more than 1 the inputs need
+            `"masked_positions"`.
+        gates: list of `Opening`s or of their configs, what growths keep
+            behind gates that are still opening; written by `grow()`.
         **kwargs: of `keras.Model`, such as `name` and `dtype`.
 
     Input shape:
         Integer tensor with shape `(batch, length)`, the token ids; or a dict
         of such tensors with the keys `"token_ids"`, optionally
-        `"segment_ids"` (by default all zero) and optionally `"padding_mask"`
-        (1 for tokens, 0 for padding; by default all one).
+        `"segment_ids"` (by default all zero), optionally `"padding_mask"`
+        (1 for tokens, 0 for padding; by default all one) and optionally
+        `"masked_positions"`, with shape `(batch, predictions)`, the positions
+        that are predicted (by default all).
 
     Output shape:
         Tensor with shape `(batch, length, vocabulary_size)`, the logits of the
-        token at each position.
+        token at each position, or `(batch, predictions, vocabulary_size)`.
 
     Raises:
         ValueError: a size is not a positive integer, `dropout` is not in
@@ -78,6 +97,9 @@ class BERTNetwork(keras.Model):
 
     - [Devlin et al., 2019](https://arxiv.org/abs/1810.04805)
     """
+
+    # Options that change how it trains and not what its weights are.
+    treatments = ("dropout", "layer_drop", "token_drop", "pooling")
 
     def __init__(
         self,
@@ -91,6 +113,10 @@ class BERTNetwork(keras.Model):
         num_segments=2,
         head_dim=None,
         layer_norm_epsilon=1e-12,
+        layer_drop=0.0,
+        token_drop=0.0,
+        pooling=1,
+        gates=(),
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -112,7 +138,7 @@ class BERTNetwork(keras.Model):
 
         # Embeddings are not autocast: without `reverse_dtype` the logits of a
         # mixed precision network would be computed in float32.
-        self.token_embedding = keras.layers.ReversibleEmbedding(
+        self.token_embedding = MaskedEmbedding(
             self.vocabulary_size,
             self.hidden_dim,
             embeddings_initializer=_initializer(),
@@ -126,7 +152,7 @@ class BERTNetwork(keras.Model):
             dtype=self.dtype_policy,
             name="position_embedding",
         )
-        self.segment_embedding = keras.layers.Embedding(
+        self.segment_embedding = MaskedEmbedding(
             self.num_segments,
             self.hidden_dim,
             embeddings_initializer=_initializer(),
@@ -153,7 +179,7 @@ class BERTNetwork(keras.Model):
             )
             for i in range(self.num_layers)
         ]
-        self.mlm_dense = keras.layers.Dense(
+        self.mlm_dense = MaskedDense(
             self.hidden_dim,
             activation=gelu_exact,
             kernel_initializer=_initializer(),
@@ -162,11 +188,32 @@ class BERTNetwork(keras.Model):
         )
         self.mlm_layer_norm = self._norm("mlm_layer_norm")
         self.mlm_bias = Bias(dtype=self.dtype_policy, name="mlm_bias")
+        self.gates = Gates(
+            {
+                "hidden": self.hidden_dim,
+                "ffn": self.intermediate_dim,
+                "heads": self.num_heads,
+                "qk": self.head_dim,
+                "value": self.head_dim,
+                "layers": self.num_layers,
+            },
+            gates,
+            name="gates",
+        )
+        self.savings = Savings(layer_drop, token_drop)
+        self.savings_seed = self.savings.seed
+        self.pooling = integer("pooling", pooling)
+        if self.pooling > 1 and self.num_layers < 1:
+            raise GrowthError(
+                "Tokens are pooled in the first block, and there is none. "
+                f"Received: pooling={pooling}, num_layers={num_layers}"
+            )
+        check_savings(self.savings, self.num_layers)
         self.sub_model = None
         self.build()
 
     def _norm(self, name):
-        return keras.layers.LayerNormalization(
+        return MaskedLayerNormalization(
             epsilon=self.layer_norm_epsilon, dtype=self.dtype_policy, name=name
         )
 
@@ -185,8 +232,9 @@ class BERTNetwork(keras.Model):
 
     @float64_exact
     def call(self, inputs, training=None):
-        x = self.encode(inputs, training=training)
-        x = self.mlm_layer_norm(self.mlm_dense(x))
+        gates = self.gates(training=training)
+        x = self._encode(inputs, training, gates)
+        x = self.mlm_layer_norm(self.mlm_dense(x), gate=gates["hidden"])
         return self.mlm_bias(self.token_embedding(x, reverse=True))
 
     @float64_exact
@@ -200,21 +248,54 @@ class BERTNetwork(keras.Model):
         Returns:
             Tensor with shape `(batch, length, hidden_dim)`.
         """
-        token_ids, segment_ids, padding_mask = _unpack(inputs)
+        return self._encode(inputs, training, self.gates(training=training))
+
+    def _encode(self, inputs, training, gates):
+        token_ids, segment_ids, padding_mask, predicted = _unpack(inputs)
         x = self.token_embedding(token_ids)
         if segment_ids is None:
             segment_ids = ops.zeros((1, 1), "int32")
         x = x + self.position_embedding(x) + self.segment_embedding(segment_ids)
-        x = self.embeddings_layer_norm(x)
+        x = self.embeddings_layer_norm(x, gate=gates["hidden"])
         x = self.embeddings_dropout(x, training=training)
+        options = {"gates": gates}
+        if self.pooling > 1:
+            # Keys and values keep their length, in the first block alone.
+            options["context"], options["context_mask"] = x, padding_mask
+            x, padding_mask = self._pooled(x, padding_mask, predicted)
         x = run_blocks(
             self.transformer_layers,
             x,
             self.sub_model,
             training,
+            gate=gates["layers"],
+            savings=self.savings,
             padding_mask=padding_mask,
+            **options,
         )
-        return x
+        if predicted is None:
+            return x
+        if self.pooling > 1:
+            return x[:, -predicted.shape[1] :]
+        return take_tokens(x, predicted)
+
+    def _pooled(self, x, padding_mask, predicted):
+        """A shorter sequence, and what is to be predicted behind it as it
+        is."""
+        if predicted is None:
+            raise ValueError(
+                "A network that pools its tokens has no position for each of "
+                'them. Say with the key "masked_positions" which ones it is '
+                "to predict; they are kept as they are. Received: "
+                f"pooling={self.pooling} and no masked_positions"
+            )
+        short, mask = pool_tokens(x, self.pooling, padding_mask)
+        targets = take_tokens(x, predicted)
+        there = ops.ones_like(targets[:, :, 0], dtype="bool")
+        return (
+            ops.concatenate([short, targets], axis=1),
+            ops.concatenate([mask, there], axis=1),
+        )
 
     def example_inputs(self, batch_size, seed=0):
         """Random token ids, `(batch_size, length)`, for comparing outputs."""
@@ -224,9 +305,10 @@ class BERTNetwork(keras.Model):
         )
 
     def compute_output_spec(self, inputs, training=None):
-        token_ids, _, _ = _unpack(inputs)
+        token_ids, _, _, predicted = _unpack(inputs)
+        shape = token_ids.shape if predicted is None else predicted.shape
         return keras.KerasTensor(
-            (*token_ids.shape, self.vocabulary_size), dtype=self.compute_dtype
+            (*shape, self.vocabulary_size), dtype=self.compute_dtype
         )
 
     def get_config(self):
@@ -242,6 +324,10 @@ class BERTNetwork(keras.Model):
             "num_segments": self.num_segments,
             "head_dim": self.head_dim,
             "layer_norm_epsilon": self.layer_norm_epsilon,
+            "layer_drop": self.savings.layer_drop,
+            "token_drop": self.savings.token_drop,
+            "pooling": self.pooling,
+            "gates": self.gates.get_config()["openings"],
         }
 
 
@@ -251,12 +337,13 @@ def _initializer():
 
 def _unpack(inputs):
     if not isinstance(inputs, dict):
-        return inputs, None, None
-    known = ("token_ids", "segment_ids", "padding_mask")
+        return inputs, None, None, None
+    known = ("token_ids", "segment_ids", "padding_mask", "masked_positions")
     if "token_ids" not in inputs or not set(inputs) <= set(known):
         raise ValueError(
             "The inputs must be token ids, or a dict with the key "
-            '"token_ids" and optionally "segment_ids" and "padding_mask". '
+            '"token_ids" and optionally "segment_ids", "padding_mask" and '
+            '"masked_positions". '
             f"Received: a dict with the keys {sorted(inputs)}"
         )
     return tuple(inputs.get(key) for key in known)

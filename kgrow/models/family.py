@@ -24,4 +24,8 @@ class Family(GrowableModel):
 
     @classmethod
     def from_config(cls, config):
-        return cls(**config)
+        config = dict(config)
+        gates = config.pop("gates", ())
+        model = cls(**config)
+        model.network.gates.set_openings(gates)
+        return model

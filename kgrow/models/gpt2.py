@@ -30,6 +30,10 @@ class GPT2(Family):
             construction, then kept: growing `hidden_dim` or `num_heads` does
             not change it.
         layer_norm_epsilon: float.
+        layer_drop: float in `[0, 1)`, how often the last block is skipped in
+            training; `treat()` changes it, and the next.
+        token_drop: float in `[0, 1)`, the part of the tokens that goes past the
+            middle blocks in training.
         name: optional string.
         dtype: optional dtype or dtype policy.
 
@@ -78,6 +82,8 @@ class GPT2(Family):
         dropout=0.1,
         head_dim=None,
         layer_norm_epsilon=1e-5,
+        layer_drop=0.0,
+        token_drop=0.0,
         name=None,
         dtype=None,
     ):
@@ -93,4 +99,6 @@ class GPT2(Family):
             dropout=dropout,
             head_dim=head_dim,
             layer_norm_epsilon=layer_norm_epsilon,
+            layer_drop=layer_drop,
+            token_drop=token_drop,
         )

@@ -3,8 +3,16 @@
 import keras
 import numpy as np
 
-from kgrow.layers import Dropout, PositionEmbedding, TransformerBlock, arguments
-from kgrow.layers.blocks import run_blocks
+from kgrow.layers import (
+    Dropout,
+    Gates,
+    MaskedEmbedding,
+    MaskedLayerNormalization,
+    PositionEmbedding,
+    TransformerBlock,
+    arguments,
+)
+from kgrow.layers.blocks import Savings, check_savings, run_blocks
 from kgrow.layers.float64 import float64_exact
 from kgrow.layers.gelu import gelu_approximate
 
@@ -41,6 +49,12 @@ class GPT2Network(keras.Model):
         head_dim: int or `None`, the size of one head; by default
             `hidden_dim // num_heads`.
         layer_norm_epsilon: float, added to the variance in every norm.
+        layer_drop: float in `[0, 1)`, the rate at which the last block is
+            skipped in training, see `Savings`.
+        token_drop: float in `[0, 1)`, the part of the tokens that goes past
+            the middle blocks in training.
+        gates: list of `Opening`s or of their configs, what growths keep
+            behind gates that are still opening; written by `grow()`.
         **kwargs: of `keras.Model`, such as `name` and `dtype`.
 
     Input shape:
@@ -60,6 +74,9 @@ class GPT2Network(keras.Model):
     - [Radford et al., 2019](https://cdn.openai.com/better-language-models/language_models_are_unsupervised_multitask_learners.pdf)
     """  # noqa: E501
 
+    # Options that change how it trains and not what its weights are.
+    treatments = ("dropout", "layer_drop", "token_drop")
+
     def __init__(
         self,
         vocabulary_size,
@@ -71,6 +88,9 @@ class GPT2Network(keras.Model):
         dropout=0.1,
         head_dim=None,
         layer_norm_epsilon=1e-5,
+        layer_drop=0.0,
+        token_drop=0.0,
+        gates=(),
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -91,7 +111,7 @@ class GPT2Network(keras.Model):
 
         # Embeddings are not autocast: without `reverse_dtype` the logits of a
         # mixed precision network would be computed in float32.
-        self.token_embedding = keras.layers.ReversibleEmbedding(
+        self.token_embedding = MaskedEmbedding(
             self.vocabulary_size,
             self.hidden_dim,
             embeddings_initializer=_initializer(),
@@ -124,11 +144,26 @@ class GPT2Network(keras.Model):
             )
             for i in range(self.num_layers)
         ]
-        self.layer_norm = keras.layers.LayerNormalization(
+        self.layer_norm = MaskedLayerNormalization(
             epsilon=self.layer_norm_epsilon,
             dtype=self.dtype_policy,
             name="layer_norm",
         )
+        self.gates = Gates(
+            {
+                "hidden": self.hidden_dim,
+                "ffn": self.intermediate_dim,
+                "heads": self.num_heads,
+                "qk": self.head_dim,
+                "value": self.head_dim,
+                "layers": self.num_layers,
+            },
+            gates,
+            name="gates",
+        )
+        self.savings = Savings(layer_drop, token_drop)
+        self.savings_seed = self.savings.seed
+        check_savings(self.savings, self.num_layers)
         self.sub_model = None
         self.build()
 
@@ -157,16 +192,21 @@ class GPT2Network(keras.Model):
         Returns:
             Tensor with shape `(batch, length, hidden_dim)`.
         """
-        x = self.token_embedding(inputs)
-        x = x + self.position_embedding(x)
+        gates = self.gates(training=training)
+        stream = gates["hidden"]
+        x = self.token_embedding(inputs, gate=stream)
+        x = x + self.position_embedding(x, gate=stream)
         x = self.embeddings_dropout(x, training=training)
         x = run_blocks(
             self.transformer_layers,
             x,
             self.sub_model,
             training,
+            gate=gates["layers"],
+            savings=self.savings,
+            gates=gates,
         )
-        return self.layer_norm(x)
+        return self.layer_norm(x, gate=stream)
 
     def example_inputs(self, batch_size, seed=0):
         """Random token ids, `(batch_size, length)`, for comparing outputs."""
@@ -192,6 +232,9 @@ class GPT2Network(keras.Model):
             "dropout": self.dropout,
             "head_dim": self.head_dim,
             "layer_norm_epsilon": self.layer_norm_epsilon,
+            "layer_drop": self.savings.layer_drop,
+            "token_drop": self.savings.token_drop,
+            "gates": self.gates.get_config()["openings"],
         }
 
 

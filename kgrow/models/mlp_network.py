@@ -3,7 +3,8 @@
 import keras
 import numpy as np
 
-from kgrow.layers import ResidualMLPBlock, arguments
+from kgrow.layers import Gates, MaskedDense, ResidualMLPBlock, arguments
+from kgrow.layers.blocks import run_blocks
 from kgrow.layers.float64 import float64_exact
 
 
@@ -35,6 +36,8 @@ class MLPNetwork(keras.Model):
         num_layers: int, the number of blocks; may be 0.
         activation: activation inside a block.
         dropout: float in `[0, 1)`, the rate at the end of each branch.
+        gates: list of `Opening`s or of their configs, what growths keep
+            behind gates that are still opening; written by `grow()`.
         **kwargs: of `keras.Model`, such as `name` and `dtype`.
 
     Input shape:
@@ -48,6 +51,9 @@ class MLPNetwork(keras.Model):
             `[0, 1)`.
     """
 
+    # Options that change how it trains and not what its weights are.
+    treatments = ("dropout",)
+
     def __init__(
         self,
         input_dim,
@@ -57,6 +63,7 @@ class MLPNetwork(keras.Model):
         num_layers,
         activation="relu",
         dropout=0.0,
+        gates=(),
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -69,7 +76,7 @@ class MLPNetwork(keras.Model):
         self.activation = keras.activations.get(activation)
         self.dropout = arguments.rate("dropout", dropout)
 
-        self.input_dense = keras.layers.Dense(
+        self.input_dense = MaskedDense(
             self.hidden_dim, dtype=self.dtype_policy, name="input_dense"
         )
         self.residual_layers = [
@@ -85,6 +92,15 @@ class MLPNetwork(keras.Model):
         self.output_dense = keras.layers.Dense(
             self.output_dim, dtype=self.dtype_policy, name="output_dense"
         )
+        self.gates = Gates(
+            {
+                "hidden": self.hidden_dim,
+                "ffn": self.intermediate_dim,
+                "layers": self.num_layers,
+            },
+            gates,
+            name="gates",
+        )
         self.build()
 
     def build(self, input_shape=None):
@@ -96,9 +112,15 @@ class MLPNetwork(keras.Model):
 
     @float64_exact
     def call(self, inputs, training=None):
-        x = self.input_dense(inputs)
-        for layer in self.residual_layers:
-            x = layer(x, training=training)
+        gates = self.gates(training=training)
+        x = self.input_dense(inputs, gate=gates["hidden"])
+        x = run_blocks(
+            self.residual_layers,
+            x,
+            training=training,
+            gate=gates["layers"],
+            gates=gates,
+        )
         return self.output_dense(x)
 
     def example_inputs(self, batch_size, seed=0):
@@ -123,4 +145,5 @@ class MLPNetwork(keras.Model):
             "num_layers": self.num_layers,
             "activation": keras.activations.serialize(self.activation),
             "dropout": self.dropout,
+            "gates": self.gates.get_config()["openings"],
         }

@@ -21,8 +21,10 @@ from kgrow.strategies.lemon import LEMON
 from kgrow.strategies.ligo import LiGO
 from kgrow.strategies.llama_pro import LlamaPro
 from kgrow.strategies.mango import Mango
+from kgrow.strategies.msg import MSG
 from kgrow.strategies.mslt import MSLT
 from kgrow.strategies.net2net import Net2Net
+from kgrow.strategies.positions import Positions
 from kgrow.strategies.registry import get, names, serialize
 from kgrow.strategies.solar import SOLAR
 from kgrow.strategies.staged import Staged
@@ -33,6 +35,7 @@ __all__ = [
     "FPI",
     "KnowledgeInheritance",
     "LEMON",
+    "MSG",
     "MSLT",
     "SOLAR",
     "CompoundGrow",
@@ -49,6 +52,7 @@ __all__ = [
     "Mango",
     "Middle",
     "Net2Net",
+    "Positions",
     "Random",
     "Stack",
     "Staged",

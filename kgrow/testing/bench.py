@@ -5,8 +5,9 @@ import contextlib
 import numpy as np
 
 from kgrow import backend
-from kgrow.architecture import Architecture, relative_path
+from kgrow.architecture import Architecture, grown_weights, relative_path
 from kgrow.deferred import give_value, without_values
+from kgrow.gating import carry_gates, open_all
 from kgrow.probe import difference
 from kgrow.testing.small_transformer import (
     FEATURES,
@@ -138,9 +139,15 @@ class Bench:
         """How far the grown network's outputs lie from the small one's,
         relative to the largest."""
         self.grow(plan, dim, size)
-        _, _, outputs = self.target(dim, size)
+        network, _, outputs = self.target(dim, size)
         with self.precision():
-            after = outputs(self.inputs)
+            if plan.opening is not None:
+                carry_gates(network, self.source.network, plan)
+                outputs = backend.forwarder(network)
+            try:
+                after = outputs(self.inputs)
+            finally:
+                open_all(network)
         return difference([self.before], [after], plan)[1]
 
 
@@ -153,7 +160,7 @@ def _alive(network):
 
 
 def _assign(network, values):
-    for weight in network.weights:
+    for weight in grown_weights(network):
         weight.assign(values[relative_path(network, weight)])
 
 

@@ -3,7 +3,14 @@
 import keras
 
 from kgrow.axis_map import AxisMap
-from kgrow.layers import TransformerBlock
+from kgrow.layers import (
+    Gates,
+    MaskedDense,
+    MaskedLayerNormalization,
+    MaskedRMSNormalization,
+    TransformerBlock,
+)
+from kgrow.layers.blocks import run_blocks
 from kgrow.layers.float64 import float64_exact
 from kgrow.layers.gelu import gelu_approximate
 from kgrow.models.transformer_axes import BLOCK_RULES, block_dims
@@ -39,6 +46,7 @@ class SmallTransformer(keras.Model):
         norm_first: bool, whether branches normalise what they read, or the
             stream is normalised after every addition.
         layer_norm_epsilon: float.
+        gates: list of `Opening`s or of their configs.
         **kwargs: of `keras.Model`, such as `name` and `dtype`.
 
     Input shape:
@@ -65,6 +73,7 @@ class SmallTransformer(keras.Model):
         norm="layer",
         norm_first=True,
         layer_norm_epsilon=1e-6,
+        gates=(),
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -91,15 +100,27 @@ class SmallTransformer(keras.Model):
             for i in range(num_layers)
         ]
         options = {"dtype": self.dtype_policy}
-        self.inner = keras.layers.Dense(hidden_dim, name="inner", **options)
+        self.inner = MaskedDense(hidden_dim, name="inner", **options)
         self.outer = keras.layers.Dense(FEATURES, name="outer", **options)
         norms = {
-            "layer": keras.layers.LayerNormalization,
-            "rms": keras.layers.RMSNormalization,
+            "layer": MaskedLayerNormalization,
+            "rms": MaskedRMSNormalization,
         }
         options["epsilon"] = layer_norm_epsilon
         self.last_norm = (
             norms[norm](name="last_norm", **options) if norm_first else None
+        )
+        self.gates = Gates(
+            {
+                "hidden": hidden_dim,
+                "ffn": intermediate_dim,
+                "heads": num_heads,
+                "qk": head_dim,
+                "value": head_dim,
+                "layers": num_layers,
+            },
+            gates,
+            name="gates",
         )
         self.build()
 
@@ -114,11 +135,18 @@ class SmallTransformer(keras.Model):
 
     @float64_exact
     def call(self, inputs, training=None):
-        x = self.inner(inputs)
-        for block in self.blocks:
-            x = block(x, training=training)
+        gates = self.gates(training=training)
+        stream = gates["hidden"]
+        x = self.inner(inputs, gate=stream)
+        x = run_blocks(
+            self.blocks,
+            x,
+            training=training,
+            gate=gates["layers"],
+            gates=gates,
+        )
         if self.last_norm is not None:
-            x = self.last_norm(x)
+            x = self.last_norm(x, gate=stream)
         return self.outer(x)
 
     def get_config(self):
@@ -132,6 +160,7 @@ class SmallTransformer(keras.Model):
             "norm": self.norm,
             "norm_first": self.norm_first,
             "layer_norm_epsilon": self.layer_norm_epsilon,
+            "gates": self.gates.get_config()["openings"],
         }
 
 

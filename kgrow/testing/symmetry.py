@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 from kgrow import backend
-from kgrow.architecture import relative_path
+from kgrow.architecture import grown_weights, relative_path
 from kgrow.axes import PRODUCE
 from kgrow.layers.float64 import exact_float64
 
@@ -63,7 +63,7 @@ class Trainer:
                 relative_path(self.network, w): np.asarray(
                     keras.ops.convert_to_numpy(w), "float64"
                 )
-                for w in self.network.weights
+                for w in grown_weights(self.network)
             }
 
     def _units(self, values):

@@ -1,0 +1,224 @@
+"""What can be known to be wrong with a schedule before it is run."""
+
+import math
+import warnings
+
+from kgrow import backend
+from kgrow.errors import GrowthError
+from kgrow.private_random import private_random
+from kgrow.schedules import learning_rate
+from kgrow.schedules.bounds import Bound
+from kgrow.schedules.progress import Progress
+
+KEY = "growth"
+
+
+def check_stages(stages):
+    """What can be seen without a model; see `GrowthSchedule`."""
+    if not stages:
+        raise GrowthError("A schedule has at least one stage. Received: []")
+    _check_first(stages[0])
+    sizes = stages[0].config
+    for number, stage in enumerate(stages[1:], 2):
+        for field, value in stage.config.items():
+            if value < sizes.get(field, 0):
+                raise GrowthError(
+                    f"Stage {number}: `{field}` cannot shrink: "
+                    f"{sizes[field]} -> {value}. Received: "
+                    f"config={stage.config}"
+                )
+        grown = {**sizes, **stage.config}
+        _check_change(number, stage, grown != sizes)
+        sizes = grown
+    _check_order(stages)
+
+
+def _check_first(stage):
+    if not stage.grows_plainly or stage.train is not None:
+        raise GrowthError(
+            "Stage 1: the model does not grow into the first stage, so it "
+            "takes no `strategy`, `ramp`, `optimizer_state` or `train`. "
+            f"Received: {stage!r}"
+        )
+    if stage.learning_rate is not None:
+        raise GrowthError(
+            "Stage 1: training begins at the learning rate that the model was "
+            "compiled with; `learning_rate` says what becomes of it in later "
+            f"stages. Received: {stage!r}"
+        )
+
+
+def _check_change(number, stage, grows):
+    if grows:
+        with _stage_named(number):
+            _ = stage.grown_by
+        return
+    if not stage.changes:
+        raise GrowthError(
+            f"Stage {number} changes nothing: no size is larger than in the "
+            "stage before, and nothing else is given. Lengthen that stage, or "
+            f"say what changes. Received: {stage!r}"
+        )
+    if not stage.grows_plainly or stage.train == "new":
+        raise GrowthError(
+            f"Stage {number} grows nothing, so it takes no `strategy`, "
+            "`ramp`, `optimizer_state` or train='new'. Received: "
+            f"{stage!r}"
+        )
+
+
+def _check_order(stages, steps_per_epoch=None):
+    """Every stage must begin before it ends, whenever the triggers fire."""
+    last, latest, before = {}, 0, None
+    for number, stage in enumerate(stages, 1):
+        until = stage.until
+        if not isinstance(until, Bound):
+            if latest is not None:
+                latest += until.at_most or math.inf
+            before = until
+            continue
+        steps = _in_steps(until, steps_per_epoch)
+        late = steps is not None and latest is not None and steps <= latest
+        if late or until.count <= last.get(until.unit, 0):
+            unbounded = late and latest == math.inf
+            hint = " Give its trigger `at_most`." if unbounded else ""
+            raise GrowthError(
+                f"Stage {number} may end before it begins: it lasts until "
+                f"{until}, and the stage before until {before}.{hint} "
+                f"Received: until={until!r}"
+            )
+        last[until.unit] = until.count
+        latest, before = steps, until
+
+
+def _in_steps(until, steps_per_epoch):
+    if until.unit == "steps":
+        return until.count
+    if until.unit == "epochs" and steps_per_epoch:
+        return until.count * steps_per_epoch
+    return None
+
+
+def check_model(schedule, model, steps_per_epoch=None, epochs=None):
+    """What can be seen with the model; see `GrowthSchedule.check()`."""
+    if not hasattr(model, "growth_config"):
+        raise GrowthError(
+            "A growth schedule runs on a `kgrow.GrowableModel`. Received: "
+            f"{model!r} (of type {type(model).__name__})"
+        )
+    progress = Progress(dict(model.callback_state.get(KEY, {})))
+    _check_order(schedule.stages, steps_per_epoch)
+    _check_standing(schedule, model, progress)
+    _check_reach(schedule, progress, steps_per_epoch, epochs)
+    for index in range(progress.stage, len(schedule)):
+        stage = schedule.stages[index]
+        with _stage_named(index + 1):
+            _check_ramp(schedule, index)
+            model.architecture.check_treatments(stage.treatments or {})
+            if stage.learning_rate is not None and index > progress.stage:
+                learning_rate.check(model, stage.learning_rate)
+    _check_plans(schedule, model, progress.stage)
+
+
+def _check_standing(schedule, model, progress):
+    """The model must have the sizes of the stage that it is in."""
+    if progress.stage >= len(schedule):
+        raise GrowthError(
+            f"The model is in stage {progress.stage + 1} of another schedule, "
+            f"and this one has {len(schedule)}. {_ANEW}"
+        )
+    current, number = model.growth_config, progress.stage + 1
+    for field, value in schedule.sizes[progress.stage].items():
+        if field not in current:
+            raise GrowthError(
+                f"Stage {number}: the model has no size `{field}`. Received: "
+                f"{field}={value}. Fields that grow: {current}"
+            )
+        if current[field] != value:
+            hint = f" {_ANEW}" if progress.steps else ""
+            raise GrowthError(
+                f"Stage {number} begins with {field}={value}, and the model "
+                f"has {current[field]}.{hint} Received: "
+                f"config={schedule.sizes[progress.stage]}"
+            )
+
+
+_ANEW = (
+    "To begin a schedule anew on a model that has run one, forget that: "
+    f"model.callback_state.pop('{KEY}')."
+)
+
+
+def _check_reach(schedule, progress, steps_per_epoch, epochs):
+    """A `fit` that ends within the first stage would never grow the model."""
+    until = schedule.stages[progress.stage].until
+    if len(schedule) == 1 or not steps_per_epoch or not epochs:
+        return
+    steps = (
+        _in_steps(until, steps_per_epoch) if isinstance(until, Bound) else None
+    )
+    reached = progress.steps + steps_per_epoch * epochs
+    if steps is not None and reached < steps:
+        warnings.warn(
+            f"This `fit` ends at step {reached:,}, before stage "
+            f"{progress.stage + 1} does, at step {steps:,}: the model will "
+            "not grow in it.",
+            stacklevel=2,
+        )
+
+
+def _check_plans(schedule, model, first):
+    """Builds every network, without values, and plans every growth."""
+    source = model.architecture
+    spec, treatments = source.spec, {}
+    with backend.scope(model), private_random(0):
+        for index in range(first, len(schedule)):
+            stage = schedule.stages[index]
+            treatments.update(stage.treatments or {})
+            if index == first or not schedule.grows(index):
+                continue
+            with _stage_named(index + 1):
+                config = source.check(schedule.sizes[index])
+                _, target = source.build(config, treatments)
+                stage.grown_by.plan(spec, target, seed_of(schedule, index))
+            spec = target
+
+
+def seed_of(schedule, index):
+    """The seed of the growth into a stage."""
+    seed = schedule.stages[index].seed
+    return index if seed is None else seed
+
+
+def _check_ramp(schedule, index):
+    """Warns of a ramp that goes on when the next stage begins."""
+    stage = schedule.stages[index]
+    if index == 0 or stage.ramp is None or index == len(schedule) - 1:
+        return
+    begin, end = schedule.stages[index - 1].until, stage.until
+    if getattr(begin, "unit", None) != "steps" or (
+        getattr(end, "unit", None) != "steps"
+    ):
+        return
+    beyond = stage.ramp.steps - (end.count - begin.count)
+    if beyond > 0:
+        warnings.warn(
+            f"The ramp of stage {index + 1} takes {stage.ramp.steps:,} steps "
+            f"and the stage {end.count - begin.count:,}: the model grows into "
+            f"stage {index + 2} while the last {beyond:,} are still to come.",
+            stacklevel=2,
+        )
+
+
+class _stage_named:
+    """Context in which errors say which stage they are of."""
+
+    def __init__(self, number):
+        self.number = number
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, trace):
+        if isinstance(error, GrowthError):
+            raise GrowthError(f"Stage {self.number}: {error}") from error

@@ -1,0 +1,100 @@
+"""A schedule made longer, shorter, or for another model."""
+
+from kgrow.errors import GrowthError
+from kgrow.ramps import Ramp
+from kgrow.schedules import bounds, learning_rate
+from kgrow.schedules.bounds import Bound
+
+
+def scaled(schedule, total_steps=None, factor=None):
+    """See `GrowthSchedule.scaled()`."""
+    if (total_steps is None) == (factor is None):
+        raise GrowthError(
+            "Say either `total_steps` or `factor`. Received: "
+            f"total_steps={total_steps}, factor={factor}"
+        )
+    if factor is None:
+        if schedule.total_steps is None:
+            raise GrowthError(
+                "This schedule does not end at a step: give a `factor` in "
+                f"place of `total_steps`. Received: total_steps={total_steps}"
+            )
+        factor = total_steps / schedule.total_steps
+    if not factor > 0:
+        raise GrowthError(
+            "A run is scaled by more than 0. Received: "
+            f"total_steps={total_steps}, factor={factor}"
+        )
+    stages = [_scaled_stage(stage, factor) for stage in schedule.stages]
+    ends = {}
+    for number, stage in enumerate(stages, 1):
+        until = stage.until
+        if isinstance(until, Bound):
+            last = ends.get(until.unit, 0)
+            if until.count <= last:
+                raise GrowthError(
+                    f"Scaled so far down, stage {number} would have no "
+                    f"{until.unit[:-1]} left: it ends at {until.count}, where "
+                    f"it begins at {last}. Received: "
+                    f"total_steps={total_steps}, factor={factor}"
+                )
+            ends[until.unit] = until.count
+    return schedule.replaced(stages=stages)
+
+
+def _scaled_stage(stage, factor):
+    ramp = stage.ramp
+    if ramp is not None and ramp.steps:
+        steps = max(1, round(ramp.steps * factor))
+        ramp = Ramp.from_config({**ramp.get_config(), "steps": steps})
+    policies = stage.learning_rate
+    if policies is not None:
+        policies = [policy.scaled(factor) for policy in policies]
+        policies = learning_rate.serialize(policies)
+    until = bounds.serialize(stage.until.scaled(factor))
+    return stage.replaced(until=until, ramp=ramp, learning_rate=policies)
+
+
+def resized(schedule, final):
+    """See `GrowthSchedule.resized()`."""
+    last = len(schedule) - 1
+    whole = {name: schedule.setting(last, name) for name in _COUNTS}
+    whole = {name: value for name, value in whole.items() if value is not None}
+    whole.update(schedule.sizes[-1])
+    unknown = [field for field in final if field not in whole]
+    if unknown:
+        raise GrowthError(
+            f"The schedule has the sizes {sorted(whole)}. Received: "
+            f"{', '.join(f'{f}={final[f]!r}' for f in unknown)}"
+        )
+    stages = []
+    for number, stage in enumerate(schedule.stages, 1):
+        old = stage.get_config()
+        part = _Part(number, whole, final)
+        counts = {n: part(n, old[n]) for n in _COUNTS if old[n] is not None}
+        sizes = {field: part(field, n) for field, n in stage.config.items()}
+        stages.append(stage.replaced(config=sizes, **counts))
+    return schedule.replaced(stages=stages)
+
+
+_COUNTS = ("batch_size", "sequence_length")
+
+
+class _Part:
+    """The same part of another whole, or an error that names the stage."""
+
+    def __init__(self, number, whole, final):
+        self.number = number
+        self.whole = whole
+        self.final = final
+
+    def __call__(self, field, size):
+        if field not in self.final:
+            return size
+        whole, final = self.whole[field], self.final[field]
+        if size * final % whole:
+            raise GrowthError(
+                f"Stage {self.number} has {field}={size} of {whole}, and of "
+                f"{final} that is no whole number. Received: {field}={final}"
+            )
+        return size * final // whole

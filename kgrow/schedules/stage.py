@@ -1,0 +1,294 @@
+"""One stage of a run that grows: its sizes, and how the model gets there."""
+
+import keras
+
+from kgrow import strategies
+from kgrow.errors import GrowthError
+from kgrow.freezing import TRAIN
+from kgrow.optimizer_state import POLICIES
+from kgrow.ramps import Ramp
+from kgrow.schedules import bounds, learning_rate
+
+_DEFAULT = "msg"
+_IDLE = learning_rate.get("keep")
+
+
+@keras.saving.register_keras_serializable("kgrow")
+class Stage:
+    """A stretch of training at one size.
+
+    What a stage leaves out stays as it was in the stage before: sizes, batch
+    size, sequence length, data, treatments.
+
+    Args:
+        until: where the stage ends: a training step, counted in batches over
+            all of training; `Epochs(n)`, `Tokens(n)`, or a trigger. That of
+            the last stage is the end of training.
+        config: dict of the sizes that change, as in `model.grow()`. That of
+            the first stage describes the model as it is at the start.
+        strategy: how the model grows into this stage: a strategy, its name
+            or its config.
+        ramp: optional int or `Ramp`, handed to the strategy: the steps in
+            which what is new is let in.
+        learning_rate: what becomes of the learning rate: a policy, its name
+            or a list of them; see `kgrow.schedules.learning_rate`.
+        batch_size: optional int, from this stage on. Needs `kgrow.fit`.
+        sequence_length: optional int, to which the data are cut from this
+            stage on. Needs `kgrow.fit`.
+        data: optional string, the name of the data from this stage on. Needs
+            `kgrow.fit`.
+        treatments: optional dict, the arguments of `model.treat()`.
+        dropout: optional float, short for `treatments={"dropout": ...}`.
+        train: see `model.grow()`. In a stage that grows nothing, `"all"`
+            calls `model.unfreeze()`.
+        optimizer_state: see `model.grow()`.
+        seed: optional int, of the growth; the stage's number if left out.
+
+    Raises:
+        GrowthError: an argument is none of what it may be.
+
+    Example:
+
+    >>> Stage(1000, {"num_layers": 4}, "stack").config
+    {'num_layers': 4}
+    """
+
+    def __init__(
+        self,
+        until,
+        config=None,
+        strategy=_DEFAULT,
+        ramp=None,
+        learning_rate=None,
+        batch_size=None,
+        sequence_length=None,
+        data=None,
+        treatments=None,
+        dropout=None,
+        train=None,
+        optimizer_state="carry",
+        seed=None,
+    ):
+        self.until = bounds.get(until)
+        self.config = _sizes(config)
+        self.strategy = _strategy(strategy)
+        self.ramp = None if ramp is None else Ramp.get(ramp)
+        self.learning_rate = _policies(learning_rate)
+        self.batch_size = _count("batch_size", batch_size)
+        self.sequence_length = _count("sequence_length", sequence_length)
+        self.data = data
+        self.treatments = _treatments(treatments, dropout)
+        self.train = train
+        self.optimizer_state = optimizer_state
+        self.seed = seed
+        self._check()
+
+    @property
+    def grown_by(self):
+        """The `Strategy` that the model grows by, with the ramp in it.
+
+        Raises:
+            GrowthError: the strategy takes no ramp.
+
+        Example:
+
+        >>> Stage(5, {"num_layers": 4}, "stack").grown_by
+        Stack(zero_exits=False)
+        """
+        strategy = strategies.get(self.strategy)
+        if self.ramp is None:
+            return strategy
+        config = strategy.get_config()
+        if "ramp" not in config:
+            raise GrowthError(
+                f"The strategy '{strategy.name}' lets in all that is new at "
+                "once, and takes no `ramp`; 'msg' does. Received: "
+                f"ramp={self.ramp!r}"
+            )
+        return type(strategy).from_config({**config, "ramp": self.ramp})
+
+    @property
+    def grows_plainly(self):
+        """Whether nothing is said about the way the model grows."""
+        return (
+            self.strategy == _DEFAULT
+            and self.ramp is None
+            and self.optimizer_state == "carry"
+        )
+
+    @property
+    def changes(self):
+        """Whether the stage changes anything besides sizes."""
+        acts = [p for p in self.learning_rate or () if p not in _IDLE]
+        return bool(acts or self.train == "all") or any(
+            value is not None
+            for value in (
+                self.batch_size,
+                self.sequence_length,
+                self.data,
+                self.treatments,
+            )
+        )
+
+    def replaced(self, **arguments):
+        """The same stage with other arguments.
+
+        Example:
+
+        >>> Stage(5, {"num_layers": 4}).replaced(until=7).until
+        Steps(7)
+        """
+        return type(self).from_config({**self.get_config(), **arguments})
+
+    def get_config(self):
+        return {
+            "until": bounds.serialize(self.until),
+            "config": dict(self.config),
+            "strategy": _serialized(self.strategy),
+            "ramp": _ramp_config(self.ramp),
+            "learning_rate": _policies_config(self.learning_rate),
+            "batch_size": self.batch_size,
+            "sequence_length": self.sequence_length,
+            "data": self.data,
+            "treatments": self.treatments and dict(self.treatments),
+            "train": self.train,
+            "optimizer_state": self.optimizer_state,
+            "seed": self.seed,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+    def _check(self):
+        if self.data is not None and not isinstance(self.data, str):
+            raise GrowthError(
+                "`data` of a stage is the name of data, which `kgrow.fit` is "
+                f"given in a dict. Received: data={self.data!r}"
+            )
+        if self.train is not None and self.train not in TRAIN:
+            raise GrowthError(
+                f"`train` must be one of {TRAIN}, or None for what the "
+                f"strategy says. Received: train={self.train!r}"
+            )
+        if self.optimizer_state not in POLICIES:
+            raise GrowthError(
+                f"`optimizer_state` must be one of {POLICIES}. Received: "
+                f"optimizer_state={self.optimizer_state!r}"
+            )
+        if self.seed is not None:
+            whole = isinstance(self.seed, int)
+            if isinstance(self.seed, bool) or not whole or self.seed < 0:
+                raise GrowthError(
+                    "`seed` must be an integer of at least 0, or None. "
+                    f"Received: seed={self.seed!r}"
+                )
+
+    def __repr__(self):
+        defaults = _DEFAULTS
+        given = [
+            f"{key}={value!r}"
+            for key, value in self.get_config().items()
+            if key not in ("until", "config") and value != defaults.get(key)
+        ]
+        until = bounds.serialize(self.until)
+        until = until if isinstance(until, int) else self.until
+        return f"Stage({', '.join([repr(until), repr(self.config), *given])})"
+
+    def __eq__(self, other):
+        return type(self) is type(other) and (
+            self.get_config() == other.get_config()
+        )
+
+    __hash__ = None
+
+
+_DEFAULTS = {"strategy": _DEFAULT, "optimizer_state": "carry", "config": {}}
+
+
+def readable(config):
+    """A stage's config without what is as it is by default.
+
+    Example:
+
+    >>> readable(Stage(5, {"num_layers": 4}).get_config())
+    {'until': 5, 'config': {'num_layers': 4}}
+    """
+    return {k: v for k, v in config.items() if v != _DEFAULTS.get(k)}
+
+
+def _sizes(config):
+    config = {} if config is None else config
+    if not isinstance(config, dict):
+        raise GrowthError(
+            "`config` is a dict of sizes, such as {'hidden_dim': 192}. "
+            f"Received: config={config!r}"
+        )
+    for field, value in config.items():
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        if not whole or value < 0:
+            raise GrowthError(
+                f"`{field}` must be an integer. Received: {field}={value!r} "
+                f"(of type {type(value).__name__})"
+            )
+    return dict(config)
+
+
+def _strategy(strategy):
+    """A name as it is, so that a schedule reads well; else the strategy."""
+    if isinstance(strategy, str):
+        return strategy.lower()
+    return strategies.get(strategy)
+
+
+def _serialized(strategy):
+    if isinstance(strategy, str):
+        return strategy
+    return strategies.serialize(strategy)
+
+
+def _ramp_config(ramp):
+    if ramp is None or ramp == Ramp(ramp.steps):
+        return ramp and ramp.steps
+    return ramp.get_config()
+
+
+def _policies(policies):
+    if policies is None:
+        return None
+    return learning_rate.get(policies) or None
+
+
+def _policies_config(policies):
+    """A name where that is all there is to say."""
+    for name in ("keep", "reset"):
+        if policies == learning_rate.get(name):
+            return name
+    return policies and learning_rate.serialize(policies)
+
+
+def _count(name, value):
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise GrowthError(
+            f"`{name}` is an integer of at least 1. Received: {name}={value!r}"
+        )
+    return value
+
+
+def _treatments(treatments, dropout):
+    if treatments is not None and not isinstance(treatments, dict):
+        raise GrowthError(
+            "`treatments` is a dict of the arguments of `model.treat()`. "
+            f"Received: treatments={treatments!r}"
+        )
+    treatments = dict(treatments or {})
+    if dropout is not None:
+        if treatments.get("dropout", dropout) != dropout:
+            raise GrowthError(
+                "Give dropout once. Received: "
+                f"dropout={dropout}, treatments={treatments}"
+            )
+        treatments["dropout"] = dropout
+    return treatments or None

@@ -1,0 +1,193 @@
+"""Masked Structural Growth: new parts behind gates that open."""
+
+import dataclasses
+
+import keras
+
+from kgrow.errors import GrowthError
+from kgrow.expansion import Expansion
+from kgrow.laws import Claim, claims
+from kgrow.opening import Opening
+from kgrow.ramps import Ramp
+from kgrow.strategies.depth import StackingList
+from kgrow.strategies.placement import is_placed
+from kgrow.strategies.registry import get, register, serialize
+from kgrow.strategies.strategy import Strategy
+from kgrow.term import Fresh
+
+_INITIALIZERS = ("normal", "layer")
+
+
+@register("msg")
+@keras.saving.register_keras_serializable("kgrow")
+class MSG(Strategy):
+    """Masked Structural Growth: any new weights, behind gates.
+
+    Old weights stay where they are; new units, heads and blocks get any
+    values at all and stand behind gates, shut at first, so that the function
+    is kept to rounding for every size of every dimension, before and behind
+    norms. The gates open while the model trains, within `ramp` batches, and
+    then leave a plain network. A growth may follow while earlier ramps are
+    still under way.
+
+    The network needs gates, see `kgrow.layers.Gates`; those of `kgrow.models`
+    have them.
+
+    Args:
+        ramp: `Ramp`, or int, its number of batches; with 0 everything new
+            takes part at once and the function is not kept, the paper's
+            ablation "No Mask".
+        initializer: what new weights are. `"normal"`: N(0, 0.02) for
+            matrices, as the paper has it, the layers' own for gains and
+            biases; `"layer"`: the layers' own for all; or a strategy, whose
+            grown network they are taken from.
+        depth: which blocks new ones copy, and where they stand: a strategy
+            for depth or a stacking list. The first copy of every block is the
+            old one and has no gate.
+
+    Raises:
+        GrowthError: `depth` leaves out an old block or changes their order.
+
+    Example:
+
+    >>> import kgrow
+    >>> model = kgrow.models.GPT2(vocabulary_size=32, num_layers=1,
+    ...     num_heads=2, hidden_dim=8, intermediate_dim=16,
+    ...     max_sequence_length=8)
+    >>> receipt = model.grow({"hidden_dim": 11, "intermediate_dim": 17,
+    ...     "num_heads": 3, "num_layers": 3}, MSG(ramp=100))
+    >>> receipt.exact, len(model.openings)
+    (True, 1)
+
+    Reference:
+
+    - Yao et al., "Masked Structural Growth for 2x Faster Language Model
+      Pre-training" (2305.02869), Sec. 3.1 and 3.2.2. Where its public code
+      and the paper differ, this follows the paper: values of new heads are
+      masked, queries and keys are not, and the mask stands behind the
+      activation. Second moments of new entries start as in all growths here,
+      from the mean of the old ones: with zeros, as in the public code, their
+      first updates are three times as large.
+    """
+
+    is_whole = True
+    fresh = Fresh("initializer", "initializer")
+
+    def __init__(self, ramp=5000, initializer="normal", depth="stack"):
+        self.ramp = Ramp.get(ramp)
+        if isinstance(initializer, str) and initializer in _INITIALIZERS:
+            self.initializer = initializer
+        else:
+            self.initializer = get(initializer)
+        self.depth = get(depth)
+        self.learns = getattr(self.initializer, "learns", False)
+
+    def expand(self, dim, source, target, rng):
+        del dim, rng
+        return Expansion.pad(source, target)
+
+    def mix(self, stack, source, target, rng):
+        if not source:
+            empty = StackingList([None] * target, zero_exits=False)
+            return empty.mix(stack, source, target, rng)
+        return self.depth.mix(stack, source, target, rng)
+
+    def plan(self, source, target, seed=0):
+        plan = super().plan(source, self._initialized(target), seed)
+        opening = self._opening(plan)
+        if self.ramp.steps == 0 or not (opening.units or opening.blocks):
+            return plan
+        # Nothing flows back through a shut gate: copies behind it take no
+        # share of the gradient.
+        first = {
+            stack: mixing.first_only() if stack in opening.blocks else mixing
+            for stack, mixing in plan.terms[0].depths.items()
+        }
+        effect = dataclasses.replace(plan.terms[0], depths=first)
+        return dataclasses.replace(plan, opening=opening, effect=(effect,))
+
+    def refine(self, plan, task):
+        if isinstance(self.initializer, str):
+            return plan
+        entries = self.initializer.plan(plan.source, plan.target, plan.seed)
+        entries = self.initializer.refine(entries, task)
+        return dataclasses.replace(plan, given=entries.apply(task.values))
+
+    def claims(self, plan):
+        if plan.opening is None:
+            return claims(plan)
+        gated = {*plan.opening.units, *plan.opening.blocks}
+        return [
+            Claim(claim.dim, True, "exact: what is new is behind a gate")
+            if claim.dim in gated
+            else claim
+            for claim in claims(plan)
+        ]
+
+    def _initialized(self, target):
+        """The spec with the initializers that new weights are to have."""
+        if self.initializer != "normal":
+            return target
+        variables = {
+            path: dataclasses.replace(
+                v, initializer=keras.initializers.RandomNormal(stddev=0.02)
+            )
+            if len(v.axes) > 1 and len(v.axes.dims) > 1
+            else v
+            for path, v in target.variables.items()
+        }
+        return dataclasses.replace(target, variables=variables)
+
+    def _opening(self, plan):
+        source, target = plan.source, plan.target
+        units, blocks = {}, {}
+        for name in plan.grown:
+            if name in target.stacks:
+                blocks[name] = _new_blocks(plan, name)
+                continue
+            dim = target.dims[name]
+            # Where entries have places of their own, the function is kept by
+            # those; and what only blocks use is not there before the first.
+            if not is_placed(dim) and name in source.sizes:
+                units[name] = source.sizes[name], target.sizes[name]
+        return Opening(self.ramp, units, blocks)
+
+    def get_config(self):
+        initializer = self.initializer
+        if not isinstance(initializer, str):
+            initializer = serialize(initializer)
+        return {
+            "ramp": self.ramp.get_config(),
+            "initializer": initializer,
+            "depth": serialize(self.depth),
+        }
+
+    def __repr__(self):
+        arguments = [f"ramp={self.ramp.steps}"]
+        if self.ramp.shape != "linear":
+            arguments = [f"ramp={self.ramp!r}"]
+        if self.initializer != "normal":
+            arguments.append(f"initializer={self.initializer!r}")
+        if self.depth != get("stack"):
+            arguments.append(f"depth={self.depth!r}")
+        return f"MSG({', '.join(arguments)})"
+
+
+def _new_blocks(plan, stack):
+    """Numbers of the blocks that are no first copy of an old one."""
+    mixing = plan.terms[0].depths[stack]
+    new, seen = [], []
+    for block in range(mixing.target):
+        reads = mixing.reads(block)
+        if len(reads) == 1 and reads[0][0] not in seen:
+            seen.append(reads[0][0])
+        else:
+            new.append(block)
+    if seen != list(range(mixing.source)):
+        raise GrowthError(
+            "A gate can only skip new blocks if the old ones are all there, "
+            "in their order. Choose another `depth`, such as 'stack' or "
+            f"'interpolate'. Received: blocks {seen} of {mixing.source} where "
+            "each first stands"
+        )
+    return tuple(new)
