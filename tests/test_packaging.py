@@ -51,6 +51,7 @@ LAYERS = (
     ("callbacks*", "schedules*"),
     ("fitting", "stage_data"),
     ("cli", "corpus", "testing*"),
+    ("masked_corpus",),
 )
 
 # They meet in `growth`, and nowhere else.

@@ -251,7 +251,10 @@ def checked(schedule, model=None, *arguments):
             lambda: two(9, {"hidden_dim": 12}, "hypercloning"),
             "Stage 2: ",
         ),
-        (lambda: two(9, TWO, learning_rate=Rewarm(3)), "Stage 2: .*needs a"),
+        (
+            lambda: two(9, TWO, ramp=3, learning_rate=Rewarm(3)),
+            "Stage 2: .*needs a",
+        ),
         (lambda: two(9, treatments={"heat": 1}), "Stage 2: .*heat"),
     ],
 )

@@ -193,19 +193,25 @@ def seed_of(schedule, index):
 def _check_ramp(schedule, index):
     """Warns of a ramp that goes on when the next stage begins."""
     stage = schedule.stages[index]
-    if index == 0 or stage.ramp is None or index == len(schedule) - 1:
+    ramp = schedule.ramp(index)
+    if ramp is None:
         return
     begin, end = schedule.stages[index - 1].until, stage.until
     if getattr(begin, "unit", None) != "steps" or (
         getattr(end, "unit", None) != "steps"
     ):
         return
-    beyond = stage.ramp.steps - (end.count - begin.count)
+    beyond = ramp.steps - (end.count - begin.count)
     if beyond > 0:
+        then = (
+            "the training ends"
+            if index == len(schedule) - 1
+            else f"the model grows into stage {index + 2}"
+        )
         warnings.warn(
-            f"The ramp of stage {index + 1} takes {stage.ramp.steps:,} steps "
-            f"and the stage {end.count - begin.count:,}: the model grows into "
-            f"stage {index + 2} while the last {beyond:,} are still to come.",
+            f"The ramp of stage {index + 1} takes {ramp.steps:,} steps and the "
+            f"stage {end.count - begin.count:,}: {then} while the last "
+            f"{beyond:,} are still to come.",
             stacklevel=2,
         )
 

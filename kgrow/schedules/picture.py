@@ -93,7 +93,7 @@ def _ends(schedule):
 
 def _draw_ramps(axes, schedule, ends):
     for index in range(1, len(ends)):
-        ramp = schedule.stages[index].ramp
+        ramp = schedule.ramp(index)
         if ramp is not None:
             begin = ends[index - 1]
             axes.axvspan(

@@ -25,7 +25,10 @@ def scaled(schedule, total_steps=None, factor=None):
             "A run is scaled by more than 0. Received: "
             f"total_steps={total_steps}, factor={factor}"
         )
-    stages = [_scaled_stage(stage, factor) for stage in schedule.stages]
+    stages = [
+        _scaled_stage(stage, schedule.ramp(index), factor)
+        for index, stage in enumerate(schedule.stages)
+    ]
     ends = {}
     for number, stage in enumerate(stages, 1):
         until = stage.until
@@ -42,8 +45,7 @@ def scaled(schedule, total_steps=None, factor=None):
     return schedule.replaced(stages=stages)
 
 
-def _scaled_stage(stage, factor):
-    ramp = stage.ramp
+def _scaled_stage(stage, ramp, factor):
     if ramp is not None and ramp.steps:
         steps = max(1, round(ramp.steps * factor))
         ramp = Ramp.from_config({**ramp.get_config(), "steps": steps})

@@ -97,6 +97,21 @@ class GrowthSchedule:
             **{name: self.setting(index, name) for name in names},
         )
 
+    def ramp(self, index):
+        """The `Ramp` of the growth into a stage: its own, or that of its
+        strategy; `None` where nothing grows or all takes part at once.
+
+        Example:
+
+        >>> GrowthSchedule([Stage(5, {"num_layers": 3}),
+        ...     Stage(9, {"num_layers": 12})]).ramp(1)
+        Ramp(5000)
+        """
+        if not self.grows(index):
+            return None
+        stage = self.stages[index]
+        return stage.ramp or getattr(stage.grown_by, "ramp", None)
+
     def grows(self, index):
         """Whether the model gets larger where a stage begins."""
         sizes = self.sizes

@@ -54,7 +54,8 @@ def _row(schedule, index):
         row[field] = "" if value is None else f"{'*' * bool(grown)}{value:,}"
     grows = schedule.grows(index)
     row["strategy"] = named(stage.strategy) if grows else ""
-    row["ramp"] = "" if stage.ramp is None else _ramp(stage.ramp)
+    ramp = schedule.ramp(index)
+    row["ramp"] = "" if ramp is None else _ramp(ramp)
     row["learning rate"] = ", ".join(
         policy_text(policy) for policy in stage.learning_rate or ()
     )
