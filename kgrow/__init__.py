@@ -1,6 +1,6 @@
 """kgrow: grow Keras models into larger ones while they train."""
 
-from kgrow import callbacks, models, schedules, strategies
+from kgrow import callbacks, layers, models, schedules, strategies
 from kgrow.axes import Axes
 from kgrow.axis_map import AxisMap
 from kgrow.errors import GrowthError
@@ -11,7 +11,9 @@ from kgrow.laws import Claim, claims
 from kgrow.maps import Dense, Gather
 from kgrow.mixing import Mixing
 from kgrow.model import GrowableModel
+from kgrow.opening import Opening
 from kgrow.plan import Plan
+from kgrow.ramps import Ramp
 from kgrow.receipt import Receipt
 from kgrow.spec import Dim, ModelSpec, Stack, VariableSpec
 from kgrow.term import Fresh, Term
@@ -33,7 +35,9 @@ __all__ = [
     "GrowthLog",
     "Mixing",
     "ModelSpec",
+    "Opening",
     "Plan",
+    "Ramp",
     "Receipt",
     "Stack",
     "Term",
@@ -41,6 +45,7 @@ __all__ = [
     "callbacks",
     "claims",
     "fit",
+    "layers",
     "models",
     "schedules",
     "strategies",

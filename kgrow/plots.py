@@ -12,7 +12,7 @@ import numpy as np
 # Okabe and Ito's colours, which remain apart for colour-blind readers.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
-_STYLE = {
+STYLE = {
     "font.size": 11,
     "axes.labelsize": 12,
     "axes.spines.top": False,
@@ -85,7 +85,7 @@ def loss_over_flops(runs, path, ylabel="validation loss", title=None, top=None):
     timed = all(len(curve.seconds) for curve in curves)
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with pyplot.rc_context(_STYLE):
+    with pyplot.rc_context(STYLE):
         figure, axes = pyplot.subplots(
             ncols=2 if timed else 1,
             figsize=(10 if timed else 6, 4),

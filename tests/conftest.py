@@ -30,6 +30,16 @@ def _full_precision_matmul():
 _full_precision_matmul()
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """What mostly waits for a compiler is a quick test on torch alone."""
+    if keras.backend.backend() == "torch":
+        return
+    for item in items:
+        if "compiles" in item.keywords:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(autouse=True)
 def _clean_slate():
     """Each test starts with the same seed, names and precision."""

@@ -243,6 +243,7 @@ def test_validation_and_a_history_of_one_s_own():
     assert own.history == history.history and own.epoch == history.epoch
 
 
+@pytest.mark.compiles
 def test_growth_callback_of_one_s_own():
     schedule = GrowthSchedule(
         [Stage(2, ONE), Stage(4, {"intermediate_dim": 14}, "gradmax")]

@@ -3,7 +3,6 @@
 import keras
 import numpy as np
 import pytest
-from fit_helpers import BACKEND
 from helpers import array, assert_close, assert_same, outputs
 
 import kgrow
@@ -29,9 +28,7 @@ GROWTHS = [
 ]
 FAMILIES = [
     "GPT2",
-    pytest.param(
-        "BERT", marks=[pytest.mark.slow] if BACKEND != "torch" else []
-    ),
+    pytest.param("BERT", marks=[pytest.mark.compiles]),
 ]
 
 

@@ -455,6 +455,7 @@ def test_a_failure_changes_nothing(error, monkeypatch):
     assert model.train_function is function
 
 
+@pytest.mark.compiles
 def test_ctrl_c_at_any_line(monkeypatch):
     touching = [inspect.getfile(m) for m in (rates, optimizer_guard)]
     monkeypatch.setattr(test_all_or_nothing, "TOUCHING", [*TOUCHING, *touching])

@@ -25,7 +25,7 @@ DIMS = ("hidden_dim", "intermediate_dim", "num_heads", "num_layers")
 TRANSFORMERS = ["GPT2", "BERT"]
 # Each compiles several programs of two transformers.
 LONG = [
-    pytest.param(f, marks=[pytest.mark.slow] if f == "BERT" else [])
+    pytest.param(f, marks=[pytest.mark.compiles] if f == "BERT" else [])
     for f in FAMILIES
 ]
 
@@ -273,6 +273,7 @@ def test_then_the_program_is_that_of_a_plain_model(family):
     assert program(model) == program(plain) != gated
 
 
+@pytest.mark.compiles
 def test_masks_stay_behind_in_mixed_precision():
     keras.config.set_dtype_policy("mixed_bfloat16")
     model = make_model("GPT2", dtype="mixed_bfloat16")

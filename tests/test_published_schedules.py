@@ -16,7 +16,7 @@ from kgrow.schedules import GrowthSchedule, Tokens
 NAMES = schedules.names()
 VOCABULARY = 16
 # Where steps are compiled, twice for each stage with gates, most are slow.
-QUICK = ("Sch1-B", "CompoundGrow") if BACKEND == "torch" else ("StackBERT",)
+QUICK = ("Sch1-B", "CompoundGrow") if BACKEND == "torch" else ()
 DECODERS = ("Sch1-G", "Sch-GPT-New", "Staged", "One-layer", "G_stack")
 
 

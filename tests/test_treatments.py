@@ -39,6 +39,7 @@ def fit(model, batches=2):
 # --- changing them ------------------------------------------------------------
 
 
+@pytest.mark.compiles
 @pytest.mark.parametrize("family", ["GPT2", "MLP"])
 def test_weights_and_slots_stay_to_the_bit(family):
     model = compiled(family)
@@ -83,6 +84,7 @@ def test_an_unknown_treatment_is_refused():
     }
 
 
+@pytest.mark.compiles
 def test_treatments_are_saved_and_grow_along(tmp_path):
     model = compiled("GPT2", num_layers=3)
     # Keras' dropout draws from torch's global generator there.
@@ -121,12 +123,13 @@ class Adds(keras.layers.Layer):
         return x + 1.0
 
 
+@pytest.mark.compiles
 def test_deeper_blocks_are_skipped_more_often():
     blocks = [Adds(name=f"adds_{i}") for i in range(3)]
     for block in blocks:
         block.build()
     savings = Savings(layer_drop=0.6, seed=keras.random.SeedGenerator(1))
-    times, through = 400, 0.0
+    times, through = 200, 0.0
     for _ in range(times):
         x = run_blocks(
             blocks, ops.zeros((1, 2, 1)), training=True, savings=savings
@@ -201,6 +204,7 @@ def test_what_is_taken_is_put_back():
     assert_same(array(there), expected.astype(array(there).dtype))
 
 
+@pytest.mark.compiles
 @pytest.mark.parametrize("family", ["GPT2", "BERT"])
 def test_a_model_trains_on_fewer_tokens(family):
     model = compiled(family, num_layers=3)

@@ -43,8 +43,9 @@ class Growth(keras.callbacks.Callback):
     starts at its step or behind it.
 
     Args:
-        schedule: `GrowthSchedule`.
-        data: optional, given to `model.grow(data=...)`.
+        schedule: `GrowthSchedule`, or `Adaptive`, which decides as it goes.
+        data: optional, given to `model.grow(data=...)`; what `Adaptive`
+            measures on.
         probe: optional, given to `model.grow(probe=...)`.
         tokens_per_batch: optional int, for bounds in `Tokens`; by default a
             stage's `batch_size * sequence_length`.
@@ -80,6 +81,8 @@ class Growth(keras.callbacks.Callback):
         self, schedule, data=None, probe=None, tokens_per_batch=None, verbose=1
     ):
         super().__init__()
+        # One that decides as it goes is a plain schedule at any time.
+        self.adaptive = schedule if hasattr(schedule, "decide") else None
         self.schedule = schedule
         self.data = data
         self.probe = probe
@@ -107,6 +110,8 @@ class Growth(keras.callbacks.Callback):
 
     def check(self):
         """Makes sure that the schedule can go on; see `on_train_begin()`."""
+        if self.adaptive is not None:
+            self.schedule = self.adaptive.begin(self.model, self.data)
         schedule, progress = self.schedule, self.progress
         schedule.check(self.model, (self.params or {}).get("steps"))
         if self.is_finished:
@@ -202,6 +207,10 @@ class Growth(keras.callbacks.Callback):
         progress = self.progress
         if not progress.entered:
             self._enter(0)
+        if self.adaptive is not None:
+            self.schedule = self.adaptive.decide(
+                self.model, progress.steps, self.data
+            )
         while self.schedule.due(progress) and not self._is_last(progress):
             self._enter(progress.stage + 1)
             progress = self.progress

@@ -1,5 +1,6 @@
 """Growth schedules: when a model grows, into what, and how."""
 
+from kgrow.schedules.adaptive import Adaptive
 from kgrow.schedules.bounds import Epochs, Tokens
 from kgrow.schedules.learning_rate import (
     Asymmetric,
@@ -12,6 +13,8 @@ from kgrow.schedules.learning_rate import (
 )
 from kgrow.schedules.published import get, names
 from kgrow.schedules.schedule import GrowthSchedule
+from kgrow.schedules.search import search
+from kgrow.schedules.search_result import Search
 from kgrow.schedules.stage import Stage
 from kgrow.schedules.timing import growth_tokens
 from kgrow.schedules.triggers import (
@@ -23,6 +26,7 @@ from kgrow.schedules.triggers import (
 )
 
 __all__ = [
+    "Adaptive",
     "Asymmetric",
     "Constant",
     "Epochs",
@@ -35,6 +39,7 @@ __all__ = [
     "Reset",
     "Rewarm",
     "Rewind",
+    "Search",
     "Stage",
     "Tokens",
     "Trigger",
@@ -42,4 +47,5 @@ __all__ = [
     "growth_tokens",
     "loss_slope",
     "names",
+    "search",
 ]

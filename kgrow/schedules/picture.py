@@ -2,7 +2,7 @@
 
 import pathlib
 
-from kgrow.plots import _STYLE, COLOURS, load_pyplot
+from kgrow.plots import COLOURS, STYLE, load_pyplot
 from kgrow.schedules.bounds import Bound
 
 # Steps of different sizes at one height would hide each other.
@@ -37,7 +37,7 @@ def draw_schedule(schedule, path=None):
     """
     pyplot = load_pyplot()
     ends, unit = _ends(schedule)
-    with pyplot.rc_context(_STYLE):
+    with pyplot.rc_context(STYLE):
         figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
         if unit == "training steps":
             _draw_ramps(axes, schedule, ends)

@@ -94,8 +94,8 @@ def _shares(count, emphasis):
 
     Example:
 
-    >>> _shares(3, 0.25)
-    [0.41666666666666663, 0.3333333333333333, 0.25]
+    >>> _shares(2, 0.25)
+    [0.625, 0.375]
     """
     if count == 1:
         return [1.0]

@@ -3,7 +3,7 @@
 import math
 import pathlib
 
-from kgrow.plots import _STYLE, COLOURS, load_pyplot
+from kgrow.plots import COLOURS, STYLE, load_pyplot
 
 _LABELS = {"flops": "training FLOPs", "seconds": "wall time (s)"}
 _START = "#777777"
@@ -31,7 +31,7 @@ def draw_search(search, path=None, unit="flops"):
     """
     pyplot = load_pyplot()
     fields = search.fields
-    with pyplot.rc_context(_STYLE):
+    with pyplot.rc_context(STYLE):
         figure, axes = pyplot.subplots(
             nrows=2,
             ncols=len(fields),
@@ -75,9 +75,11 @@ def _draw_losses(axes, search, rows, sizes, unit):
             continue
         for number, run in enumerate(row.runs):
             costs = [s * row.cost_per_step(unit) for s in run.steps]
+            # What lies beyond would only make the rest small.
+            shown = [c for c in costs if not c > 1.1 * end]
             axes.plot(
-                costs,
-                run.losses,
+                shown,
+                run.losses[: len(shown)],
                 color=colour,
                 linewidth=2 if len(row.runs) == 1 else 1,
                 label=None if number else f"{size:,}",
@@ -85,7 +87,7 @@ def _draw_losses(axes, search, rows, sizes, unit):
             if run.broken is not None and costs:
                 axes.plot(costs[-1], run.losses[-1], "x", color=colour)
     axes.set_xlim(0, None if math.isnan(end) else 1.1 * end)
-    axes.legend(fontsize=10, loc="upper right", handlelength=1.2)
+    axes.legend(fontsize=10, loc="lower left", handlelength=1.2)
 
 
 def _draw_rates(axes, search, rows, sizes, unit):

@@ -89,8 +89,8 @@ class Search:
     ...     ((config, 1e9), ({"num_layers": 2}, 2e9)))
     >>> print(found)  # doctest: +NORMALIZE_WHITESPACE
     variant       parameters  loss  alpha   tau  gamma/s  gamma/TFLOP  ratio
-    start                 10  2.20   0.600  10.0     6.00          600   1.00
-    num_layers=2          20  1.50   1.400   5.0     7.00          700   1.17
+    start                 10  2.23  0.589  10.0     5.89          589   1.00
+    num_layers=2          20  2.20   1.20   5.0     6.00          600   1.02
     """
 
     rows: tuple
