@@ -1,34 +1,19 @@
 """A Keras model that can be made larger while it trains."""
 
-import json
-
 import keras
-import numpy as np
 from keras.src.utils.tracking import DotNotTrackScope
 
-from kgrow import backend
-from kgrow.architecture import Architecture, variable_paths
+from kgrow import backend, growth_file
+from kgrow.architecture import Architecture
 from kgrow.axis_map import AxisMap
-from kgrow.deferred import initialize
 from kgrow.errors import GrowthError
-from kgrow.freezing import (
-    from_config,
-    load_paces,
-    paces_to_config,
-    set_trainable,
-    to_config,
-    unfreeze,
-)
+from kgrow.freezing import unfreeze
 from kgrow.gate_keeper import GateKeeper
 from kgrow.gating import gates_of, open_all, settle
 from kgrow.growth import Growth
 from kgrow.growth_log import GrowthLog
-from kgrow.inheritance import Inheritance
-from kgrow.optimizer_build import Namesakes, Resting, rebuild_fresh
 from kgrow.optimizer_guard import guard
-from kgrow.private_random import private_random
 from kgrow.receipt import Receipt
-from kgrow.seeds import seed_states, set_seed_states
 
 _STORE_KEY = "growth"
 
@@ -299,6 +284,11 @@ class GrowableModel(keras.Model):
         """The network that teaches this one, or `None`."""
         return self._inheritance and self._inheritance.teacher
 
+    @property
+    def inheritance(self):
+        """`Inheritance`, what the teacher adds to the loss, or `None`."""
+        return self._inheritance
+
     def be_taught(self, inheritance):
         """Takes an `Inheritance` whose part of the loss is added from now on,
         or `None` for none."""
@@ -426,97 +416,18 @@ class GrowableModel(keras.Model):
 
     def save_own_variables(self, store):
         super().save_own_variables(store)
-        growth = {
-            "config": self.growth_config,
-            "frozen": to_config(self._architecture.frozen),
-            "paces": paces_to_config(self._architecture.paces),
-            "gates": self._gates_config(),
-            "treatments": self.treatments,
-            "seeds": seed_states(self.network),
-            "history": [r.to_dict() for r in self._growth_history],
-            "teacher": self._inheritance and self._inheritance.to_config(),
-            "callbacks": self.callback_state,
-        }
-        text = json.dumps(growth).encode()
-        store[_STORE_KEY] = np.frombuffer(text, dtype=np.uint8)
+        store[_STORE_KEY] = growth_file.pack(growth_file.state_of(self))
 
     def load_own_variables(self, store):
         rest = {key: store[key] for key in store.keys() if key != _STORE_KEY}
         if len(rest) < len(list(store.keys())):
-            saved = json.loads(bytes(np.asarray(store[_STORE_KEY])))
-            self._resize(
-                saved["config"],
-                saved.get("frozen", {}),
-                saved.get("treatments", {}),
-            )
-            load_paces(self, saved.get("paces", []))
-            self._set_gates(saved.get("gates", []))
-            set_seed_states(self.network, saved.get("seeds", {}))
-            self._find_teacher(saved.get("teacher"))
+            saved = growth_file.unpack(store[_STORE_KEY])
+            growth_file.become(self, saved)
             vars(self)["callback_state"] = saved.get("callbacks", {})
             self._growth_history = [
                 Receipt.from_dict(r) for r in saved["history"]
             ]
         super().load_own_variables(rest)
-
-    def _gates_config(self):
-        gates = gates_of(self.network)
-        return [] if gates is None else gates.get_config()["openings"]
-
-    def _set_gates(self, config):
-        """Gets gates as the saved ones, whose counters come next."""
-        if config == self._gates_config():
-            return
-        backend.sync(self)
-        with backend.scope(self):
-            gates_of(self.network).set_openings(config)
-            backend.adopt(self.network)
-        self.refresh_functions()
-
-    def _find_teacher(self, config):
-        """Gets a teacher as the saved one, whose weights come next."""
-        if config is None:
-            if self._inheritance is not None:
-                self.dismiss_teacher()
-            return
-        with backend.scope(self), private_random(0):
-            network, _ = self._architecture.build(config["sizes"])
-            initialize(network.variables)
-            backend.adopt(network)
-            teacher = Architecture(self._architecture.axes, network)
-            self.be_taught(Inheritance(teacher, **config["settings"]))
-        self.refresh_functions()
-
-    def _resize(self, config, frozen, treatments):
-        """Becomes a network of the saved sizes, whose weights come next, and
-        of which the saved entries rest."""
-        old = self._architecture
-        treatments = {**self.treatments, **treatments}
-        same = treatments == self.treatments
-        same = same and frozen == to_config(old.frozen)
-        if same and config == self.growth_config:
-            return
-        backend.sync(self)
-        with backend.scope(self), private_random(0):
-            network, _ = old.build(config, treatments)
-            initialize(network.variables)
-            backend.adopt(network)
-            self.install(Architecture(old.axes, network))
-            target = self._architecture
-            target.frozen = from_config(frozen, target.spec)
-            set_trainable(network, target.frozen)
-            optimizer = getattr(self, "optimizer", None)
-            if optimizer is not None and optimizer.built:
-                names = Namesakes(
-                    old.spec,
-                    target.spec,
-                    variable_paths(network),
-                    variable_paths(old.network),
-                    Resting({}, [*old.network.weights, *network.weights]),
-                )
-                rebuild_fresh(optimizer, self.trainable_variables, names)
-            guard(self)
-        self.refresh_functions()
 
 
 def _with_own_callbacks(model, callbacks):

@@ -105,4 +105,4 @@ def steps_taken(model):
     optimizer = getattr(model, "optimizer", None)
     if optimizer is None:
         return 0
-    return int(ops.convert_to_numpy(counter(optimizer).value))
+    return int(ops.convert_to_numpy(counter(optimizer)))

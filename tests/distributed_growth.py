@@ -16,10 +16,21 @@ import numpy as np  # noqa: E402
 VOCABULARY, LENGTH = 16, 8
 
 
+GATES = "_gates"
+
+
+def strategy():
+    from kgrow.strategies import MSG
+
+    # Open, and gone, before the last step.
+    return MSG(ramp=3) if sys.argv[1].endswith(GATES) else "net2net"
+
+
 class GrowOnce(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         if epoch == 0:
-            self.model.grow({"hidden_dim": 16, "num_layers": 2}, seed=0)
+            target = {"hidden_dim": 16, "num_layers": 2}
+            self.model.grow(target, strategy(), seed=0)
 
 
 def fit(**sizes):
@@ -141,5 +152,5 @@ def data_parallel_learning():
 
 
 if __name__ == "__main__":
-    losses, placed = globals()[sys.argv[1]]()
+    losses, placed = globals()[sys.argv[1].removesuffix(GATES)]()
     print(json.dumps({"losses": losses, "placed": placed}))

@@ -34,9 +34,10 @@ def run(distribution):
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
+@pytest.mark.parametrize("kind", ["", "_gates"])
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
-def test_growth_on_two_devices_is_growth_on_one(distribution):
-    single, double = run("one_device"), run(distribution)
+def test_growth_on_two_devices_is_growth_on_one(distribution, kind):
+    single, double = run(f"one_device{kind}"), run(f"{distribution}{kind}")
     assert double["placed"], "grown variables left the distribution"
     # Sums over the batch are taken in another order, six steps long.
     rounding = tolerance("float32", fan_in=64, depth=6)

@@ -322,6 +322,15 @@ def test_a_model_without_gates_loads_into_one_with_gates(tmp_path):
     assert gated.openings == []
 
 
+def test_a_smaller_file_loads_into_a_model_with_gates(tmp_path):
+    """Its gates would lie beyond the sizes that were saved."""
+    small, gated = compiled("GPT2"), compiled("GPT2")
+    small.save_weights(tmp_path / "small.weights.h5")
+    gated.grow({"hidden_dim": 11}, MSG(6))
+    gated.load_weights(tmp_path / "small.weights.h5")
+    assert gated.openings == [] and gated.growth_config["hidden_dim"] == 8
+
+
 def test_the_strategy_is_data():
     for strategy in (
         MSG(),

@@ -45,7 +45,7 @@ LAYERS = (
     ("freezing",),
     ("operator_fit",),
     ("receipt", "task", "transplant"),
-    ("growth",),
+    ("growth", "growth_file"),
     ("model",),
     ("models", "models.*"),
     ("callbacks*", "schedules*"),

@@ -100,7 +100,7 @@ class Gates(keras.layers.Layer):
 
     def steps(self):
         """The counters' values, as ints: one look at the device."""
-        return [int(ops.convert_to_numpy(c.value)) for c in self._counters]
+        return [int(ops.convert_to_numpy(c)) for c in self._counters]
 
     def get_config(self):
         return {

@@ -308,7 +308,7 @@ def _schedules(model, events):
         if not isinstance(schedule, LearningRateSchedule):
             continue
         # One that was made later has counted fewer steps.
-        lag = step - int(keras.ops.convert_to_numpy(part._iterations.value))
+        lag = step - int(keras.ops.convert_to_numpy(part._iterations))
         own = [_earlier(e, lag) for e in events if e["step"] >= lag]
         found.append((part, with_events(schedule, own)))
     return found

@@ -87,7 +87,7 @@ def _draw_losses(axes, search, rows, sizes, unit):
             if run.broken is not None and costs:
                 axes.plot(costs[-1], run.losses[-1], "x", color=colour)
     axes.set_xlim(0, None if math.isnan(end) else 1.1 * end)
-    axes.legend(fontsize=10, loc="lower left", handlelength=1.2)
+    axes.legend(fontsize=10, loc="best", handlelength=1.2)
 
 
 def _draw_rates(axes, search, rows, sizes, unit):

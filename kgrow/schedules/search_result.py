@@ -15,8 +15,7 @@ from kgrow.schedules.rates import Recorded, line
 
 UNITS = ("flops", "seconds")
 
-# What a rate is printed per.
-_PER = {"flops": (1e12, "TFLOP"), "seconds": (1.0, "s")}
+_TERA = 1e12
 
 
 @dataclass(frozen=True)
@@ -72,6 +71,10 @@ class Search:
     """What `search()` found.
 
     Printing one shows a table, `plot()` a picture, `propose()` a schedule.
+    In the table `loss` is that in the last window, of as many FLOPs for all;
+    `alpha` the fall of the loss in a step, `tau` steps in a second, and
+    `gamma/s` their product; `ratio` the rate for FLOPs beside that of the
+    start.
 
     Attributes:
         rows: tuple of `Row`, that of the start first.
@@ -285,12 +288,13 @@ def _cells(search, row, timed):
     cells = [row.name, f"{row.parameters:,}"]
     if row.broken is not None:
         return [*cells, f"not finite at step {row.broken:,}"]
-    alpha = search.gamma(row) * row.flops_per_step
-    cells += [_figures(_last_loss(search, row)), _figures(alpha)]
+    unit = "seconds" if timed else "flops"
+    # gamma = alpha * tau, whatever gamma is for.
+    rate, cost = search.gamma(row, unit), row.cost_per_step(unit)
+    cells += [_figures(_last_loss(search, row)), _figures(rate * cost)]
     if timed:
-        cells.append(f"{1 / row.cost_per_step('seconds'):.1f}")
-        cells.append(_figures(search.gamma(row, "seconds")))
-    cells.append(_figures(search.gamma(row) * _PER["flops"][0]))
+        cells += [f"{1 / cost:.1f}", _figures(rate)]
+    cells.append(_figures(search.gamma(row) * _TERA))
     return [*cells, f"{search.ratio(row):.2f}"]
 
 

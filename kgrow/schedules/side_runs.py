@@ -1,6 +1,7 @@
 """Short runs beside a run: what a model would do if it were larger."""
 
 import dataclasses
+import gc
 import itertools
 import math
 import pathlib
@@ -100,6 +101,9 @@ class SideRuns:
 
     def __exit__(self, *error):
         self._folder.cleanup()
+        # Keras models refer to themselves; the copies would wait for the
+        # collector while the run goes on.
+        gc.collect()
 
     def run(self, steps, config=None, strategy=None, seed=0, data=None):
         """Trains a copy, grown or as it is.
@@ -127,12 +131,8 @@ class SideRuns:
         every = max(1, steps // 4)
         found = record(copy, iter(self._batches[:steps]), steps, every)
         after = self._loss(copy) if found.broken is None else float("nan")
-        backend.free(
-            [
-                backend.raw(v)
-                for v in [*copy.variables, *copy.optimizer.variables]
-            ]
-        )
+        variables = [*copy.variables, *copy.optimizer.variables]
+        backend.free([backend.raw(v) for v in variables])
         return SideRun(before, after, steps, flops, found.seconds_per_step)
 
     def flops(self, config):
