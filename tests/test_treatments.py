@@ -274,6 +274,8 @@ def test_pooling_is_removed_by_an_event():
     block.call = call
     model.fit(x, y, batch_size=2, verbose=0)
     weights = [array(w) for w in model.network.weights]
+    assert model.grow({"intermediate_dim": 12}, "direct").exact
+    weights = [array(w) for w in model.network.weights]
     model.treat(pooling=1)
     for before, weight in zip(weights, model.network.weights, strict=True):
         assert_same(array(weight), before)

@@ -298,11 +298,17 @@ class BERTNetwork(keras.Model):
         )
 
     def example_inputs(self, batch_size, seed=0):
-        """Random token ids, `(batch_size, length)`, for comparing outputs."""
+        """Random token ids, `(batch_size, length)`, for comparing outputs;
+        with positions to predict, where the network pools tokens."""
         length = min(self.max_sequence_length, 16)
-        return np.random.default_rng(seed).integers(
+        tokens = np.random.default_rng(seed).integers(
             0, self.vocabulary_size, (batch_size, length), dtype="int32"
         )
+        if self.pooling == 1:
+            return tokens
+        places = np.arange(0, length, 4, dtype="int32")
+        places = np.tile(places, (batch_size, 1))
+        return {"token_ids": tokens, "masked_positions": places}
 
     def compute_output_spec(self, inputs, training=None):
         token_ids, _, _, predicted = _unpack(inputs)
