@@ -123,6 +123,7 @@ def test_steps_of_descent_are_scaled(case):
             assert (after[path] == before[path])[none].all()
 
 
+@pytest.mark.compiles
 @pytest.mark.parametrize("name", some(NAMES, QUICK + WRAPPED))
 def test_under_any_optimizer(name):
     """The same step, at half its length where entries are new."""
@@ -139,6 +140,7 @@ def test_under_any_optimizer(name):
         )
 
 
+@pytest.mark.compiles
 @pytest.mark.parametrize("name", some(NAMES, QUICK))
 def test_factors_of_one_change_no_bit(name):
     model, free = grown(name), grown(name)
@@ -193,6 +195,7 @@ def test_old_at_zero_is_training_what_is_new(name, family):
         assert found[path].tobytes() == value.tobytes(), path
 
 
+@pytest.mark.compiles
 @pytest.mark.parametrize("name", ["AdamW", "Adam ema"])
 def test_new_at_zero_is_the_complement(name):
     olds = old_entries()
