@@ -23,7 +23,7 @@ class MaskedDense(keras.layers.Dense):
 
     Example:
 
-    >>> layer = MaskedDense(3, kernel_initializer="ones", activation="exponential")
+    >>> layer = MaskedDense(3, activation="exponential")
     >>> gate = keras.ops.convert_to_tensor([1.0, 1.0, 0.0])
     >>> layer(keras.ops.zeros((1, 2)), gate=gate).tolist()
     [[1.0, 1.0, 0.0]]
