@@ -15,14 +15,16 @@ def check_monitor(model, monitor, stage):
     """Refuses a metric that `fit` will not log.
 
     Args:
-        model: compiled model, its metrics built.
+        model: compiled model.
         monitor: string.
         stage: int, the stage's number, for the message.
 
     Raises:
         GrowthError: there is no such metric.
     """
-    known = sorted(_running(model))
+    metrics = model._compile_metrics
+    built = metrics is None or metrics.built
+    known = sorted(_running(model) if built else _declared(metrics))
     if monitor.removeprefix("val_") not in known:
         raise GrowthError(
             f"Stage {stage} watches a metric that is not logged. Received: "
@@ -69,6 +71,21 @@ def since(model, name, value, batches, before):
 
 def _running(model):
     return dict(model.get_metrics_result())
+
+
+def _declared(metrics):
+    """Names of compiled metrics that TensorFlow's trainer builds only with
+    the first batch, from what `compile()` was given."""
+    given = keras.tree.flatten(
+        [metrics._user_metrics, metrics._user_weighted_metrics]
+    )
+    names = {"loss"}
+    for metric in given:
+        if isinstance(metric, str):
+            names.add(metric)
+        elif metric is not None:
+            names.add(getattr(metric, "name", None) or metric.__name__)
+    return names
 
 
 def _is_mean(model, name):
