@@ -249,7 +249,7 @@ def main():
     publish(
         f"msg_{family}",
         f"{options.family}: {options.steps} steps, {options.seeds} seeds",
-        ["run", "loss", "PFLOP", "seconds", "saving %", "speed-up"],
+        ["run", "loss", "TFLOP", "seconds", "saving %", "speed-up"],
         rows,
         options=vars(options),
         parts=list(PARTS),
@@ -263,7 +263,7 @@ def summary(name, runs, shares=()):
     return [
         name,
         spread([loss for _, loss, _ in last], ".3f"),
-        spread([flops / 1e15 for flops, _, _ in last], ".3f"),
+        spread([flops / 1e12 for flops, _, _ in last], ".3f"),
         spread([seconds for _, _, seconds in last], ".0f"),
         spread(savings, ".1f") if shares else "",
         spread([1 / share for share in shares], ".2f") if shares else "",
