@@ -384,7 +384,12 @@ def test_a_killed_run_goes_on(first, tmp_path):
     schedule = GrowthSchedule(
         [
             Stage(STEPS, {"num_layers": 2}),
-            Stage(TOTAL, WIDER, learning_rate=[Reset(stretch=True), Rewarm(5)]),
+            Stage(
+                TOTAL,
+                WIDER,
+                ramp=4,
+                learning_rate=[Reset(stretch=True), Rewarm(5)],
+            ),
         ]
     )
 
