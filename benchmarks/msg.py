@@ -8,11 +8,12 @@ from scratch, on the same data in the same order.
 
 What a grown run saves is read off runs from scratch of several lengths, each
 with its own learning rate, decayed to zero at its own end: how many FLOPs such
-a run needs for the grown run's loss, by interpolation. All that a grown run
-trains is counted, its small stages too. Every figure is a mean over seeds with
-its standard deviation.
+a run needs for the grown run's loss, by interpolation, or, where a grown run
+ends lower than the longest of them, by drawing the line on. All that a grown
+run trains is counted, its small stages too. Every figure is a mean over seeds
+with its standard deviation.
 
-    KERAS_BACKEND=jax python benchmarks/msg.py                  # 20 minutes
+    KERAS_BACKEND=jax python benchmarks/msg.py
     KERAS_BACKEND=jax python benchmarks/msg.py --steps 4000 --hidden 192
 """
 
