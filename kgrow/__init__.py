@@ -1,8 +1,9 @@
 """kgrow: grow Keras models into larger ones while they train."""
 
-from kgrow import callbacks, layers, models, schedules, strategies
+from kgrow import callbacks, hub, layers, models, schedules, strategies
 from kgrow.axes import Axes
 from kgrow.axis_map import AxisMap
+from kgrow.derivation import derive
 from kgrow.errors import GrowthError
 from kgrow.expansion import Expansion
 from kgrow.fitting import fit
@@ -15,6 +16,7 @@ from kgrow.opening import Opening
 from kgrow.plan import Plan
 from kgrow.ramps import Ramp
 from kgrow.receipt import Receipt
+from kgrow.recipes import Blueprint
 from kgrow.spec import Dim, ModelSpec, Stack, VariableSpec
 from kgrow.term import Fresh, Term
 from kgrow.tolerance import tolerance
@@ -24,6 +26,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Axes",
     "AxisMap",
+    "Blueprint",
     "Claim",
     "Dense",
     "Dim",
@@ -44,7 +47,9 @@ __all__ = [
     "VariableSpec",
     "callbacks",
     "claims",
+    "derive",
     "fit",
+    "hub",
     "layers",
     "models",
     "schedules",

@@ -7,15 +7,14 @@ model, whose sizes stand in its layers, has those changed.
 
 import difflib
 import math
-import numbers
-
-import keras
-from keras.src.models.functional import Functional
 
 from kgrow.deferred import without_values
 from kgrow.errors import GrowthError
 from kgrow.layers.gates import Gates
 from kgrow.rebuild import resized_layer_config
+from kgrow.recipes import recipe_of, twin_of
+from kgrow.sizes import base, check_size, read, same_form, shrinks
+from kgrow.stable_names import stable_path
 
 
 class Architecture:
@@ -54,12 +53,13 @@ class Architecture:
     def config(self):
         """`{field: value}` for every field that can grow."""
         config = {}
-        for field, parts in self.axes.fields.items():
-            for part in parts:
-                size = self.spec.sizes.get(part, self.spec.depths.get(part))
-                size = self.spec.config.get(field, size)
-                if size is not None:
-                    config[field] = size
+        for part in self.axes.parts.values():
+            field = base(part.field)
+            value = _value(self.spec, part)
+            if value is not None and field == part.field:
+                config.setdefault(field, value)
+            elif value is not None:
+                config[field] = list(self.spec.config[field])
         return config
 
     def check(self, target_config):
@@ -83,20 +83,20 @@ class Architecture:
                     f"Cannot grow `{field}`.{hint} Received: "
                     f"{field}={value!r}. Fields that grow: {current}"
                 )
-            if isinstance(value, bool) or not isinstance(
-                value, numbers.Integral
-            ):
+            value = check_size(field, value)
+            if not same_form(value, current[field]):
                 raise GrowthError(
-                    f"`{field}` must be an integer. Received: "
-                    f"{field}={value!r} (of type {type(value).__name__})"
+                    f"`{field}` must have the form of {current[field]!r}, "
+                    f"what it is now. Received: {field}={value!r}"
                 )
-            if value < current[field]:
+            if shrinks(value, current[field]):
                 raise GrowthError(
                     f"`{field}` cannot shrink: {current[field]} -> {value}. "
                     "Growth only increases dimensions; to make a smaller "
                     "model, build a new one."
                 )
-        return {**current, **{f: int(v) for f, v in target_config.items()}}
+        wanted = {f: check_size(f, v) for f, v in target_config.items()}
+        return {**current, **wanted}
 
     @property
     def treatments(self):
@@ -141,24 +141,54 @@ class Architecture:
             raise GrowthError(
                 f"A network with {config} cannot be built: {error}"
             ) from error
-        spec = read_spec(self.axes, network)
-        for field, value in config.items():
-            for part in self.axes.fields[field]:
-                size = spec.sizes.get(part, spec.depths.get(part))
-                if spec.config.get(field, size) != value:
-                    raise GrowthError(
-                        f"The network was asked for {field}={value} and came "
-                        f"out with {spec.config.get(field, size)}. If other "
-                        "fields decide it, ask for sizes that agree with "
-                        f"them. Received: {config}"
-                    )
+        try:
+            spec = read_spec(self.axes, network)
+        except GrowthError as error:
+            raise GrowthError(f"{error}{self._notes_on(config)}") from None
+        for part in self.axes.parts.values():
+            made, wanted = _value(spec, part), read(config, part.field)
+            if made is not None and made != wanted:
+                raise GrowthError(
+                    f"The network was asked for {part.field}={wanted} and "
+                    f"came out with {made}. If other fields decide it, ask "
+                    f"for sizes that agree with them. Received: {config}"
+                )
+        self._check_fixed(spec, config)
         return network, spec
 
+    def _check_fixed(self, target, config):
+        """Raises if an axis would grow that has no dimension."""
+        for path, new in target.variables.items():
+            old = self.spec.variables.get(path)
+            for axis, before, after in zip(
+                new.axes,
+                old.shape if old else new.shape,
+                new.shape,
+                strict=True,
+            ):
+                if not axis.dims and before != after:
+                    notes = self._notes_on(config)
+                    raise GrowthError(
+                        f"{path!r} would grow from {old.shape} to {new.shape}, "
+                        f"and its axes '{new.axes}' name no dimension there."
+                        f"{notes} Received: {config}"
+                    )
+
+    def _notes_on(self, config):
+        current = self.config
+        found = [
+            note
+            for field, notes in self.axes.notes.items()
+            if base(field) in config
+            and config[base(field)] != current.get(base(field))
+            for note in notes
+        ]
+        return f" What is known: {'; '.join(found)}." if found else ""
+
     def _make(self, config, options):
-        cls = type(self.network)
-        if not _is_plain(self.network):
-            fields = {**self.network.get_config(), **options, **config}
-            return cls.from_config(fields)
+        cls, recipe = type(self.network), recipe_of(self.network)
+        if recipe is not None:
+            return recipe.make({**options, **config})
         if set(config) & {s.field for s in self.spec.stacks.values()}:
             unchanged = self.config
             for stack in self.spec.stacks.values():
@@ -180,9 +210,18 @@ class Architecture:
         )
 
 
+def _value(spec, part):
+    """What the field of a `Dim` or `Stack` says: its value in the config, or
+    else the size itself; `None` for a part that the network has not."""
+    size = spec.sizes.get(part.name, spec.depths.get(part.name))
+    value = read(spec.config, part.field)
+    return size if value is None else value
+
+
 def read_spec(axes, network):
     """The `ModelSpec` of a built network."""
-    config = {} if _is_plain(network) else network.get_config()
+    recipe = recipe_of(network)
+    config = {} if recipe is None else recipe.config
     weights = grown_weights(network)
     variables = [(relative_path(network, w), w.shape) for w in weights]
     initializers = {
@@ -210,15 +249,11 @@ def count_parameters(network):
 
 
 def relative_path(network, variable):
-    """A variable's path from the network on, without the network's name."""
-    return variable.path.removeprefix(f"{network.name}/")
+    """A variable's path from the network on, without the network's name; see
+    `stable_path()`."""
+    return stable_path(network, variable, lambda: twin_of(network))
 
 
 def variable_paths(network):
     """`{id: path}` of a network's weights, see `relative_path()`."""
     return {id(w): relative_path(network, w) for w in grown_weights(network)}
-
-
-def _is_plain(network):
-    """Whether the sizes of the network stand in its layers, not in fields."""
-    return type(network) in (Functional, keras.Sequential)

@@ -8,6 +8,7 @@ The pattern string is the interface and the documentation:
     "hidden -> (3 heads head_dim)"       a packed one, of two
     "-> hidden | gain"                   the gain of a norm
     "-> hidden | shift"                  what the norm adds
+    "-> hidden | factor"                 multiplies entry by entry, no norm
     "-> ~hidden | gain"                  a gain that tied weights read
     "heads head_dim -> hidden | exit"    the last projection of a branch
     "hidden -> heads qk | qk^0.5"        compensates a 1/sqrt(qk) in the model
@@ -21,7 +22,7 @@ from kgrow.errors import GrowthError
 
 CONSUME = "consume"
 PRODUCE = "produce"
-_FLAGS = ("gain", "shift", "inner", "outer", "exit")
+_FLAGS = ("gain", "shift", "factor", "inner", "outer", "exit")
 _OTHER = {CONSUME: PRODUCE, PRODUCE: CONSUME}
 
 _TOKEN = re.compile(r"(~?)\s*(?:\(([^()]+)\)|(\w+))(?!\w)")
@@ -62,9 +63,11 @@ class Axes:
     produce. `~name` flips the role of one axis: the activations there live in
     the dual space, as those do that a tied embedding or the other side of a
     dot product reads. Behind `|` stand flags: `gain` and `shift` (what a norm
-    multiplies by and adds), `inner` and `outer` (of a norm behind the first
-    and the last addition of a post-norm block), `exit` (the last projection
-    of a residual branch: with zeros there the block is the identity) and
+    multiplies by and adds), `factor` (what multiplies entry by entry where no
+    norm is: a layer scale, a depthwise kernel), `inner` and `outer` (of a norm
+    behind the first and the last addition of a post-norm block), `exit` (the
+    last projection of a residual branch: with zeros there the block is the
+    identity) and
     `dim^power` (multiply by `(new / old) ** power` when `dim` grows, for a
     network whose own arithmetic depends on the size).
 
@@ -80,6 +83,7 @@ class Axes:
     axes: tuple[Axis, ...]
     gain: bool = False
     shift: bool = False
+    factor: bool = False
     inner: bool = False
     outer: bool = False
     exit: bool = False

@@ -1,10 +1,12 @@
 """Which axes each variable has: a table from paths to axes."""
 
+import math
 import re
 from collections.abc import Mapping
 
 from kgrow.axes import Axes
 from kgrow.errors import GrowthError
+from kgrow.sizes import base, read
 from kgrow.spec import Dim, ModelSpec, Stack, VariableSpec
 
 _PLACEHOLDER = re.compile(r"\{([A-Za-z]\w*)\}")
@@ -23,7 +25,10 @@ class AxisMap:
             gain lies along it.
         stacks: `Stack`s; one that is not listed is treated as `Stack(name)`.
         outputs: axes of the network's output, `"_ _ -> vocab"` for logits, if
-            an axis of it may grow.
+            an axis of it may grow; a list for several outputs. What leaves a
+            norm is marked as its shift: `"_ _ -> hidden | shift"`.
+        notes: optional dict from config fields to reasons why growing them
+            may not work, for the error that then comes.
 
     Raises:
         GrowthError: a rule that cannot be read.
@@ -42,7 +47,7 @@ class AxisMap:
     {'units': 8}
     """
 
-    def __init__(self, rules, dims=(), stacks=(), outputs=None):
+    def __init__(self, rules, dims=(), stacks=(), outputs=None, notes=None):
         if not isinstance(rules, Mapping) or not rules:
             raise GrowthError(
                 "`axes` is a non-empty dict from path expressions to axes, "
@@ -50,7 +55,8 @@ class AxisMap:
                 f"{rules!r}"
             )
         self.rules = {p: Axes.parse(axes) for p, axes in rules.items()}
-        self.outputs = None if outputs is None else Axes.parse(outputs)
+        self.outputs = _outputs(outputs)
+        self.notes = {f: list(why) for f, why in (notes or {}).items()}
         self.stacks = {s.name: s for s in stacks}
         for pattern in self.rules:
             for name in _PLACEHOLDER.findall(pattern):
@@ -71,16 +77,22 @@ class AxisMap:
     def fields(self):
         """`{config field: names of the dims and stacks it sizes}`."""
         fields = {}
-        for part in (*self.dims.values(), *self.stacks.values()):
-            fields.setdefault(part.field, []).append(part.name)
+        for part in self.parts.values():
+            fields.setdefault(base(part.field), []).append(part.name)
         return fields
+
+    @property
+    def parts(self):
+        """`{name: Dim or Stack}`."""
+        return {**self.dims, **self.stacks}
 
     def get_config(self):
         return {
             "rules": {p: str(axes) for p, axes in self.rules.items()},
             "dims": [vars(d).copy() for d in self.dims.values()],
             "stacks": [vars(s).copy() for s in self.stacks.values()],
-            "outputs": None if self.outputs is None else str(self.outputs),
+            "outputs": self.outputs and [str(axes) for axes in self.outputs],
+            "notes": self.notes,
         }
 
     @classmethod
@@ -90,6 +102,7 @@ class AxisMap:
             [Dim(**d) for d in config["dims"]],
             [Stack(**s) for s in config["stacks"]],
             config["outputs"],
+            config.get("notes"),
         )
 
     def lookup(self, path):
@@ -120,7 +133,8 @@ class AxisMap:
             return axes, None, None, None
         start, end = match.span("block")
         template = f"{path[:start]}{{{stack}}}{path[end:]}"
-        return axes, stack, int(match["block"]), template
+        block = int(match["block"]) - self.stacks[stack].first
+        return axes, stack, block, template
 
     def spec(self, variables, config, initializers=None):
         """Reads a `ModelSpec` off a network's variables.
@@ -155,6 +169,7 @@ class AxisMap:
                 block,
                 template,
                 initializers.get(path),
+                0 if stack is None else self.stacks[stack].first,
             )
         sizes = _solve_sizes(specs, self.dims, config)
         depths = _count_blocks(specs, self.stacks)
@@ -162,6 +177,14 @@ class AxisMap:
         return ModelSpec(
             dict(config), dims, sizes, self.stacks, depths, specs, self.outputs
         )
+
+
+def _outputs(outputs):
+    if outputs is None:
+        return None
+    if isinstance(outputs, (str, Axes)):
+        outputs = [outputs]
+    return tuple(Axes.parse(axes) for axes in outputs)
 
 
 def _compile(pattern):
@@ -181,24 +204,19 @@ def _compile(pattern):
 
 
 def _solve_sizes(specs, dims, config):
-    """Sizes of all dims, from config fields and shapes, contradiction-free."""
-    sizes = {
-        name: config[dim.field]
-        for name, dim in dims.items()
-        if isinstance(config.get(dim.field), int)
-    }
+    """Sizes of all dims, contradiction-free: from shapes, and where these leave
+    it open (two dims in one axis), from config fields."""
     used = {name for spec in specs.values() for name in spec.axes.dims}
-    sizes = {name: size for name, size in sizes.items() if name in used}
-    for _ in range(len(used) + 1):
-        for spec in specs.values():
-            for axis, size in zip(spec.axes, spec.shape, strict=True):
-                missing = [d for d in axis.dims if d not in sizes]
-                if len(missing) == 1:
-                    known = 1
-                    for factor in axis.factors:
-                        if factor != missing[0]:
-                            known *= sizes.get(factor, factor)
-                    sizes[missing[0]] = size // known
+    told = {
+        name: read(config, dim.field)
+        for name, dim in dims.items()
+        if name in used
+    }
+    told = {name: n for name, n in told.items() if isinstance(n, int)}
+    sizes = _sizes_by_shape(specs, {})
+    for name, size in told.items():
+        if name not in sizes:
+            sizes = _sizes_by_shape(specs, {**sizes, name: size})
     unknown = sorted(used - set(sizes))
     if unknown:
         raise GrowthError(
@@ -224,6 +242,28 @@ def _solve_sizes(specs, dims, config):
     return {name: sizes[name] for name in dims if name in sizes}
 
 
+def _sizes_by_shape(specs, sizes):
+    """The sizes that shapes give, one unknown in an axis at a time."""
+    sizes, open_axes = dict(sizes), {}
+    for spec in specs.values():
+        for axis, size in zip(spec.axes, spec.shape, strict=True):
+            if axis.dims:
+                open_axes[axis.factors, size] = axis.dims
+    progress = True
+    while progress:
+        progress = False
+        for (factors, size), names in list(open_axes.items()):
+            missing = {d for d in names if d not in sizes}
+            if len(missing) > 1:
+                continue
+            del open_axes[factors, size]
+            for name in missing:
+                known = math.prod(sizes.get(f, f) for f in factors if f != name)
+                sizes[name] = size // known
+                progress = True
+    return sizes
+
+
 def _count_blocks(specs, stacks):
     depths = {}
     for name in stacks:
@@ -234,8 +274,9 @@ def _count_blocks(specs, stacks):
         blocks = sorted(set().union(*found.values()))
         if blocks != list(range(len(blocks))):
             raise GrowthError(
-                f"The blocks of the stack {name!r} must be numbered from 0 "
-                f"without gaps. Received: {blocks}"
+                f"The blocks of the stack {name!r} must be numbered without "
+                f"gaps from {stacks[name].first}, its `first`. Received: "
+                f"{[b + stacks[name].first for b in blocks]}"
             )
         for template, members in found.items():
             if len(members) < len(blocks):

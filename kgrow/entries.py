@@ -87,7 +87,7 @@ def add_noise(plan, value, variable):
     With `P = produce` and `C = consume`, noise `N` on the reading side becomes
     `N - C P' N`; as `P' C = I`, copies of a value read nothing of it.
     """
-    if variable.axes.gain:
+    if variable.axes.gain or variable.axes.factor:
         return value
     for position, (factor, role) in enumerate(factors(variable.axes)):
         std = plan.noise.get(factor)

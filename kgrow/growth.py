@@ -119,9 +119,8 @@ class Growth:
         network, _ = self.source.build(self.config, self.treatments)
         copy_gates(network, self.source.network)
         target = Architecture(self.source.axes, network)
-        outputs = self.source.axes.outputs
-        if self.model.teacher is not None and outputs is not None:
-            for dim in outputs.dims:
+        if self.model.teacher is not None:
+            for dim in target.spec.output_dims:
                 if self.source.spec.sizes[dim] != target.spec.sizes[dim]:
                     raise GrowthError(
                         "The model is taught by a small network, whose "

@@ -7,6 +7,7 @@ the norm. Depth keeps the function if every new block is the identity. The
 proofs are in `docs/design.md`.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -113,12 +114,21 @@ def _is_product(term, key):
 
 class _Places:
     """Where a dimension stands: `post` if what leaves a norm along it goes on
-    along it, `tied` if tied weights read what leaves one."""
+    along it, `tied` if tied weights read what leaves one, `factored` if it is
+    multiplied entry by entry, `repeats` how often it stands side by side in an
+    axis that a norm takes statistics along."""
 
     def __init__(self, spec, dim):
         variables = [v for v in spec.variables.values() if dim in v.axes.dims]
         stacks = {v.stack for v in variables} - {None}
         self.post = any(spec.stacks[s].norm == "post" for s in stacks)
+        self.factored = any(v.axes.factor for v in variables)
+        self.repeats = {1} | {
+            math.prod(f for f in axis.factors if isinstance(f, int))
+            for v in variables
+            for axis in v.axes
+            if v.axes.gain and dim in axis.dims
+        }
         self.tied = any(
             (v.axes.gain or v.axes.shift)
             and axis.role == CONSUME
@@ -132,6 +142,8 @@ def _fault(expansion, dim, fresh, places):
     """Why an expansion of `dim` does not keep the function, or `None`."""
     if expansion.is_identity or dim.kind == "lookup":
         return None
+    if places.factored and not _single(expansion):
+        return "what multiplies entry by entry does not commute with mixing"
     if dim.norm is not None:
         return _fault_at_norm(expansion, dim, fresh, places)
     if not expansion.preserves():
@@ -145,6 +157,14 @@ def _fault(expansion, dim, fresh, places):
     if dim.kind == "copy" and not _copies(produce):
         return "only copies commute with the nonlinearity behind it"
     return None
+
+
+def _single(expansion):
+    """Whether each new entry reads one old one, and its factor the same."""
+    produce = expansion.produce.matrix()
+    factor = expansion.gain.value.matrix()
+    read = produce != 0
+    return bool(np.all(read.sum(axis=1) <= 1) and np.all(factor[read] == 1))
 
 
 def _copies(produce):
@@ -165,7 +185,10 @@ def _fault_at_norm(e, dim, fresh, places):
     if e.produce.unwritten.size and fresh.incoming != "zeros":
         return "new entries change the statistics of the norm"
     produce = e.produce.matrix()
-    if not _keeps_statistics(produce, dim.norm):
+    if not all(
+        _keeps_statistics(np.kron(np.eye(times), produce), dim.norm)
+        for times in places.repeats
+    ):
         copies = np.count_nonzero(produce, axis=1).max() <= 1
         return (
             "entries copied in unequal numbers change the statistics of the "

@@ -6,6 +6,7 @@ from keras.src.utils.tracking import DotNotTrackScope
 from kgrow import backend, growth_file
 from kgrow.architecture import Architecture
 from kgrow.axis_map import AxisMap
+from kgrow.derivation import derive
 from kgrow.errors import GrowthError
 from kgrow.freezing import unfreeze
 from kgrow.gate_keeper import GateKeeper
@@ -14,8 +15,22 @@ from kgrow.growth import Growth
 from kgrow.growth_log import GrowthLog
 from kgrow.optimizer_guard import guard
 from kgrow.receipt import Receipt
+from kgrow.recipes import Blueprint, recipe_of
 
 _STORE_KEY = "growth"
+
+# `[(test of a network, subclass that wraps those that pass)]`.
+_KINDS = []
+
+
+def register_kind(fits, cls):
+    """Lets `GrowableModel(network)` make a subclass of some networks.
+
+    Args:
+        fits: function of a network, whether it is of the kind.
+        cls: subclass of `GrowableModel`, with the same arguments.
+    """
+    _KINDS.append((fits, cls))
 
 
 @keras.saving.register_keras_serializable("kgrow")
@@ -28,8 +43,9 @@ class GrowableModel(keras.Model):
     Functional or Sequential model, whose widths grow.
 
     Args:
-        network: a built `keras.Model`.
-        axes: `AxisMap`, or the dict of rules for one.
+        network: a built `keras.Model`, or a `Blueprint`.
+        axes: `AxisMap`, or the dict of rules for one. By default they are
+            read off the network's own computation, see `derive()`.
         name: optional string.
 
     Attributes:
@@ -54,7 +70,16 @@ class GrowableModel(keras.Model):
     ({'units': 12}, True)
     """
 
-    def __init__(self, network, axes, name=None, **kwargs):
+    def __new__(cls, *args, **kwargs):
+        if cls is GrowableModel:
+            network = args[0] if args else kwargs.get("network")
+            fitting = (kind for fits, kind in _KINDS if fits(network))
+            return super().__new__(next(fitting, cls), *args, **kwargs)
+        return super().__new__(cls, *args, **kwargs)
+
+    def __init__(self, network, axes=None, name=None, **kwargs):
+        if isinstance(network, Blueprint):
+            network = network.make()
         if not isinstance(network, keras.Model):
             raise GrowthError(
                 "`network` must be a built `keras.Model`. Received: "
@@ -62,6 +87,8 @@ class GrowableModel(keras.Model):
             )
         kwargs.setdefault("dtype", network.dtype_policy)
         super().__init__(name=name, **kwargs)
+        if axes is None:
+            axes = derive(network)
         axes = axes if isinstance(axes, AxisMap) else AxisMap(axes)
         self._architecture = Architecture(axes, network)
         self.network = network
@@ -398,8 +425,11 @@ class GrowableModel(keras.Model):
                     callbacks.callbacks.remove(callback)
 
     def get_config(self):
+        # What builds a network comes back with it, to build a larger one.
+        recipe = recipe_of(self.network)
+        made_by = recipe if isinstance(recipe, Blueprint) else self.network
         return {
-            "network": keras.saving.serialize_keras_object(self.network),
+            "network": keras.saving.serialize_keras_object(made_by),
             "axes": self._architecture.axes.get_config(),
             "name": self.name,
         }

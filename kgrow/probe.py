@@ -64,9 +64,15 @@ def run(network, inputs):
     Raises:
         GrowthError: the probe does not fit the network.
     """
+    outputs = _outputs(network, inputs)
+    return [np.asarray(o) for o in keras.tree.flatten(outputs)]
+
+
+def _outputs(network, inputs):
+    """The same in the network's own structure."""
     inputs = keras.tree.map_structure(keras.ops.convert_to_tensor, inputs)
     try:
-        outputs = forward(network, inputs)
+        return forward(network, inputs)
     except Exception as error:
         shapes = keras.tree.map_structure(
             lambda x: (tuple(x.shape), str(x.dtype)), inputs
@@ -75,7 +81,6 @@ def run(network, inputs):
             f"The inputs do not fit the model {network.name!r}: {error}\n"
             f"Received: inputs of (shape, dtype) {shapes}"
         ) from error
-    return [np.asarray(o) for o in keras.tree.flatten(outputs)]
 
 
 def difference(before, after, plan):
@@ -88,11 +93,11 @@ def difference(before, after, plan):
         GrowthError: an output changed its shape and the axes do not say how.
     """
     worst, largest = 0.0, 0.0
-    for old, new in zip(before, after, strict=True):
+    for place, (old, new) in enumerate(zip(before, after, strict=True)):
         old = old.astype("float64", copy=False)
         new = new.astype("float64", copy=False)
         if old.shape != new.shape:
-            old, new = _aligned(old, new, plan)
+            old, new = aligned(old, new, plan, place)
         if not np.isfinite(old).all():
             raise GrowthError(
                 "The model's outputs are not finite before the growth, so "
@@ -109,11 +114,22 @@ def _largest(values):
     return size if np.isfinite(size) else float("inf")
 
 
-def _aligned(old, new, plan):
-    """What the old output says of the grown one, and that part of it."""
-    axes, shapes = plan.source.outputs, (old.shape, new.shape)
+def aligned(old, new, plan, place):
+    """What an old output says of the grown one, and that part of it.
+
+    Args:
+        old: numpy array, the output before.
+        new: numpy array, the output after.
+        plan: `Plan`.
+        place: int, which of the network's outputs it is.
+
+    Raises:
+        GrowthError: it changed its shape and the axes do not say how.
+    """
+    outputs, shapes = plan.source.outputs or (), (old.shape, new.shape)
+    axes = outputs[place] if place < len(outputs) else None
     if axes is not None and len(axes) == old.ndim:
-        for axis, m in enumerate(_axis_map(plan, a) for a in axes):
+        for axis, m in enumerate(_axis_map(plan, axes, a) for a in axes):
             if m is None or m.source != old.shape[axis]:
                 continue
             old = contract(old, [None] * axis + [m])
@@ -129,12 +145,15 @@ def _aligned(old, new, plan):
     return old, new
 
 
-def _axis_map(plan, axis):
+def _axis_map(plan, axes, axis):
     """The map of an output axis that is one dimension, if that grows."""
     if len(axis.factors) != 1 or not plan.terms:
         return None
     e = plan.terms[0].width(axis.factors[0], 0)
-    return None if e is None else e.produce
+    if e is None:
+        return None
+    # What leaves a norm grows as what the norm adds.
+    return e.shift.value if axes.shift else e.produce
 
 
 def expected_rounding(network, spec):
@@ -158,8 +177,8 @@ def batch_loss(model, network, batch):
     """
     x, y, weights = keras.utils.unpack_x_y_sample_weight(batch)
     convert = keras.ops.convert_to_tensor
-    outputs = [convert(o) for o in run(network, x)]
-    y_pred = outputs[0] if len(outputs) == 1 else outputs
+    y_pred = keras.tree.map_structure(convert, _outputs(network, x))
+    outputs = keras.tree.flatten(y_pred)
     try:
         with keras.StatelessScope():
             # Trackers inside the compiled loss must not see this batch.

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table
 
+from kgrow.sizes import text
+
 # Columns of a printed receipt; it has the same shape in a log file as on a
 # terminal.
 _WIDTH = 79
@@ -79,7 +81,7 @@ class Receipt:
         for field, value in self.target_config.items():
             before = self.source_config[field]
             if before != value:
-                table.add_row(field, f"{before:,}", f"{value:,}")
+                table.add_row(field, text(before), text(value))
         table.add_row(
             "parameters",
             f"{self.parameters_before:,}",

@@ -21,7 +21,9 @@ class Dim:
 
     Args:
         name: string, as it stands in the axes.
-        field: config field that sets its size; its own name by default.
+        field: config field that sets its size; its own name by default. The
+            size need not be the field's value (a stage's width is a multiple
+            of the first one's). `"num_heads[1]"` is an entry of a list.
         kind: what may be done to it. `"copy"`: there is a nonlinearity behind
             it, so entries may be copied or added, never mixed. `"stream"`:
             linear; entries may also be scaled and averaged. `"lookup"`: it is
@@ -50,16 +52,21 @@ class Stack:
 
     Args:
         name: string, the placeholder of the block's number.
-        field: config field that holds the number of blocks.
+        field: config field that holds the number of blocks, as in `Dim`.
         norm: `"pre"` if a block whose exits are zero is the identity (norms
             inside the residual branches, or none), `"post"` if not.
         epsilon: config field that holds the constant inside the norms.
+        period: int. A block does what its number, modulo the period, says
+            (shifted windows: 2), so that copies keep the remainder.
+        first: int, the number of the first block in the paths.
     """
 
     name: str
     field: str | None = None
     norm: str = "post"
     epsilon: str = "layer_norm_epsilon"
+    period: int = 1
+    first: int = 0
 
     def __post_init__(self):
         _check_option("norm", self.norm, PLACEMENTS)
@@ -84,10 +91,12 @@ class VariableSpec:
     block: int | None = None
     template: str | None = None
     initializer: object = field(default=None, compare=False, repr=False)
+    first: int = 0
 
     def at(self, block):
         """The path of the same variable in another block of its stack."""
-        return self.template.replace(f"{{{self.stack}}}", str(block))
+        number = str(block + self.first)
+        return self.template.replace(f"{{{self.stack}}}", number)
 
 
 @dataclass(frozen=True)
@@ -101,7 +110,7 @@ class ModelSpec:
         stacks: `{name: Stack}`.
         depths: `{stack name: number of blocks}`.
         variables: `{path: VariableSpec}`, in the network's order.
-        outputs: `Axes` of the network's output, or `None`.
+        outputs: tuple of the `Axes` of the network's outputs, or `None`.
     """
 
     config: dict
@@ -110,7 +119,7 @@ class ModelSpec:
     stacks: dict[str, Stack]
     depths: dict[str, int]
     variables: dict[str, VariableSpec]
-    outputs: Axes | None = None
+    outputs: tuple[Axes, ...] | None = None
 
     def without_axis(self, axis):
         """The spec of averages over one axis of every matrix."""
@@ -127,6 +136,11 @@ class ModelSpec:
             for path, v in self.variables.items()
         }
         return dataclasses.replace(self, variables=variables)
+
+    @property
+    def output_dims(self):
+        """Names of the dimensions that the outputs have."""
+        return {dim for axes in self.outputs or () for dim in axes.dims}
 
     def stack_of(self, dim):
         """The stack whose blocks alone use `dim`, or `None`.

@@ -150,7 +150,8 @@ def joint_maps(term, variable):
     keys = [key for key in term.widths if isinstance(key, tuple)]
     maps, start = [], 0
     while start < len(found):
-        key = next((k for k in keys if stands(k, found[start:])), None)
+        standing = [k for k in keys if stands(k, found[start:])]
+        key = max(standing, key=len, default=None)
         if key is None:
             maps.append((1, _factor_map(term, variable, *found[start])))
             start += 1
@@ -181,7 +182,7 @@ def _factor_map(term, variable, factor, role):
 
 
 def _map_of(e, axes, consumes):
-    if axes.gain:
+    if axes.gain or axes.factor:
         return (e.tied_gain if consumes else e.gain).value
     if axes.shift:
         return (e.tied_shift if consumes else e.shift).value

@@ -6,6 +6,8 @@ import keras
 import matplotlib
 import pytest
 
+import kgrow
+
 matplotlib.use("Agg")
 
 
@@ -30,14 +32,28 @@ def _full_precision_matmul():
 _full_precision_matmul()
 
 
+# What is tested of them all is tested of these on every backend, and of the
+# others on torch, where nothing waits for a compiler.
+_EVERYWHERE = ("BERT", "GPT2", "MLP")
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """What mostly waits for a compiler is a quick test on torch alone."""
     if keras.backend.backend() == "torch":
         return
     for item in items:
-        if "compiles" in item.keywords:
+        if "compiles" in item.keywords or _of_another_family(item):
             item.add_marker(pytest.mark.slow)
+
+
+def _of_another_family(item):
+    """Whether a test of all families is run for one of the rest."""
+    if not hasattr(item, "callspec"):
+        return False
+    params = item.callspec.params
+    family = str(params.get("family", params.get("growth", ""))).split("-")[0]
+    return family in kgrow.models.__all__ and family not in _EVERYWHERE
 
 
 @pytest.fixture(autouse=True)

@@ -40,6 +40,8 @@ SIZES = {
     "num_segments": 2,
     "num_layers": 2,
     "num_heads": 3,
+    "num_query_heads": 9,
+    "num_key_value_heads": 3,
     "head_dim": 4,
     "hidden_dim": 8,
     "intermediate_dim": 10,
@@ -48,7 +50,14 @@ SIZES = {
     "dropout": 0.0,
 }
 
-FAMILIES = {name: getattr(kgrow.models, name) for name in kgrow.models.__all__}
+# Those that take their sizes from the table above. The others, on images, are
+# held to the same laws in files of their own.
+FAMILIES = {
+    name: getattr(kgrow.models, name)
+    for name in kgrow.models.__all__
+    if "image_size"
+    not in inspect.signature(getattr(kgrow.models, name)).parameters
+}
 # Sums of this many terms, this many layers deep, bound what rounding explains.
 FAN_IN = 64
 DEPTH = 16

@@ -18,7 +18,17 @@ ROOT = pathlib.Path(kgrow.__file__).parent
 # Imports run downwards in this table: a module may import from its own row
 # and from those above it, never from one below. First match wins.
 LAYERS = (
-    ("data", "errors", "flops", "inheritance", "masks", "plots", "tolerance"),
+    (
+        "data",
+        "errors",
+        "flops",
+        "inheritance",
+        "masks",
+        "plots",
+        "sizes",
+        "stable_names",
+        "tolerance",
+    ),
     ("axes", "initial", "maps", "ramps"),
     ("opening",),
     ("expansion",),
@@ -34,6 +44,7 @@ LAYERS = (
         "pace",
         "private_random",
         "rebuild",
+        "recipes",
         "slot_degree",
         "slot_rules",
         "slots",
@@ -45,13 +56,15 @@ LAYERS = (
     ("freezing",),
     ("operator_fit",),
     ("receipt", "task", "transplant"),
+    ("derivation*",),
     ("growth", "growth_file"),
     ("model",),
     ("models", "models.*"),
+    ("hub", "hub.*"),
     ("callbacks*", "schedules*"),
     ("fitting", "stage_data"),
-    ("cli", "corpus", "testing*"),
-    ("masked_corpus",),
+    ("cli", "corpus", "distillation", "images", "testing*"),
+    ("augmentation", "masked_corpus"),
 )
 
 # They meet in `growth`, and nowhere else.

@@ -444,6 +444,8 @@ def mapped_fields(model, strategy):
             for claim in strategies.get(strategy).claims(plan)
             if claim.exact and not uneven_in_a_norm(plan, claim.dim)
         }
+        # A group of heads stays what it is where all heads double.
+        lawful |= {*spec.sizes, *spec.depths} - {*plan.grown}
         parts = source.axes.fields
         return {f: n for f, n in target.items() if lawful >= {*parts[f]}}
     return {}

@@ -57,7 +57,6 @@ def test_a_product_alone_is_undecided():
     "shapes, config, expected",
     [
         ({"a": (4, 6), "b": (5,)}, {}, "'b'.* shape (6,). Received: (5,)"),
-        ({"a": (4, 6)}, {"h": 4}, "'a'.* shape (4, 4). Received: (4, 6)"),
         ({"a": (4, 6), "c": (7,)}, {}, "'c'.* shape (12,). Received: (7,)"),
     ],
 )
@@ -230,11 +229,13 @@ def test_a_family_s_spec_has_the_sizes_of_its_config(family):
     for field, parts in model.architecture.axes.fields.items():
         for part in parts:
             size = {**solved.sizes, **solved.depths}[part]
-            assert size == SIZES[field] == model.growth_config[field]
+            # A dim may be a part of what its field counts.
+            assert SIZES[field] % size == 0
+            assert SIZES[field] == model.growth_config[field]
     assert list(solved.variables) == [
         w.path.removeprefix("network/") for w in model.network.weights
     ]
-    assert isinstance(solved.outputs, Axes)
+    assert all(isinstance(axes, Axes) for axes in solved.outputs)
 
 
 def test_a_network_without_values_names_its_initializers():

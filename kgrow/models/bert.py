@@ -4,8 +4,9 @@ import keras
 
 from kgrow.axis_map import AxisMap
 from kgrow.models.bert_network import BERTNetwork
+from kgrow.models.encoder_axes import ENCODER_RULES
 from kgrow.models.family import Family
-from kgrow.models.transformer_axes import BLOCK_RULES, block_dims
+from kgrow.models.transformer_axes import block_dims
 from kgrow.spec import Dim, Stack
 
 
@@ -62,18 +63,8 @@ class BERT(Family):
     network_class = BERTNetwork
     axes = AxisMap(
         {
-            "token_embedding/embeddings": "vocab -> hidden",
-            "position_embedding/embeddings": "positions -> hidden",
+            **ENCODER_RULES,
             "segment_embedding/embeddings": "segments -> hidden",
-            "embeddings_layer_norm/gamma": "-> hidden | gain",
-            "embeddings_layer_norm/beta": "-> hidden | shift",
-            **BLOCK_RULES,
-            "mlm_dense/kernel": "hidden -> hidden",
-            "mlm_dense/bias": "-> hidden",
-            # What the tied embedding reads lives in the dual space.
-            "mlm_layer_norm/gamma": "-> ~hidden | gain",
-            "mlm_layer_norm/beta": "-> ~hidden | shift",
-            "mlm_bias/bias": "-> vocab",
         },
         # The stream passes a gelu in the masked-LM head: copies only.
         dims=[

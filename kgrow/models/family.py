@@ -15,7 +15,14 @@ class Family(GrowableModel):
 
     def __init__(self, name=None, dtype=None, **config):
         network = self.network_class(name="network", dtype=dtype, **config)
-        super().__init__(network, self.axes, name=name)
+        super().__init__(network, self.make_axes(network), name=name)
+
+    @classmethod
+    def make_axes(cls, network):
+        """`AxisMap` of a network: `axes`, unless fields decide more than
+        sizes, such as the number of stages."""
+        del network
+        return cls.axes
 
     def get_config(self):
         config = self.network.get_config()

@@ -3,22 +3,14 @@
 import keras
 import numpy as np
 
-from kgrow.layers import (
-    Dropout,
-    Gates,
-    MaskedEmbedding,
-    MaskedLayerNormalization,
-    PositionEmbedding,
-    TransformerBlock,
-    arguments,
-)
-from kgrow.layers.blocks import Savings, check_savings, run_blocks
+from kgrow.layers import arguments
 from kgrow.layers.float64 import float64_exact
 from kgrow.layers.gelu import gelu_approximate
+from kgrow.models.transformer_network import TransformerNetwork
 
 
 @keras.saving.register_keras_serializable("kgrow")
-class GPT2Network(keras.Model):
+class GPT2Network(TransformerNetwork):
     """A causal language model: GPT-2 with its tied output projection.
 
     The variables have the names, shapes and meaning of those in KerasHub's
@@ -74,8 +66,19 @@ class GPT2Network(keras.Model):
     - [Radford et al., 2019](https://cdn.openai.com/better-language-models/language_models_are_unsupervised_multitask_learners.pdf)
     """  # noqa: E501
 
-    # Options that change how it trains and not what its weights are.
-    treatments = ("dropout", "layer_drop", "token_drop")
+    fields = (
+        "vocabulary_size",
+        "num_layers",
+        "num_heads",
+        "hidden_dim",
+        "intermediate_dim",
+        "max_sequence_length",
+        "dropout",
+        "head_dim",
+        "layer_norm_epsilon",
+        "layer_drop",
+        "token_drop",
+    )
 
     def __init__(
         self,
@@ -94,78 +97,27 @@ class GPT2Network(keras.Model):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        integer = arguments.integer
-        self.vocabulary_size = integer("vocabulary_size", vocabulary_size)
-        self.num_layers = integer("num_layers", num_layers, minimum=0)
-        self.num_heads = integer("num_heads", num_heads)
-        self.hidden_dim = integer("hidden_dim", hidden_dim)
-        self.intermediate_dim = integer("intermediate_dim", intermediate_dim)
-        self.max_sequence_length = integer(
-            "max_sequence_length", max_sequence_length
+        self._set_fields(
+            dropout,
+            layer_norm_epsilon,
+            vocabulary_size=vocabulary_size,
+            num_layers=num_layers,
+            num_heads=num_heads,
+            hidden_dim=hidden_dim,
+            intermediate_dim=intermediate_dim,
+            max_sequence_length=max_sequence_length,
         )
-        self.dropout = arguments.rate("dropout", dropout)
         self.head_dim = arguments.head_size(
             self.hidden_dim, self.num_heads, head_dim
         )
-        self.layer_norm_epsilon = layer_norm_epsilon
-
-        # Embeddings are not autocast: without `reverse_dtype` the logits of a
-        # mixed precision network would be computed in float32.
-        self.token_embedding = MaskedEmbedding(
-            self.vocabulary_size,
-            self.hidden_dim,
-            embeddings_initializer=_initializer(),
-            reverse_dtype=self.compute_dtype,
-            dtype=self.dtype_policy,
-            name="token_embedding",
+        self.token_embedding = self._token_embedding()
+        self.position_embedding = self._position_embedding()
+        self.embeddings_dropout = self._dropout("embeddings_dropout")
+        self.transformer_layers = self._blocks(
+            activation=gelu_approximate, norm_first=True, causal=True
         )
-        self.position_embedding = PositionEmbedding(
-            self.max_sequence_length,
-            embeddings_initializer=_initializer(),
-            dtype=self.dtype_policy,
-            name="position_embedding",
-        )
-        self.embeddings_dropout = Dropout(
-            self.dropout, dtype=self.dtype_policy, name="embeddings_dropout"
-        )
-        self.transformer_layers = [
-            TransformerBlock(
-                num_heads=self.num_heads,
-                head_dim=self.head_dim,
-                intermediate_dim=self.intermediate_dim,
-                dropout=self.dropout,
-                activation=gelu_approximate,
-                layer_norm_epsilon=self.layer_norm_epsilon,
-                norm_first=True,
-                causal=True,
-                kernel_initializer=_initializer(),
-                dtype=self.dtype_policy,
-                name=f"transformer_layer_{i}",
-            )
-            for i in range(self.num_layers)
-        ]
-        self.layer_norm = MaskedLayerNormalization(
-            epsilon=self.layer_norm_epsilon,
-            dtype=self.dtype_policy,
-            name="layer_norm",
-        )
-        self.gates = Gates(
-            {
-                "hidden": self.hidden_dim,
-                "ffn": self.intermediate_dim,
-                "heads": self.num_heads,
-                "qk": self.head_dim,
-                "value": self.head_dim,
-                "layers": self.num_layers,
-            },
-            gates,
-            name="gates",
-        )
-        self.savings = Savings(layer_drop, token_drop)
-        self.savings_seed = self.savings.seed
-        check_savings(self.savings, self.num_layers)
-        self.sub_model = None
-        self.build()
+        self.layer_norm = self._norm("layer_norm")
+        self._finish(gates, layer_drop, token_drop)
 
     def build(self, input_shape=None):
         stream = (None, None, self.hidden_dim)
@@ -197,15 +149,7 @@ class GPT2Network(keras.Model):
         x = self.token_embedding(inputs, gate=stream)
         x = x + self.position_embedding(x, gate=stream)
         x = self.embeddings_dropout(x, training=training)
-        x = run_blocks(
-            self.transformer_layers,
-            x,
-            self.sub_model,
-            training,
-            gate=gates["layers"],
-            savings=self.savings,
-            gates=gates,
-        )
+        x = self._run_blocks(x, training, gates)
         return self.layer_norm(x, gate=stream)
 
     def example_inputs(self, batch_size, seed=0):
@@ -214,29 +158,3 @@ class GPT2Network(keras.Model):
         return np.random.default_rng(seed).integers(
             0, self.vocabulary_size, (batch_size, length), dtype="int32"
         )
-
-    def compute_output_spec(self, inputs, training=None):
-        return keras.KerasTensor(
-            (*inputs.shape, self.vocabulary_size), dtype=self.compute_dtype
-        )
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "vocabulary_size": self.vocabulary_size,
-            "num_layers": self.num_layers,
-            "num_heads": self.num_heads,
-            "hidden_dim": self.hidden_dim,
-            "intermediate_dim": self.intermediate_dim,
-            "max_sequence_length": self.max_sequence_length,
-            "dropout": self.dropout,
-            "head_dim": self.head_dim,
-            "layer_norm_epsilon": self.layer_norm_epsilon,
-            "layer_drop": self.savings.layer_drop,
-            "token_drop": self.savings.token_drop,
-            "gates": self.gates.get_config()["openings"],
-        }
-
-
-def _initializer():
-    return keras.initializers.RandomNormal(stddev=0.02)

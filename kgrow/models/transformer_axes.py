@@ -35,15 +35,22 @@ BLOCK_RULES = {
 }
 
 
-def block_dims(hidden, norm="layer"):
-    """The dims of a transformer; `hidden` is the kind of its stream, `norm`
-    that of its norms."""
+def stream_dims(hidden, norm="layer"):
+    """The dims of a transformer's blocks; `hidden` is the kind of its stream,
+    `norm` that of its norms."""
     return [
         Dim("hidden", "hidden_dim", kind=hidden, norm=norm),
         Dim("ffn", "intermediate_dim"),
         Dim("heads", "num_heads"),
         Dim("qk", "head_dim", kind="stream"),
         Dim("value", "head_dim", kind="stream"),
+    ]
+
+
+def block_dims(hidden, norm="layer"):
+    """The dims of a language model: those of its blocks, and its tables."""
+    return [
+        *stream_dims(hidden, norm),
         Dim("vocab", "vocabulary_size", kind="lookup"),
         Dim("positions", "max_sequence_length", kind="lookup"),
     ]

@@ -9,6 +9,7 @@ from kgrow.private_random import private_random
 from kgrow.schedules import learning_rate
 from kgrow.schedules.bounds import Bound
 from kgrow.schedules.progress import Progress
+from kgrow.sizes import same_form, shrinks
 
 KEY = "growth"
 
@@ -21,10 +22,16 @@ def check_stages(stages):
     sizes = stages[0].config
     for number, stage in enumerate(stages[1:], 2):
         for field, value in stage.config.items():
-            if value < sizes.get(field, 0):
+            before = sizes.get(field, value)
+            if not same_form(value, before):
+                raise GrowthError(
+                    f"Stage {number}: `{field}` must have the form of "
+                    f"{before!r}. Received: config={stage.config}"
+                )
+            if shrinks(value, before):
                 raise GrowthError(
                     f"Stage {number}: `{field}` cannot shrink: "
-                    f"{sizes[field]} -> {value}. Received: "
+                    f"{before} -> {value}. Received: "
                     f"config={stage.config}"
                 )
         grown = {**sizes, **stage.config}

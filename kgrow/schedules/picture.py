@@ -4,6 +4,7 @@ import pathlib
 
 from kgrow.plots import COLOURS, STYLE, load_pyplot
 from kgrow.schedules.bounds import Bound
+from kgrow.sizes import text, total
 
 # Steps of different sizes at one height would hide each other.
 _APART = 0.012
@@ -106,7 +107,8 @@ def _draw_stairs(axes, schedule, ends):
     moving = [f for f in sizes[-1] if sizes[0].get(f) != sizes[-1][f]]
     for number, field in enumerate(moving):
         colour = COLOURS[number % len(COLOURS)]
-        parts = [found.get(field, 0) / sizes[-1][field] for found in sizes]
+        last = total(sizes[-1][field])
+        parts = [total(found.get(field, 0)) / last for found in sizes]
         lift = (number - (len(moving) - 1) / 2) * _APART
         axes.stairs(
             [part + lift for part in parts],
@@ -115,8 +117,8 @@ def _draw_stairs(axes, schedule, ends):
             color=colour,
             linewidth=2.2,
             zorder=3,
-            label=f"{field}  {sizes[0].get(field, 0):,} to "
-            f"{sizes[-1][field]:,}",
+            label=f"{field}  {text(sizes[0].get(field, 0))} to "
+            f"{text(sizes[-1][field])}",
         )
     if moving:
         axes.figure.legend(loc="outside lower center", ncols=2, fontsize=10)

@@ -4,6 +4,7 @@ from kgrow.errors import GrowthError
 from kgrow.ramps import Ramp
 from kgrow.schedules import bounds, learning_rate
 from kgrow.schedules.bounds import Bound
+from kgrow.sizes import check_size, same_form
 
 
 def scaled(schedule, total_steps=None, factor=None):
@@ -94,6 +95,16 @@ class _Part:
         if field not in self.final:
             return size
         whole, final = self.whole[field], self.final[field]
+        if isinstance(whole, list):
+            if not same_form(check_size(field, final), whole):
+                raise GrowthError(
+                    f"`{field}` must have the form of {whole!r}. Received: "
+                    f"{field}={final!r}"
+                )
+            return [
+                _Part(self.number, {field: w}, {field: f})(field, n)
+                for n, w, f in zip(size, whole, final, strict=True)
+            ]
         if size * final % whole:
             raise GrowthError(
                 f"Stage {self.number} has {field}={size} of {whole}, and of "

@@ -8,6 +8,7 @@ from kgrow.freezing import TRAIN
 from kgrow.optimizer_state import POLICIES
 from kgrow.ramps import Ramp
 from kgrow.schedules import bounds, learning_rate
+from kgrow.sizes import check_size, shrinks
 
 _DEFAULT = "msg"
 _IDLE = learning_rate.get("keep")
@@ -224,14 +225,13 @@ def _sizes(config):
             "`config` is a dict of sizes, such as {'hidden_dim': 192}. "
             f"Received: config={config!r}"
         )
-    for field, value in config.items():
-        whole = isinstance(value, int) and not isinstance(value, bool)
-        if not whole or value < 0:
+    sizes = {f: check_size(f, value) for f, value in config.items()}
+    for field, value in sizes.items():
+        if shrinks(value, [0] * len(value) if isinstance(value, list) else 0):
             raise GrowthError(
-                f"`{field}` must be an integer. Received: {field}={value!r} "
-                f"(of type {type(value).__name__})"
+                f"`{field}` must not be negative. Received: {field}={value!r}"
             )
-    return dict(config)
+    return sizes
 
 
 def _strategy(strategy):

@@ -5,6 +5,8 @@ import io
 from rich.console import Console
 from rich.table import Table
 
+from kgrow.sizes import text
+
 # Wide enough for any: a broken row would not be a row.
 _WIDTH = 1000
 
@@ -51,7 +53,9 @@ def _row(schedule, index):
     for field in dict.fromkeys(f for found in sizes for f in found):
         value = sizes[index].get(field)
         grown = index and value != before.get(field, value)
-        row[field] = "" if value is None else f"{'*' * bool(grown)}{value:,}"
+        row[field] = (
+            "" if value is None else f"{'*' * bool(grown)}{text(value)}"
+        )
     grows = schedule.grows(index)
     row["strategy"] = named(stage.strategy) if grows else ""
     ramp = schedule.ramp(index)

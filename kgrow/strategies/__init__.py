@@ -29,6 +29,7 @@ from kgrow.strategies.registry import get, names, serialize
 from kgrow.strategies.solar import SOLAR
 from kgrow.strategies.staged import Staged
 from kgrow.strategies.strategy import Strategy
+from kgrow.strategies.vocabulary import Vocabulary
 
 __all__ = [
     "AKI",
@@ -59,6 +60,7 @@ __all__ = [
     "StackingList",
     "Strategy",
     "Top",
+    "Vocabulary",
     "get",
     "names",
     "serialize",

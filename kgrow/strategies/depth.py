@@ -39,7 +39,7 @@ class DepthMap(Strategy):
                 f"from 0 to {target}. Use 'direct' or 'random', whose new "
                 "blocks start from the layers' own initial weights."
             )
-        blocks = self.stacking_list(source, target)
+        blocks = self._blocks(stack, source, target)
         exits, seen = [], set()
         for block in blocks:
             again = block is None or block in seen
@@ -48,6 +48,24 @@ class DepthMap(Strategy):
         mixing = Mixing.select(source, blocks, exits)
         silent = 0.0 in exits and stack is not None and stack.norm == "post"
         return mixing.repeating_norms() if silent else mixing
+
+    def _blocks(self, stack, source, target):
+        """The stacking list; of groups of blocks, where what a block does
+        depends on its number."""
+        period = 1 if stack is None else stack.period
+        if source % period or target % period:
+            raise GrowthError(
+                f"What a block does depends on its number modulo {period} (as "
+                f"windows shift in every other one), so `{stack.field}` grows "
+                f"from and to multiples of {period}. Received: {source} -> "
+                f"{target}."
+            )
+        groups = self.stacking_list(source // period, target // period)
+        return [
+            None if group is None else group * period + place
+            for group in groups
+            for place in range(period)
+        ]
 
     def get_config(self):
         return {"zero_exits": self.zero_exits}
@@ -183,7 +201,9 @@ class StackingList(DepthMap):
 
     Args:
         blocks: list. For each new place the old block to copy, or `None` for
-            a block with the layers' own initial weights.
+            a block with the layers' own initial weights. Where what a block
+            does depends on its number (shifted windows), a copy has to stand
+            at a place of the same kind.
         zero_exits: bool, see `DepthMap`.
 
     Example:
@@ -203,6 +223,22 @@ class StackingList(DepthMap):
             )
         self.blocks = list(blocks)
         self.copies = any(b is not None for b in blocks)
+
+    def _blocks(self, stack, source, target):
+        blocks = self.stacking_list(source, target)
+        period = 1 if stack is None else stack.period
+        moved = [
+            (place, block)
+            for place, block in enumerate(blocks)
+            if block is not None and (place - block) % period
+        ]
+        if moved:
+            raise GrowthError(
+                f"What a block does depends on its number modulo {period}. "
+                f"Received: {blocks}, where (place, copied block) {moved} have "
+                "another remainder."
+            )
+        return blocks
 
     def stacking_list(self, source, target):
         if len(self.blocks) != target:

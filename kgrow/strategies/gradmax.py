@@ -185,4 +185,6 @@ def hidden_units(spec):
 
 def _path(spec, template, block):
     stack = next(s for s in spec.stacks if f"{{{s}}}" in template)
-    return template.replace(f"{{{stack}}}", str(block))
+    return template.replace(
+        f"{{{stack}}}", str(block + spec.stacks[stack].first)
+    )

@@ -65,7 +65,7 @@ class KnowledgeInheritance(Strategy):
     def plan(self, source, target, seed=0):
         for name, dim in target.dims.items():
             if grows(dim.field, source.sizes.get(name, 0), target.sizes[name]):
-                if target.outputs and name in target.outputs.dims:
+                if name in target.output_dims:
                     raise GrowthError(
                         "'ki' compares the outputs of both networks, and "
                         f"`{dim.field}` changes their size: "

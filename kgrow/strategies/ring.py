@@ -290,7 +290,7 @@ def _is_kernel(variable):
     roles = [axis.role for axis in variable.axes for _ in axis.dims]
     axes = variable.axes
     return (
-        not (axes.gain or axes.shift)
+        not (axes.gain or axes.shift or axes.factor)
         and bool(roles)
         and CONSUME in roles
         and PRODUCE in roles
@@ -304,5 +304,5 @@ def _slices(kernel, sides, stream, spec):
         return None
     width = spec.sizes[stream]
     inner = sides[1] if sides[0] == (stream,) else sides[0]
-    size = int(np.prod([spec.sizes.get(d.strip("~"), 0) for d in inner]))
+    size = int(np.prod([spec.sizes.get(str(d).strip("~"), 0) for d in inner]))
     return size // width if size and size % width == 0 else None

@@ -171,7 +171,7 @@ def _noise(spec, dtype):
     for path, variable in spec.variables.items():
         shape = variable.shape
         std = 0.4 if len(shape) < 2 else np.prod(shape[:-1]) ** -0.5
-        mean = 1.0 if variable.axes.gain else 0.0
+        mean = 1.0 if variable.axes.gain or variable.axes.factor else 0.0
         noise = mean + std * rng.standard_normal(shape)
         values[path] = noise.astype(dtype)
     return values

@@ -1,0 +1,28 @@
+"""The axes of what vision transformers have besides their blocks.
+
+The table of positions has rows and columns, and one dimension stands for both:
+larger images have more of each. Colours and the pixels of a patch never grow.
+"""
+
+from kgrow.models.transformer_axes import stream_dims
+from kgrow.spec import Dim
+
+IMAGE_RULES = {
+    "patch_embedding/kernel": "_ _ _ -> hidden",
+    "patch_embedding/bias": "-> hidden",
+    "position_embedding/embeddings": "grid grid -> hidden",
+    "class_token/token": "_ _ -> hidden",
+    "layer_norm/gamma": "-> hidden | gain",
+    "layer_norm/beta": "-> hidden | shift",
+    "predictions/kernel": "hidden -> classes",
+    "predictions/bias": "-> classes",
+}
+
+
+def image_dims(hidden):
+    """The dims of a vision transformer; `hidden` is the kind of its stream."""
+    return [
+        *stream_dims(hidden),
+        Dim("grid", "image_size", kind="lookup"),
+        Dim("classes", "num_classes", kind="lookup"),
+    ]

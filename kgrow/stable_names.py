@@ -1,0 +1,107 @@
+"""Names of layers that Keras makes up, the same in every copy of a network.
+
+Keras numbers layers without a name through the whole process, so that the
+second network of a class has other names than the first. Growth finds
+variables by their paths; here these count anew in every layer.
+"""
+
+import collections
+import contextlib
+
+from keras.src.backend.common import global_state
+
+_COUNTERS = "object_name_uids"
+# Where a network keeps which names in it are made up, and its paths.
+_MADE_UP = "growth_made_up_names"
+_PATHS = "growth_paths"
+
+
+@contextlib.contextmanager
+def counted_names():
+    """Context in which names are numbered from the start.
+
+    Yields:
+        function from a network that was made in the context to itself, which
+        remembers the names that Keras made up.
+    """
+    before = global_state.get_global_attribute(_COUNTERS)
+    counts = collections.defaultdict(int)
+    global_state.set_global_attribute(_COUNTERS, counts)
+
+    def remember(network):
+        made_up = {
+            name if number == 0 else f"{name}_{number}": name
+            for name, count in counts.items()
+            for number in range(count)
+        }
+        # Past Keras' tracking: it is no part of the network.
+        vars(network)[_MADE_UP] = made_up
+        return network
+
+    try:
+        yield remember
+    finally:
+        if before is None:
+            before = collections.defaultdict(int)
+        global_state.set_global_attribute(_COUNTERS, before)
+
+
+def remembers(network):
+    """Whether it is known which names in a network are made up."""
+    return _MADE_UP in vars(network)
+
+
+def stable_path(network, variable, twin=None):
+    """A variable's path from the network on, without the network's name.
+
+    Args:
+        network: a built `keras.Model`.
+        variable: one of its variables.
+        twin: optional function without arguments to a network of the same
+            config that `counted_names()` remembers, or `None`. The paths are
+            those of its variables, in order.
+    """
+    paths = vars(network).get(_PATHS, {})
+    if id(variable) not in paths:
+        paths = vars(network)[_PATHS] = _paths(network, twin)
+    return paths.get(id(variable)) or _raw(network, variable)
+
+
+def _paths(network, twin):
+    variables = network.variables
+    named = {id(v): _raw(network, v) for v in variables}
+    other = network
+    if not remembers(network):
+        other = twin and twin()
+        if other is None or _shapes(other) != _shapes(network):
+            return named
+    renamed = _renamed(other)
+    if len(set(renamed)) < len(renamed):
+        return named
+    return dict(zip(named, renamed, strict=True))
+
+
+def _renamed(network):
+    """The paths of a network's variables, made-up names counted anew in each
+    layer."""
+    made_up = vars(network)[_MADE_UP]
+    numbers, paths = {}, []
+    for variable in network.variables:
+        done = ""
+        for part in _raw(network, variable).split("/"):
+            base = made_up.get(part)
+            if base is not None:
+                siblings = numbers.setdefault((done, base), {})
+                number = siblings.setdefault(part, len(siblings))
+                part = f"{base}_{number}" if number else base
+            done = f"{done}/{part}" if done else part
+        paths.append(done)
+    return paths
+
+
+def _raw(network, variable):
+    return variable.path.removeprefix(f"{network.name}/")
+
+
+def _shapes(network):
+    return [tuple(v.shape) for v in network.variables]

@@ -1,0 +1,218 @@
+"""A larger vocabulary: what new tokens start as."""
+
+import dataclasses
+import operator
+
+import keras
+import numpy as np
+from keras import ops
+
+from kgrow.errors import GrowthError
+from kgrow.laws import Claim
+from kgrow.strategies.registry import get, serialize
+from kgrow.strategies.strategy import Strategy, random_generator
+from kgrow.term import factor_shape, factors
+
+_RULES = ("mean", "gaussian", "compose", "fresh")
+
+
+@keras.saving.register_keras_serializable("kgrow")
+class Vocabulary(Strategy):
+    """Grows a vocabulary by a rule, and all else by a strategy.
+
+    The rule says what new tokens start as, wherever the vocabulary is an axis:
+    their rows of the embedding, their columns of a head with weights of its
+    own, their entries of a bias. Old tokens keep theirs, and so their logits
+    on old text, under every rule; what their probabilities lose is what new
+    tokens get of the softmax. With rows from the layers' own initializers a
+    new token's logit is about 0, which, where a model has learned to push the
+    logits of all old ones far below 0, takes nearly everything. Under
+    `"mean"` a new token's logit is the mean of the old ones, so that `k` new
+    tokens beside `n` old ones divide the old probabilities by no more than
+    `1 + k / n`. New rows are statistics of the grown ones, whatever else
+    grows; their optimizer state starts as that of any new entry.
+
+    Args:
+        new: what new tokens start as. `"mean"`: the mean of all old ones;
+            `"gaussian"`: drawn from the Gaussian with the mean and the
+            covariance of the old ones, the same for the same seed, so that no
+            two are equal; `"compose"`: the mean of the `pieces` of each;
+            `"fresh"`: the layers' own initial values, as under every other
+            strategy.
+        pieces: dict from the number of each new token to a list of the
+            numbers of the old ones that it is composed of, for `"compose"`.
+        rest: the strategy for everything else.
+        dim: name of the dimension.
+
+    Raises:
+        GrowthError: `new` is none of the four, `pieces` are missing, given
+            without need, or not those of all new tokens; the network has no
+            such dimension, or its entries are not looked up.
+
+    Example:
+
+    >>> import kgrow
+    >>> model = kgrow.models.GPT2(vocabulary_size=32, num_layers=1,
+    ...     num_heads=2, hidden_dim=8, intermediate_dim=16,
+    ...     max_sequence_length=4)
+    >>> model.grow({"vocabulary_size": 40}, Vocabulary("mean")).exact
+    True
+    >>> pieces = {40: [3, 7], 41: [7]}
+    >>> model.grow({"vocabulary_size": 42}, Vocabulary("compose", pieces)
+    ...     ).exact
+    True
+
+    Reference:
+
+    - Hewitt, "Initializing New Word Embeddings for Pretrained Language
+      Models" (2021), on the mean, the bound above and the Gaussian, which he
+      draws with a hundred-thousandth of the covariance; here it is the whole.
+    """
+
+    is_whole = True
+
+    def __init__(self, new="mean", pieces=None, rest="net2net", dim="vocab"):
+        if new not in _RULES:
+            raise GrowthError(
+                f"`new` must be one of {_RULES}. Received: new={new!r}"
+            )
+        if (new == "compose") != (pieces is not None):
+            raise GrowthError(
+                "`pieces` say what new tokens are composed of, under "
+                '`new="compose"`, which needs them, and under no other rule. '
+                f"Received: new={new!r}, pieces={pieces!r}"
+            )
+        self.new = new
+        self.pieces = None if pieces is None else _checked(pieces)
+        self.rest = get(rest)
+        self.dim = dim
+        self.fresh = self.rest.fresh
+        self.learns = self.rest.learns
+        self.train = self.rest.train
+
+    def plan(self, source, target, seed=0):
+        dim = target.dims.get(self.dim)
+        if dim is None or dim.kind != "lookup":
+            found = [d.name for d in target.dims.values() if d.kind == "lookup"]
+            raise GrowthError(
+                "The network has no such dimension whose entries are looked "
+                f"up. Received: dim={self.dim!r}; there are {found}"
+            )
+        if self.new == "compose":
+            self._check_pieces(source.sizes[dim.name], target.sizes[dim.name])
+        return self.rest.plan(source, target, seed)
+
+    def refine(self, plan, task):
+        plan = self.rest.refine(plan, task)
+        if self.dim not in plan.grown or self.new == "fresh":
+            return plan
+        given = {
+            path: self._with_new_rows(plan, variable, task.values)
+            for path, variable in plan.target.variables.items()
+            if self.dim in variable.axes.dims
+        }
+        return dataclasses.replace(plan, given={**plan.given, **given})
+
+    def teaching(self):
+        return self.rest.teaching()
+
+    def claims(self, plan):
+        reason = "exact: old tokens have the logits that they had"
+        return [
+            Claim(self.dim, True, reason) if claim.dim == self.dim else claim
+            for claim in self.rest.claims(plan)
+        ]
+
+    def _check_pieces(self, old, new):
+        wanted = set(range(old, new))
+        missing = sorted(wanted - set(self.pieces))
+        beyond = sorted(set(self.pieces) - wanted)
+        if missing or beyond:
+            raise GrowthError(
+                f"`pieces` must name the tokens {old} to {new - 1}, which are "
+                "new, each once, and no other. Received: "
+                + (
+                    f"none of {missing[:5]}"
+                    if missing
+                    else f"pieces of {beyond[:5]}"
+                )
+            )
+        for token, pieces in self.pieces.items():
+            if not all(0 <= piece < old for piece in pieces):
+                raise GrowthError(
+                    f"New tokens are composed of old ones, 0 to {old - 1}. "
+                    f"Received: pieces of {token}: {pieces}"
+                )
+
+    def _with_new_rows(self, plan, variable, values):
+        """The grown variable, what is new in it by the rule."""
+        grown = plan.grow(variable.path, values)
+        grown = ops.convert_to_numpy(grown)
+        dtype = "float64" if grown.dtype == "float64" else "float32"
+        rows = np.array(grown, "float64")
+        rows = rows.reshape(factor_shape(variable, plan.target.sizes))
+        names = [factor for factor, _ in factors(variable.axes)]
+        # A view, so that what is written there stands in `rows`.
+        table = np.moveaxis(rows, names.index(self.dim), 0)
+        old = plan.source.sizes[self.dim]
+        count = len(table) - old
+        if self.new == "compose":
+            for token, pieces in self.pieces.items():
+                table[token] = table[pieces].mean(axis=0)
+        elif self.new == "gaussian":
+            rng = random_generator(plan.seed, "vocabulary", variable.path)
+            table[old:] = _drawn(table[:old], count, rng)
+        else:
+            table[old:] = table[:old].mean(axis=0)
+        return rows.reshape(variable.shape).astype(dtype)
+
+    def get_config(self):
+        pieces = self.pieces
+        return {
+            "new": self.new,
+            # JSON has no numbers for keys.
+            "pieces": None
+            if pieces is None
+            else list(map(list, pieces.items())),
+            "rest": serialize(self.rest),
+            "dim": self.dim,
+        }
+
+    def __repr__(self):
+        pieces = "" if self.pieces is None else f", {len(self.pieces)} pieces"
+        return f"Vocabulary({self.new!r}{pieces}, rest={self.rest!r})"
+
+
+def _checked(pieces):
+    """`{token: [tokens]}` of a dict, or of the pairs that a config holds."""
+    try:
+        return {
+            operator.index(token): _nonempty(
+                [operator.index(piece) for piece in parts]
+            )
+            for token, parts in dict(pieces).items()
+        }
+    except (TypeError, ValueError):
+        raise GrowthError(
+            "`pieces` must be a dict from the number of each new token to a "
+            "list of numbers of old ones, at least one, such as "
+            f"{{300: [12, 7]}}. Received: pieces={pieces!r}"
+        ) from None
+
+
+def _nonempty(parts):
+    if not parts:
+        raise ValueError
+    return parts
+
+
+def _drawn(rows, count, rng):
+    """`count` draws from the Gaussian of some rows, of any shape."""
+    flat = rows.reshape(len(rows), -1)
+    mean = flat.mean(axis=0)
+    covariance = (flat - mean).T @ (flat - mean) / len(flat)
+    values, vectors = np.linalg.eigh(covariance)
+    # The root that is symmetric does not depend on the signs of the vectors.
+    root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
+    draws = mean + rng.standard_normal((count, flat.shape[1])) @ root
+    return draws.reshape(count, *rows.shape[1:])
