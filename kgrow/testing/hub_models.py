@@ -2,6 +2,8 @@
 
 import inspect
 
+import keras
+
 _ENDINGS = ("Backbone", "Encoder")
 # They have no network of their own.
 _BASES = ("Backbone", "FeaturePyramidBackbone")
@@ -35,7 +37,7 @@ _EXPERTS = {**_ROTARY, "num_experts": 4, "top_k": 2}
 _CLIP_TEXT = {**_POSITIONS, "embedding_dim": 12}
 _GEMMA = {**_ROTARY, "head_dim": 8}
 _RESNET = {
-    "input_conv_filters": [8],
+    "input_conv_filters": [64],
     "input_conv_kernel_sizes": [3],
     "stackwise_num_filters": [64, 12, 16, 20],
     "stackwise_num_blocks": [2, 2, 2, 2],
@@ -138,8 +140,8 @@ def _sam(models):
 def _depth_anything(models):
     return {
         "image_encoder": models.DINOV2Backbone(
-            **{**_VISION, "num_layers": 4},
-            position_embedding_shape=(12, 12),
+            **{**_VISION, "num_layers": 4, "image_shape": (32, 32, 3)},
+            position_embedding_shape=(32, 32),
             apply_layernorm=True,
         ),
         "reassemble_factors": [4, 2, 1, 0.5],
@@ -617,6 +619,23 @@ NOT_TRIED = {
     "SAM3PromptableConceptBackbone": "six networks in one, none of them small",
     "StableDiffusion3Backbone": "four networks in one, none of them small",
 }
+
+
+# What takes tokens of one length alone, and does not say so.
+LENGTHS = {"SigLIPBackbone": 16, "SigLIPTextEncoder": 11}
+
+
+def hub_inputs(name, network):
+    """What a network takes, if it does not say it itself, or `None`."""
+    length = LENGTHS.get(name)
+    if length is None:
+        return None
+
+    def whole(tensor):
+        shape = [length if n is None else n for n in tensor.shape[1:]]
+        return keras.KerasTensor((2, *shape), tensor.dtype)
+
+    return keras.tree.map_structure(whole, network._inputs_struct)
 
 
 def hub_classes():

@@ -1,0 +1,93 @@
+"""What a trace has found out about a network."""
+
+from dataclasses import dataclass, field
+
+from kgrow.derivation.dimensions import resolved
+
+
+@dataclass
+class Residual:
+    """One addition to a residual stream.
+
+    Args:
+        exits: paths of the variables that the branch would be zero without.
+        norm: paths of the variables of the norm that the stream comes from.
+        after: paths of the variables of the norm that takes the sum.
+    """
+
+    exits: frozenset
+    norm: frozenset
+    after: set = field(default_factory=set)
+
+
+@dataclass
+class Facts:
+    """All that a trace has found out.
+
+    Attributes:
+        axes: `{path: [axis, ...]}`, each axis a list of `Factor`s.
+        gains, shifts, factors: paths of variables, by what they do.
+        read: paths of variables that a computation read at all.
+        residuals: list of `Residual`s, in order.
+        constants: `[(number, paths of variables), ...]`: what is multiplied by
+            a number, as the variables that it is proportional to.
+        soft: pairs of `Token`s on the same side, if nothing says otherwise.
+        outputs: list of the outputs' axes.
+        normed: list of Booleans, whether each output leaves a norm.
+        log: `[(path of a variable that is read first, what is computed), ...]`
+            of all operations in order.
+        unknown: names of operations that are not known.
+    """
+
+    axes: dict = field(default_factory=dict)
+    gains: set = field(default_factory=set)
+    shifts: set = field(default_factory=set)
+    factors: set = field(default_factory=set)
+    read: set = field(default_factory=set)
+    residuals: list = field(default_factory=list)
+    constants: list = field(default_factory=list)
+    soft: list = field(default_factory=list)
+    outputs: list = field(default_factory=list)
+    normed: list = field(default_factory=list)
+    log: list = field(default_factory=list)
+    unknown: set = field(default_factory=set)
+
+    def sizes(self):
+        """`{path: [sizes of the factors of each axis, ...]}`."""
+        return {
+            path: [[f.node.size for f in resolved(axis)] for axis in axes]
+            for path, axes in self.axes.items()
+        }
+
+    def computed_by(self, members):
+        """What each block computes, and what is computed on the way to it.
+
+        Args:
+            members: list with a set of paths for each block.
+
+        Returns:
+            list of `(way, block)`, each a tuple: what comes between the last
+            use of variables of the block before and the first of its own,
+            `None` for the first block, and from that to their last use.
+        """
+        parts, end = [], None
+        for paths in members:
+            uses = [i for i, (path, _) in enumerate(self.log) if path in paths]
+            if not uses:
+                return [(None, ())] * len(members)
+            way = None if end is None else self._done(end, uses[0])
+            end = uses[-1] + 1
+            parts.append((way, self._done(uses[0], end)))
+        return parts
+
+    def _done(self, start, end):
+        return tuple(done for _, done in self.log[start:end])
+
+    def settle(self):
+        """Joins the sides that nothing else has said of."""
+        for one, other in self.soft:
+            if one.root()[0] is not other.root()[0]:
+                wanted = {t.root()[0].wanted for t in (one, other)}
+                if None in wanted or one.side == other.side:
+                    one.merge(other, 1)
+        self.soft = []
