@@ -13,6 +13,9 @@ from kgrow.augmentation import (
 )
 from kgrow.errors import GrowthError
 
+# Mostly compilation; `test_families` runs each family on every backend.
+pytestmark = pytest.mark.compiles
+
 # RandAugment has its own tests: on JAX it takes half a minute to trace.
 QUICK = {"rand_augment": 0}
 

@@ -27,6 +27,9 @@ from kgrow.layers import LlamaBlock, RotaryAttention, RotaryEmbedding
 from kgrow.models.llama_network import LlamaNetwork
 from kgrow.models.roberta_network import RoBERTaNetwork
 
+# Mostly compilation; `test_families` runs each family on every backend.
+pytestmark = pytest.mark.compiles
+
 LLAMA = dict(
     vocabulary_size=50,
     num_layers=2,

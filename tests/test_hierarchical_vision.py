@@ -31,6 +31,9 @@ from kgrow.models.swin import Swin
 from kgrow.models.swin_network import SwinNetwork
 from kgrow.probe import difference
 
+# Mostly compilation; `test_families` runs each family on every backend.
+pytestmark = pytest.mark.compiles
+
 # No two sizes of a model are equal, so that no axis is taken for another.
 SWIN = dict(
     num_classes=7,

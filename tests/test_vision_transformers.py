@@ -35,6 +35,9 @@ from kgrow.models.deit import DeiT
 from kgrow.models.vit import ViT
 from kgrow.probe import difference
 
+# Mostly compilation; `test_families` runs each family on every backend.
+pytestmark = pytest.mark.compiles
+
 FAMILIES = {"ViT": ViT, "DeiT": DeiT, "CaiT": CaiT}
 EACH = pytest.mark.parametrize("family", FAMILIES)
 SIZES = {

@@ -101,6 +101,8 @@ class Token:
             part = Token()
             part.wanted, part.guess = root.wanted, root.guess
             root.parts[place] = part
+        if sign > 0:
+            return root.parts[place]
         token = Token()
         token.above, token.sign = root.parts[place], sign
         return token
@@ -153,7 +155,7 @@ class Token:
         return sign * (root.wanted or guess)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Factor:
     """One factor of an axis of one value.
 
@@ -166,6 +168,13 @@ class Factor:
     node: Node
     token: Token
     varies: bool = True
+
+    @property
+    def is_settled(self):
+        """Whether it is known to be a value behind a nonlinearity."""
+        root, sign = self.token.root()
+        known = root.wanted is not None and root.wanted * sign > 0
+        return known and all(n.nonlinear for n in self.node.leaves())
 
     def leaves(self):
         parts = self.node.root().parts

@@ -17,9 +17,14 @@ def common(values):
             result,
             leaves=result.leaves | value.leaves,
             moves=result.moves or value.moves,
-            pending=result.pending | value.pending,
+            pending=result.pending | _open(value.pending),
         )
     return result
+
+
+def _open(pending):
+    """What nothing is known of yet."""
+    return frozenset(f for f in pending if not f.is_settled)
 
 
 def pinned(values, shapes, reason):
@@ -39,7 +44,9 @@ def part_of(value, axes):
 
 
 def squared(value):
-    linear = value.varying() - leaves_of(value.pending)
+    # What is known to be nonlinear already tells nothing new.
+    pending = {n for n in value.undecided() if not n.nonlinear}
+    linear = value.varying() - pending
     return replace(nonlinear(value), squared=frozenset(linear))
 
 
@@ -49,7 +56,7 @@ def nonlinear(value):
     return replace(
         value,
         number=None,
-        pending=value.pending | frozenset(value.varying()),
+        pending=_open(value.pending | value.factors()),
         squared=frozenset(),
         statistic=frozenset(),
         mean=frozenset(),

@@ -60,11 +60,7 @@ class Tracer:
     def flush(self, values):
         """Nonlinearities that turned out to belong to no norm."""
         for value in values:
-            for node in value.pending:
-                for leaf in node.leaves():
-                    leaf.nonlinear = True
-            if value.pending:
-                for axis in value.axes:
-                    for factor in resolved(axis):
-                        if factor.node.nonlinear and factor.varies:
-                            factor.token.want(1)
+            for factor in value.pending:
+                for leaf in factor.leaves():
+                    leaf.node.nonlinear = True
+                    leaf.token.want(1)

@@ -17,7 +17,7 @@ class Value:
         moves: whether it depends on the inputs.
         number: the constant that it is everywhere, if it is one.
         digest: number that tells arrays of constants apart.
-        pending: nodes that a nonlinearity was taken along, entry by entry, of
+        pending: factors that a nonlinearity was taken along, entry by entry, of
             which it is open whether they belong to a norm.
         squared: nodes along which it is the square of what is linear.
         statistic: nodes that it is a sum of squares over.
@@ -59,11 +59,22 @@ class Value:
 
     def varying(self):
         """The nodes along which it varies."""
-        return {
-            factor.node.root()
+        return {factor.node for factor in self.factors()}
+
+    def factors(self, nodes=None):
+        """The factors along which it varies, or those of them that belong to
+        one of `nodes`."""
+        return frozenset(
+            factor
             for axis in self.axes
             for factor in resolved(axis)
-            if factor.varies
+            if factor.varies and (nodes is None or factor.node in nodes)
+        )
+
+    def undecided(self):
+        """The nodes of what is pending."""
+        return {
+            leaf.node for factor in self.pending for leaf in factor.leaves()
         }
 
     def extent(self):

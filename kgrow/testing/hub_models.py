@@ -156,7 +156,7 @@ def _depth_anything(models):
 def _basnet(models):
     return {
         "image_encoder": models.ResNetBackbone(
-            **{**_RESNET, "image_shape": (64, 64, 3)}
+            **{**_RESNET, "image_shape": (None, None, 3)}
         ),
         "num_classes": 1,
         "image_shape": (64, 64, 3),

@@ -1,6 +1,7 @@
-"""Writes the measured tables into `docs/strategies.md`.
+"""Writes the measured tables into `docs/strategies.md`, or with `--hub` those
+of KerasHub's classes into `docs/kerashub.md`.
 
-python -m kgrow.testing.write_tables [path]
+python -m kgrow.testing.write_tables [--hub] [path]
 """
 
 import pathlib
@@ -11,6 +12,7 @@ from kgrow.testing.msg import tabulate
 from kgrow.testing.preservation import benches, measure
 
 PAGE = pathlib.Path("docs/strategies.md")
+HUB_PAGE = pathlib.Path("docs/kerashub.md")
 
 
 def read(page, name):
@@ -59,5 +61,15 @@ def main(path=PAGE):
     return len(table.contradictions)
 
 
+def write_hub(path=HUB_PAGE):
+    from kgrow.testing.hub_table import hub_table, to_markdown
+
+    path = pathlib.Path(path)
+    rows = hub_table(report=lambda row: print(*row.line, sep=" | "))
+    path.write_text(replace(path.read_text(), "hub", to_markdown(rows)))
+    return sum("CONTRADICTION" in cell for row in rows for cell in row.line)
+
+
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    hub = sys.argv[1:2] == ["--hub"]
+    sys.exit(write_hub(*sys.argv[2:]) if hub else main(*sys.argv[1:]))

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from kgrow.derivation.dimensions import Factor, resolved
 from kgrow.derivation.facts import Residual
-from kgrow.derivation.making import align, common, squared
+from kgrow.derivation.making import align, common, leaves_of, squared
 from kgrow.derivation.rules.registry import rule
 from kgrow.derivation.values import Norm
 
@@ -43,9 +43,8 @@ def _add_constants(result, one, other):
         zero = value.number == 0.0
         if zero or not moved.moves or value.mean or value.norm is not None:
             continue
-        if value.is_weight and value.varying():
-            repeated = moved.varying() - value.varying()
-        result = replace(result, pending=result.pending | frozenset(repeated))
+        pending = result.pending | moved.factors(repeated)
+        result = replace(result, pending=pending)
     return result
 
 
@@ -82,6 +81,9 @@ def _multiply(tracer, values, shapes, params):
 @rule("div")
 def _divide(tracer, values, shapes, params):
     one, other = values
+    if one.moves and other.moves and other.mean:
+        for node in leaves_of(other.mean):
+            node.pin("what it is summed up to divides")
     if other.statistic:
         other = replace(
             other,
@@ -124,7 +126,7 @@ def _product(tracer, one, other, inverse=False):
         shared = one.varying() & other.varying()
         if shared:
             result = replace(
-                result, pending=result.pending | frozenset(shared), norm=None
+                result, pending=result.pending | one.factors(shared), norm=None
             )
     number = other if other.number is not None else one
     moved = one if number is other else other

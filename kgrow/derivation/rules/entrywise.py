@@ -132,7 +132,7 @@ def _select(tracer, values, shapes, params):
             mean=case.mean,
         )
     moved = frozenset(
-        n for v in (which, *cases) if not v.is_constant for n in v.varying()
+        f for v in (which, *cases) if not v.is_constant for f in v.factors()
     )
     if all(c.is_constant for c in cases) and which.is_constant:
         return result

@@ -13,11 +13,20 @@ def _reduce_sum(tracer, values, shapes, params):
     nodes = {f.node for i in gone for f in resolved(value.axes[i]) if f.varies}
     kept = [a for i, a in enumerate(value.axes) if i not in gone]
     result = replace(part_of(value, kept), norm=None, squared=frozenset())
-    open_ones = leaves_of(value.pending) & nodes
+    open_ones = value.undecided() & nodes
+    pending = frozenset(
+        leaf
+        for factor in value.pending
+        for leaf in factor.leaves()
+        if leaf.node not in nodes
+    )
     squared = leaves_of(value.squared)
     for node in nodes:
         if node in open_ones and node not in squared:
-            node.pin("it is summed up behind a nonlinearity")
+            # The mean of a norm behind a nonlinearity, if nothing is divided
+            # by it.
+            node.nonlinear = True
+            node.sums.add("linear")
         else:
             node.sums.add("square" if node in open_ones else "linear")
     for i in gone:
@@ -27,14 +36,14 @@ def _reduce_sum(tracer, values, shapes, params):
     if nodes <= squared:
         return replace(
             result,
-            pending=frozenset(leaves_of(value.pending) - nodes),
+            pending=pending,
             statistic=frozenset(nodes),
             tail=frozenset(),
         )
     return replace(
         result,
         mean=frozenset(nodes),
-        pending=frozenset(leaves_of(value.pending) - nodes),
+        pending=pending,
     )
 
 
