@@ -121,7 +121,9 @@ class _Places:
     def __init__(self, spec, dim):
         variables = [v for v in spec.variables.values() if dim in v.axes.dims]
         stacks = {v.stack for v in variables} - {None}
-        self.post = any(spec.stacks[s].norm == "post" for s in stacks)
+        self.post = any(spec.stacks[s].norm == "post" for s in stacks) or any(
+            v.axes.inner or v.axes.outer for v in variables if v.stack is None
+        )
         self.factored = any(v.axes.factor for v in variables)
         self.repeats = {1} | {
             math.prod(f for f in axis.factors if isinstance(f, int))

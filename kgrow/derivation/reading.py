@@ -318,6 +318,9 @@ class Reading:
             flags.append("shift")
         place = self._block(path)
         if place is None:
+            # A norm outside the blocks whose result the stream goes on with.
+            if any(path in r.norm for r in facts.residuals):
+                flags.append("outer")
             return flags
         pattern = self._pattern(path)
         if pattern in self._exits():
