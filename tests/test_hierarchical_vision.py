@@ -214,7 +214,7 @@ def test_shifted_windows_keep_their_places():
     wrong = strategies.StackingList([0, 0, 1, 1], zero_exits=True)
     with pytest.raises(GrowthError, match="modulo 2"):
         make("swin").grow({"depths": [2, 4]}, wrong)
-    with pytest.raises(GrowthError, match="whole groups of 2"):
+    with pytest.raises(GrowthError, match="multiples of 2"):
         make("swin").grow({"depths": [2, 5]})
 
 
