@@ -19,6 +19,7 @@ optimizer, or one that is given to `compile()` and used before any `grow()` or
 import contextlib
 import functools
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -55,7 +56,20 @@ def guard(model):
             build(variables)
             guard(model)
 
+        def built_first(grads, trainable_variables=None):
+            # TensorFlow builds it in the middle of its first step, which
+            # would go past the guard.
+            if trainable_variables is not None and not optimizer.built:
+                trainable_variables = list(trainable_variables)
+                with keras.name_scope(optimizer.name, caller=optimizer):
+                    optimizer.build(trainable_variables)
+            step = vars(optimizer).get("apply", built_first)
+            if step is built_first:
+                del vars(optimizer)["apply"]
+            return optimizer.apply(grads, trainable_variables)
+
         vars(optimizer)["build"] = guarded_build
+        vars(optimizer)["apply"] = built_first
         return
     for part in nested(optimizer):
         # One that wraps others leaves the steps to them.
