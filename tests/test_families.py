@@ -99,7 +99,7 @@ def test_it_trains_grows_trains_on_saves_and_loads(tmp_path, name):
 
     def train():
         loss = model.fit(x, y, epochs=2, verbose=0).history["loss"]
-        assert np.isfinite(loss).all() and loss[1] != loss[0]
+        assert np.isfinite(loss).all() and loss[1] < loss[0]
 
     train()
     before = array(model(x))

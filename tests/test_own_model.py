@@ -1,5 +1,8 @@
 """Networks of the user's own grow without a line about their axes."""
 
+import sys
+import types
+
 import keras
 import numpy as np
 import own_models
@@ -130,6 +133,20 @@ def test_what_was_derived_is_kept(monkeypatch):
         lambda *_: pytest.fail("derived again"),
     )
     blueprint()
+
+
+def test_another_computation_is_derived_anew(tmp_path, monkeypatch):
+    """A module that was edited is not taken for what it was."""
+    request = {"module": "edited"}
+    file = tmp_path / "edited.py"
+    file.write_text("units = 1")
+    module = types.ModuleType("edited")
+    module.__file__ = str(file)
+    monkeypatch.setitem(sys.modules, "edited", module)
+    before = cache.key_of(request)
+    assert cache.key_of(request) == before
+    file.write_text("units = 2")
+    assert cache.key_of(request) != before
 
 
 def test_axes_that_do_not_hold_are_refused():

@@ -1,14 +1,15 @@
 """What was derived once is not derived again."""
 
 import contextlib
+import functools
 import hashlib
+import importlib.metadata
 import json
 import os
 import pathlib
+import sys
 
 import keras
-
-_FORM = 1
 
 
 def folder():
@@ -18,26 +19,41 @@ def folder():
 
 
 def key_of(request):
-    """A name for what is asked, which another version of Keras, or of what
-    the network comes from, changes.
+    """A name for what is asked. It changes with the version of Keras, with
+    what the network's module says and the package that it is from, and with
+    the derivation itself.
 
     Example:
 
     >>> key_of({"module": "builtins"}) == key_of({"module": "builtins"})
     True
     """
-    versions = [_FORM, keras.__version__]
-    hub = request.get("module", "").split(".")[0]
-    with contextlib.suppress(Exception):
-        versions.append(importlib_version(hub))
+    module = request.get("module", "")
+    versions = [keras.__version__, _own_digest(), _module_digest(module)]
+    # A package's other modules change with its version.
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        versions.append(importlib.metadata.version(module.split(".")[0]))
     text = json.dumps([versions, request], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def importlib_version(package):
-    from importlib.metadata import version
+@functools.cache
+def _own_digest():
+    files = sorted(pathlib.Path(__file__).parent.rglob("*.py"))
+    return _digest(files)
 
-    return version(package)
+
+def _module_digest(name):
+    file = getattr(sys.modules.get(name), "__file__", None)
+    return _digest([] if file is None else [pathlib.Path(file)])
+
+
+def _digest(files):
+    digest = hashlib.sha256()
+    for file in files:
+        with contextlib.suppress(OSError):
+            digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 def load(key):

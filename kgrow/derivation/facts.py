@@ -12,12 +12,10 @@ class Residual:
     Args:
         exits: paths of the variables that the branch would be zero without.
         norm: paths of the variables of the norm that the stream comes from.
-        after: paths of the variables of the norm that takes the sum.
     """
 
     exits: frozenset
     norm: frozenset
-    after: set = field(default_factory=set)
 
 
 @dataclass
