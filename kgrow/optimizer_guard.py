@@ -63,8 +63,9 @@ def guard(model):
                 trainable_variables = list(trainable_variables)
                 with keras.name_scope(optimizer.name, caller=optimizer):
                     optimizer.build(trainable_variables)
-            step = vars(optimizer).get("apply", built_first)
-            if step is built_first:
+            # Building put guards where they belong, on one that wraps
+            # others or on those; this one has no more to do.
+            if vars(optimizer).get("apply") is built_first:
                 del vars(optimizer)["apply"]
             return optimizer.apply(grads, trainable_variables)
 
