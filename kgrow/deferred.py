@@ -7,9 +7,10 @@ goes into values that nobody reads.
 import contextlib
 
 import keras
+import numpy as np
 from keras.src.backend.common import global_state
 
-from kgrow.backend import raw
+from kgrow.backend import pieces, place_of, raw
 
 _PENDING = "uninitialized_variables"
 
@@ -32,7 +33,14 @@ def without_values():
 
 
 def give_value(variable, value):
-    """Gives a variable without a value its first one."""
+    """Gives a variable without a value its first one. Where a distribution
+    divides it among devices, each gets its piece and no more."""
+    place = place_of(variable)
+    if place is not None and isinstance(value, np.ndarray):
+        whole = value
+        value = pieces.spread(
+            lambda index: whole[index], whole.shape, variable._dtype, place
+        )
     value = keras.ops.convert_to_tensor(value, dtype=variable._dtype)
     variable._initialize(value)
     variable._initializer = None

@@ -9,9 +9,12 @@ from keras.backend import standardize_dtype
 from kgrow.axes import CONSUME, PRODUCE
 from kgrow.contraction import contract
 from kgrow.errors import GrowthError
-from kgrow.initial import sample
+from kgrow.initial import is_elementwise, sample
 from kgrow.maps import Dense
 from kgrow.term import Fresh, factor_maps, factor_shape, factors
+
+# Entries of one generator: parts of a variable are drawn without the rest.
+_AT_ONCE = 1 << 20
 
 
 def unwritten(plan, variable):
@@ -96,8 +99,8 @@ def add_noise(plan, value, variable):
         e = (plan.effect or plan.terms)[0].width(factor, variable.block)
         shape = factor_shape(variable, plan.target.sizes)
         host = np.asarray(ops.convert_to_numpy(value)).reshape(shape)
-        rng = _rng(plan, f"{variable.path}/noise/{factor}")
-        noise = rng.standard_normal(shape) * std * host.std()
+        drawn = draw_noise(plan, variable, host.size, factor)
+        noise = drawn.reshape(shape) * std * host.std()
         maps = [None] * len(shape)
         maps[position] = Dense(e.produce.matrix().T)
         seen = contract(noise, maps)
@@ -123,23 +126,71 @@ def _new_entries(plan, variable, dim, role, index):
     return _draw(plan, variable, part, f"{dim}/{role}")
 
 
-def _draw(plan, variable, part, name):
-    """Initial values for a part of a variable, given by its sizes along all
-    factors of the axes."""
+def draw(plan, variable, count, name, positions=None):
+    """Initial values for entries of a variable.
+
+    Args:
+        plan: `Plan`.
+        variable: `VariableSpec` of the target.
+        count: int, how many entries there are.
+        name: string, which of the variable's entries they are.
+        positions: optional array of ints, ascending in storage order: which of
+            them are wanted, by default all. No more is drawn than what stands
+            near.
+
+    Returns:
+        numpy array, flat or in the shape of `positions`.
+    """
     if variable.initializer is None:
         raise GrowthError(
             f"New entries of {variable.path!r} need an initializer, and the "
             "target spec names none. Build the spec with `initializers=`."
         )
-    values = sample(
-        variable.initializer,
-        variable.shape,
-        "float32",
-        _rng(plan, f"{variable.path}/{name}"),
-        count=int(np.prod(part)),
-    )
-    return values.reshape(part)
+    size = _AT_ONCE if is_elementwise(variable.initializer) else count
+
+    def block(number, length):
+        return sample(
+            variable.initializer,
+            variable.shape,
+            "float32",
+            _rng(plan, f"{variable.path}/{name}", number),
+            count=length,
+        )
+
+    return _in_blocks(block, count, size, positions)
 
 
-def _rng(plan, name):
-    return np.random.default_rng([plan.seed, zlib.crc32(name.encode())])
+def draw_noise(plan, variable, count, dim, positions=None):
+    """Standard normal numbers for entries of a variable, see `draw()`."""
+
+    def block(number, length):
+        name = f"{variable.path}/noise/{dim}"
+        return _rng(plan, name, number).standard_normal(length)
+
+    return _in_blocks(block, count, _AT_ONCE, positions)
+
+
+def _in_blocks(block, count, size, positions):
+    """What `block(number, length)` makes, as far as it is wanted."""
+    starts = range(0, count, size)
+    if positions is None:
+        found = [block(n, min(size, count - s)) for n, s in enumerate(starts)]
+        return found[0] if len(found) == 1 else np.concatenate(found or [()])
+    flat, found = positions.reshape(-1), []
+    for number, start in enumerate(starts):
+        first, last = np.searchsorted(flat, [start, start + size])
+        if first < last:
+            drawn = block(number, min(size, count - start))
+            found.append(drawn[flat[first:last] - start])
+    return np.concatenate(found or [()]).reshape(positions.shape)
+
+
+def _draw(plan, variable, part, name):
+    """Initial values for a part of a variable, given by its sizes along all
+    factors of the axes."""
+    return draw(plan, variable, int(np.prod(part)), name).reshape(part)
+
+
+def _rng(plan, name, block=0):
+    seed = [plan.seed, zlib.crc32(name.encode())]
+    return np.random.default_rng(seed + [block] * (block > 0))

@@ -13,8 +13,10 @@ import numpy as np
 from keras.src.utils.rng_utils import get_random_seed
 
 from kgrow import backend, strategies
+from kgrow.agreement import check_agreement, plan_facts
 from kgrow.architecture import Architecture, count_parameters, variable_paths
 from kgrow.data import Data
+from kgrow.distribution import check_network
 from kgrow.errors import GrowthError
 from kgrow.freezing import carry_paces, check_train, first_copies, freeze
 from kgrow.gating import carry_gates, copy_gates
@@ -23,6 +25,7 @@ from kgrow.memory import PeakMemory
 from kgrow.optimizer_build import Resting
 from kgrow.optimizer_guard import guard
 from kgrow.optimizer_state import POLICIES, OptimizerState
+from kgrow.pace import steps_taken
 from kgrow.private_random import private_random
 from kgrow.probe import (
     batch_loss,
@@ -87,6 +90,7 @@ class Growth:
             plan = self.strategy.plan(self.source.spec, target.spec, self.seed)
             task = Task(self.model, network, self.config, self.data, self.seed)
             plan = self.strategy.refine(plan, task)
+            check_agreement(lambda: self._facts(plan))
             with backend.scope(self.model):
                 fill_weights(network, self.source.network, plan, task.values)
                 carry_layer_state(network, self.source.network, plan)
@@ -115,10 +119,25 @@ class Growth:
             **measured,
         )
 
+    def _facts(self, plan):
+        """What all processes of a run must have in common."""
+        return {
+            "the sizes": self.config,
+            "the treatments": self.treatments,
+            "the strategy": repr(self.strategy),
+            "the seed": self.seed,
+            "`optimizer_state`": self.policy,
+            "`train`": self.train,
+            "the data": self.batch,
+            "the step": steps_taken(self.model),
+            "the plan": plan_facts(plan),
+        }
+
     def _make_network(self):
         network, _ = self.source.build(self.config, self.treatments)
         copy_gates(network, self.source.network)
         target = Architecture(self.source.axes, network)
+        check_network(network, target.spec)
         if self.model.teacher is not None:
             for dim in target.spec.output_dims:
                 if self.source.spec.sizes[dim] != target.spec.sizes[dim]:

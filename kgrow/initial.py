@@ -51,6 +51,21 @@ def sample(initializer, shape, dtype, rng, count=None):
     return value.astype(dtype, copy=False)
 
 
+def is_elementwise(initializer):
+    """Whether entries are drawn one by one, none by what others are.
+
+    Example:
+
+    >>> is_elementwise("glorot_uniform"), is_elementwise("orthogonal")
+    (True, False)
+    """
+    if not isinstance(initializer, initializers.Initializer):
+        initializer = initializers.get(initializer)
+    return type(initializer) in _DRAWS or isinstance(
+        initializer, initializers.VarianceScaling
+    )
+
+
 def _normal(shape, rng):
     return rng.standard_normal(shape, dtype=np.float32)
 

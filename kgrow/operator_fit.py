@@ -15,8 +15,11 @@ import keras
 import numpy as np
 from keras import ops
 
+from kgrow import backend
 from kgrow.architecture import grown_weights, relative_path
+from kgrow.deferred import give_value, without_values
 from kgrow.errors import GrowthError
+from kgrow.flops import training_flops
 
 
 class OperatorModel(keras.Model):
@@ -64,9 +67,22 @@ class OperatorModel(keras.Model):
     def _variable(self, name, value, trainable=True):
         # A copy: a backend may take host memory over as it is, and what is
         # trained here must not be what the model holds.
+        name = re.sub(r"\W", "_", name)
+        if backend.is_spread(value):
+            with without_values():
+                variable = self.add_weight(
+                    name=name,
+                    shape=value.shape,
+                    dtype=str(value.dtype),
+                    trainable=trainable,
+                    autocast=False,
+                )
+            variable._layout = value.sharding
+            give_value(variable, backend.pieces.copy_of(value))
+            return variable
         value = np.array(value)
         return self.add_weight(
-            name=re.sub(r"\W", "_", name),
+            name=name,
             shape=value.shape,
             dtype=str(value.dtype),
             initializer=lambda shape, dtype: ops.convert_to_tensor(
@@ -94,7 +110,7 @@ class OperatorModel(keras.Model):
         small = {p: ops.convert_to_tensor(v) for p, v in self._small.items()}
         grown = plan.apply(small)
         mapping = [
-            (w, grown[relative_path(network, w)])
+            (w, backend.constrained(grown[relative_path(network, w)], w))
             for w in grown_weights(network)
         ]
         states = list(zip(self._held.states, self._states, strict=True))
@@ -162,7 +178,7 @@ def fit_operator(model, before, data, settings, seed=0):
 
     Returns:
         dict with the loss before, during and after, the steps taken, how far
-        each part of the operator moved, and the seconds spent.
+        each part of the operator moved, and the seconds and FLOPs spent.
 
     Raises:
         GrowthError: the loss is no finite number.
@@ -175,7 +191,8 @@ def fit_operator(model, before, data, settings, seed=0):
     watch = _Watch(settings.patience)
     history = keras.callbacks.History()
     epochs, rest = divmod(settings.steps, per_epoch)
-    batches = data.batches(settings.batch_size, seed)
+    inputs = []
+    batches = _watched(data.batches(settings.batch_size, seed), inputs)
     options = dict(
         verbose=settings.verbose,
         shuffle=False,
@@ -212,7 +229,30 @@ def fit_operator(model, before, data, settings, seed=0):
             for name, value in model.operator_values().items()
         },
         "seconds": time.perf_counter() - start,
+        "flops": watch.taken * training_flops(model, inputs[0]),
     }
+
+
+def _watched(batches, inputs):
+    """The batches, the first one's inputs noted down as shapes."""
+    try:
+        for batch in batches:
+            if not inputs:
+                inputs.append(_shapes(batch))
+            yield batch
+    finally:
+        batches.close()
+
+
+def _shapes(batch):
+    """What a batch's inputs look like; all batches are as large."""
+    inputs = keras.utils.unpack_x_y_sample_weight(batch)[0]
+    return keras.tree.map_structure(
+        lambda x: keras.KerasTensor(
+            tuple(x.shape), keras.backend.standardize_dtype(x.dtype)
+        ),
+        inputs,
+    )
 
 
 def _loss_on(model, batch):
@@ -230,6 +270,10 @@ def _relative(after, before):
 
 def _array(variable):
     # A copy: the variable's memory is given back after the fit.
+    if backend.is_spread(backend.raw(variable)):
+        value = backend.raw(variable)
+        if not value.is_fully_replicated:
+            return backend.pieces.copy_of(value)
     return np.array(ops.convert_to_numpy(variable))
 
 
@@ -237,4 +281,5 @@ def _initial(variable):
     """The initial value of a state that may have none yet."""
     if variable._value is not None:
         return _array(variable)
-    return _array(variable._initializer(variable.shape, dtype=variable.dtype))
+    value = variable._initializer(variable.shape, dtype=variable.dtype)
+    return np.array(ops.convert_to_numpy(value))

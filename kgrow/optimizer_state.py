@@ -7,10 +7,11 @@ moments) by the dual plan's square, one that does not depend on its scale
 weights (averages, iterates) like weights. `slot_rules` says which is which.
 """
 
+import keras
 import numpy as np
 from keras import ops
 
-from kgrow.backend import host, raw
+from kgrow.backend import host, is_spread, pieces, raw
 from kgrow.deferred import give_value, initialize
 from kgrow.errors import GrowthError
 from kgrow.initial import sample
@@ -23,6 +24,13 @@ from kgrow.optimizer_build import (
 )
 from kgrow.slot_degree import WEIGHT
 from kgrow.slots import find_slots, nested, slots_without_values
+from kgrow.spread import grown_value
+
+_UNIFORM = (
+    keras.initializers.Zeros,
+    keras.initializers.Ones,
+    keras.initializers.Constant,
+)
 
 POLICIES = ("carry", "reset", "reset_new")
 
@@ -145,12 +153,12 @@ class _Transfer:
             and self.origin.plan.keeps(path)
             and path not in self.origin.resting.frozen
         ):
-            if not np.any(host(raw(old))):
-                return np.zeros(tuple(slot.shape), "float32"), True
-            weight = np.asarray(host(raw(variable)))
+            if not _has_values(host(raw(old))):
+                return np.broadcast_to(np.float32(0), tuple(slot.shape)), True
+            weight = _at_hand(raw(variable))
             return rule.solve(self.part.optimizer, index, weight), carry
         if not carry:
-            return np.broadcast_to(fresh, tuple(slot.shape)), False
+            return _of_shape(fresh, slot), False
         plan, share = self._plan(rule), 1.0
         lacks = _lacking_axis(rule, slot, variable)
         if lacks is not None:
@@ -165,12 +173,14 @@ class _Transfer:
             # What the optimizer started from is no part of the sum.
             start, fresh = np.max(fresh), fresh - np.max(fresh)
             values = {p: value - start for p, value in values.items()}
-        grown = plan.grow(path, values, fill=fresh) if values else fresh
+        grown = fresh
+        if values:
+            grown = grown_value(plan, path, values, slot, fresh)
         if share != 1.0:
             grown = grown * np.asarray(share, "float32")
         if start:
             grown = grown + start
-        return np.broadcast_to(grown, tuple(slot.shape)), bool(values)
+        return _of_shape(grown, slot), bool(values)
 
     def _first(self, rule, old_slots, slot, variable, index):
         """The value of a slot whose variable had none, as it rested: what is
@@ -178,11 +188,11 @@ class _Transfer:
         all variables."""
         shape = tuple(slot.shape)
         if rule.solve:
-            weight = np.asarray(host(raw(variable)))
+            weight = _at_hand(raw(variable))
             return rule.solve(self.part.optimizer, index, weight), False
         if rule.fresh != "mean" or rule.degree == WEIGHT:
             fresh = _fresh(rule, slot, None, variable)
-            return np.broadcast_to(fresh, shape), False
+            return _of_shape(fresh, slot), False
         slots = {
             key: s
             for key, s in old_slots.items()
@@ -191,8 +201,9 @@ class _Transfer:
         alike = [s for key, s in slots.items() if self._alike(key, variable)]
         sums, sizes = 0.0, 0
         for old in alike or slots.values():
-            sums += float(np.sum(host(raw(old)), dtype=np.float64))
-            sizes += int(np.prod(old.shape))
+            size = int(np.prod(old.shape))
+            sums += _mean(host(raw(old))) * size
+            sizes += size
         mean = np.asarray(sums / max(sizes, 1), "float32")
         return np.broadcast_to(mean, shape), False
 
@@ -216,8 +227,10 @@ class _Transfer:
             return value
         if mask.shape != tuple(slot.shape):
             return self._of_what_trained(rule, slot, variable, value, mask)
-        value = np.array(ops.convert_to_numpy(value))
         fresh = _fresh(rule, slot, old, variable)
+        if is_spread(value):
+            return _anew_in_pieces(rule, value, mask, fresh)
+        value = np.array(ops.convert_to_numpy(value))
         if rule.fresh == "mean" and rule.degree != WEIGHT and not mask.all():
             # Of the entries that have a history.
             fresh = value[~mask].mean(dtype=np.float64)
@@ -254,14 +267,56 @@ class _Transfer:
         return self._plans[key]
 
 
+def _of_shape(value, slot):
+    """A number in the slot's shape, which takes no memory; an array as it
+    is."""
+    if np.ndim(value) == len(slot.shape) and len(slot.shape):
+        return value
+    return np.broadcast_to(value, tuple(slot.shape))
+
+
+def _at_hand(value):
+    """A numpy array, unless it is in pieces."""
+    return value if is_spread(value) else np.asarray(host(value))
+
+
+def _has_values(value):
+    if is_spread(value):
+        return pieces.has_values(value)
+    return bool(np.any(value))
+
+
+def _mean(value):
+    if is_spread(value):
+        return pieces.mean(value)
+    return float(np.mean(value, dtype=np.float64))
+
+
+def _anew_in_pieces(rule, value, mask, fresh):
+    """A slot that is spread, started anew where `mask` says."""
+    place = value.sharding
+    mask = pieces.spread(lambda i: mask[i], mask.shape, "bool", place)
+    if rule.fresh == "mean" and rule.degree != WEIGHT:
+        # Of the entries that have a history.
+        rest = 1.0 - pieces.mean(mask)
+        if rest:
+            kept = pieces.where(mask, np.zeros((), value.dtype), value)
+            fresh = pieces.mean(kept) / rest
+    if not is_spread(fresh):
+        fresh = np.asarray(fresh, value.dtype)
+    return pieces.where(mask, fresh, value)
+
+
 def _fresh(rule, slot, old, variable):
     """What entries without a history start from."""
     if rule.degree == WEIGHT:
-        return np.asarray(host(raw(variable)))
+        return _at_hand(raw(variable))
     if rule.fresh == "initial":
-        return sample(slot._initializer, slot.shape, slot.dtype, None)
+        uniform = isinstance(slot._initializer, _UNIFORM)
+        shape = () if uniform else slot.shape
+        return sample(slot._initializer, shape, slot.dtype, None)
     if rule.fresh == "mean":
-        return float(np.mean(host(raw(old)), dtype=np.float64))
+        return _mean(host(raw(old)))
     return 0.0
 
 

@@ -122,6 +122,11 @@ class Plan:
             total = add_noise(self, total, variable)
         return fill_unwritten(self, total, variable, fill)
 
+    def grown_together(self, path, values):
+        """One of the variables that are made all at once, before `dim^power`
+        is seen to; `None` for one that is made by itself, as most are."""
+        del path, values
+
     def reads(self, path):
         """Paths in the source that a variable of the target is made of."""
         variable = self.target.variables[path]

@@ -2,8 +2,10 @@
 
 import keras
 import numpy as np
+from keras import ops
 
-from kgrow.backend import forward
+from kgrow import backend
+from kgrow.backend import forward, is_spread
 from kgrow.contraction import contract
 from kgrow.errors import GrowthError
 from kgrow.tolerance import tolerance
@@ -59,18 +61,20 @@ def _symbolic_inputs(network):
 
 
 def run(network, inputs):
-    """The network's outputs on the probe, `[numpy array, ...]`.
+    """The network's outputs on the probe, `[numpy array, ...]`; of a network
+    that lies on several devices, arrays that lie there too.
 
     Raises:
         GrowthError: the probe does not fit the network.
     """
     outputs = _outputs(network, inputs)
-    return [np.asarray(o) for o in keras.tree.flatten(outputs)]
+    outputs = keras.tree.flatten(outputs)
+    return [o if is_spread(o) else np.asarray(o) for o in outputs]
 
 
 def _outputs(network, inputs):
     """The same in the network's own structure."""
-    inputs = keras.tree.map_structure(keras.ops.convert_to_tensor, inputs)
+    inputs = keras.tree.map_structure(backend.as_batch, inputs)
     try:
         return forward(network, inputs)
     except Exception as error:
@@ -94,11 +98,14 @@ def difference(before, after, plan):
     """
     worst, largest = 0.0, 0.0
     for place, (old, new) in enumerate(zip(before, after, strict=True)):
-        old = old.astype("float64", copy=False)
-        new = new.astype("float64", copy=False)
+        if is_spread(old) or is_spread(new):
+            old, new = (ops.cast(o, "float32") for o in (old, new))
+        else:
+            old = old.astype("float64", copy=False)
+            new = new.astype("float64", copy=False)
         if old.shape != new.shape:
             old, new = aligned(old, new, plan, place)
-        if not np.isfinite(old).all():
+        if not _largest(old) < np.inf:
             raise GrowthError(
                 "The model's outputs are not finite before the growth, so "
                 "there is nothing to keep. Go back to a checkpoint of before "
@@ -110,7 +117,10 @@ def difference(before, after, plan):
 
 
 def _largest(values):
-    size = float(np.max(np.abs(values), initial=0.0))
+    if not isinstance(values, np.ndarray):
+        size = float(ops.max(ops.abs(values), initial=0.0))
+    else:
+        size = float(np.max(np.abs(values), initial=0.0))
     return size if np.isfinite(size) else float("inf")
 
 
@@ -134,8 +144,9 @@ def aligned(old, new, plan, place):
                 continue
             old = contract(old, [None] * axis + [m])
             if m.unwritten.size:
-                old = np.delete(old, m.unwritten, axis)
-                new = np.delete(new, m.unwritten, axis)
+                kept = np.setdiff1d(np.arange(m.target), m.unwritten)
+                take = np.take if isinstance(old, np.ndarray) else ops.take
+                old, new = (take(o, kept, axis=axis) for o in (old, new))
     if old.shape != new.shape:
         raise GrowthError(
             f"The growth changes the output from shape {shapes[0]} to "
@@ -176,15 +187,18 @@ def batch_loss(model, network, batch):
         GrowthError: the batch does not fit the model or its loss.
     """
     x, y, weights = keras.utils.unpack_x_y_sample_weight(batch)
-    convert = keras.ops.convert_to_tensor
-    y_pred = keras.tree.map_structure(convert, _outputs(network, x))
+    y_pred = keras.tree.map_structure(
+        keras.ops.convert_to_tensor, _outputs(network, x)
+    )
+    if weights is not None:
+        weights = keras.tree.map_structure(backend.as_batch, weights)
     outputs = keras.tree.flatten(y_pred)
     try:
         with keras.StatelessScope():
             # Trackers inside the compiled loss must not see this batch.
             loss = model.compute_loss(
                 x,
-                keras.tree.map_structure(convert, y),
+                keras.tree.map_structure(backend.as_batch, y),
                 y_pred,
                 weights,
                 training=False,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
-from kgrow.backend import host, raw
+from kgrow.backend import host, is_spread, raw
 from kgrow.slot_degree import WEIGHT, measure_degree
 
 
@@ -36,13 +36,18 @@ class SlotRule:
 
 def _ftrl_linear(optimizer, index, weight):
     """The `linear` from which Ftrl computes exactly the weights there are."""
-    accumulator = np.asarray(host(raw(optimizer._accumulators[index])))
+    accumulator = host(raw(optimizer._accumulators[index]))
+    accumulator, sign = (
+        (accumulator, keras.ops.sign)
+        if is_spread(accumulator)
+        else (np.asarray(accumulator), np.sign)
+    )
     rate = float(keras.ops.convert_to_numpy(optimizer.learning_rate))
     l2 = optimizer.l2_regularization_strength + optimizer.beta / (2 * rate)
     power = accumulator ** (-optimizer.learning_rate_power)
     quadratic = power / rate + 2 * l2
     l1 = optimizer.l1_regularization_strength
-    return -weight * quadratic - np.sign(weight) * l1
+    return -weight * quadratic - sign(weight) * l1
 
 
 # Second moments of new entries start from the mean of the old ones: the step

@@ -6,6 +6,7 @@ from kgrow import backend
 from kgrow.architecture import grown_weights, relative_path
 from kgrow.errors import GrowthError
 from kgrow.operator_fit import OperatorModel, fit_operator
+from kgrow.spread import grown_value
 
 
 class Task:
@@ -59,7 +60,7 @@ class Task:
         Returns:
             dict, the fitted parameters.
         """
-        with backend.scope(self.model):
+        with backend.scope(self.model), backend.whole_data():
             fitted = OperatorModel(
                 parameters,
                 make_plan,
@@ -83,6 +84,25 @@ class Task:
             held = [*fitted.variables, *fitted.optimizer.variables]
             backend.free([backend.raw(v) for v in held])
         return values
+
+    def grown(self, plan):
+        """All variables that a plan makes of `values`, each where the grown
+        network's own is to lie.
+
+        Args:
+            plan: `Plan`.
+
+        Returns:
+            dict from paths to arrays.
+        """
+        variables = {
+            relative_path(self.network, w): w
+            for w in grown_weights(self.network)
+        }
+        return {
+            path: grown_value(plan, path, self.values, variable)
+            for path, variable in variables.items()
+        }
 
     def build(self, config):
         """A network like the grown one with other sizes, for measurements.

@@ -4,6 +4,7 @@ from kgrow import backend
 from kgrow.architecture import grown_weights, relative_path
 from kgrow.deferred import give_value, initialize
 from kgrow.seeds import seed_states, set_seed_states
+from kgrow.spread import grown_value
 
 
 def fill_weights(network, old, plan, values):
@@ -23,7 +24,7 @@ def fill_weights(network, old, plan, values):
     for weight in grown_weights(network):
         path = relative_path(network, weight)
         reads = plan.reads(path)
-        give_value(weight, plan.grow(path, values))
+        give_value(weight, grown_value(plan, path, values, weight))
         # Afterwards: TensorFlow never asks for gradients of a variable that
         # was not trainable when it got its value.
         if reads and reads[0] in frozen and weight.trainable:

@@ -10,9 +10,27 @@ has in common with the last.
 `scope(model)`: context in which variables of the model are created.
 `kept_random()`: context that leaves the backend's global random generators as
 they were.
+`random_states()`: states of these generators, a list of arrays of bytes, and
+`set_random_states(states)`, which puts them back.
 `adopt(network)`: registers variables that were given their values late.
 `host(value)`: the value as a numpy array if it lies in host memory, without a
-copy where possible; the tensor itself if it lies on an accelerator.
+copy where possible; the tensor itself if it lies on an accelerator, or in
+pieces on several devices.
+`is_spread(value)`: whether an array lies on several devices, as only JAX's
+do. `pieces` is the module of what can be done with one, or `None`.
+`place_of(variable)`: where the active distribution puts a variable, or `None`.
+`constrained(value, variable)`: a tensor of a traced step, laid out as the
+distribution lays out the variable.
+`as_batch(value)`: the tensor of a batch that every process has whole, laid out
+as the distribution lays out batches, or on every device where it cannot be
+divided.
+`whole_data()`: context in which every process trains on all of the data that
+it is given, none of it left to others.
+`processes()`: how many processes train together.
+`gathered(words)`: unsigned 32-bit numbers of every process, `(processes,
+words)`.
+`hold(variables)`: makes a function that gives variables the values back that
+they have now.
 `forward(network, inputs)`: inference outputs as numpy arrays, in full
 precision.
 `forwarder(network)`: a function of inputs that does the same many times,
@@ -28,55 +46,86 @@ tensors, as numpy arrays.
 import keras
 
 if keras.backend.backend() == "jax":
+    from kgrow.backend import jax_spread as pieces
     from kgrow.backend.jax import (
         adopt,
+        as_batch,
+        constrained,
         double_precision,
         forward,
         forwarder,
         free,
+        gathered,
         gradients,
+        hold,
         host,
+        is_spread,
         kept_random,
         peak_bytes,
+        place_of,
+        processes,
+        random_states,
         raw,
         renew,
         restart,
         scope,
+        set_random_states,
         sync,
+        whole_data,
     )
 elif keras.backend.backend() == "tensorflow":
     from kgrow.backend.tensorflow import (
         adopt,
+        as_batch,
+        constrained,
         double_precision,
         forward,
         forwarder,
         free,
+        gathered,
         gradients,
+        hold,
         host,
+        is_spread,
         kept_random,
         peak_bytes,
+        place_of,
+        processes,
+        random_states,
         raw,
         renew,
         restart,
         scope,
+        set_random_states,
         sync,
+        whole_data,
     )
 elif keras.backend.backend() == "torch":
     from kgrow.backend.torch import (
         adopt,
+        as_batch,
+        constrained,
         double_precision,
         forward,
         forwarder,
         free,
+        gathered,
         gradients,
+        hold,
         host,
+        is_spread,
         kept_random,
         peak_bytes,
+        place_of,
+        processes,
+        random_states,
         raw,
         renew,
         restart,
         scope,
+        set_random_states,
         sync,
+        whole_data,
     )
 else:
     raise ImportError(
@@ -84,19 +133,33 @@ else:
         f"Received: {keras.backend.backend()!r}"
     )
 
+if keras.backend.backend() != "jax":
+    pieces = None
+
 __all__ = [
     "adopt",
+    "as_batch",
+    "constrained",
     "double_precision",
     "forward",
     "forwarder",
     "free",
+    "gathered",
     "gradients",
+    "hold",
     "host",
+    "is_spread",
     "kept_random",
     "peak_bytes",
+    "pieces",
+    "place_of",
+    "processes",
+    "random_states",
     "raw",
     "renew",
     "restart",
     "scope",
+    "set_random_states",
     "sync",
+    "whole_data",
 ]

@@ -6,6 +6,9 @@ import functools
 import jax
 import keras
 import numpy as np
+from jax.experimental import multihost_utils
+
+from kgrow.backend.jax_spread import is_spread, place_of, spread
 
 
 def sync(model):
@@ -36,6 +39,15 @@ def kept_random():
     return contextlib.nullcontext()
 
 
+def random_states():
+    # As above: there is no such generator.
+    return []
+
+
+def set_random_states(states):
+    del states
+
+
 def adopt(network):
     del network
 
@@ -45,9 +57,51 @@ def raw(variable):
 
 
 def host(value):
+    if is_spread(value):
+        return value
     if all(d.platform == "cpu" for d in value.devices()):
         return np.asarray(value)
     return value
+
+
+def constrained(value, variable):
+    place = place_of(variable)
+    if place is None:
+        return value
+    return jax.lax.with_sharding_constraint(value, place)
+
+
+@contextlib.contextmanager
+def whole_data():
+    distribution = keras.distribution.distribution()
+    if distribution is None:
+        yield
+        return
+    shards = distribution.auto_shard_dataset
+    distribution.auto_shard_dataset = False
+    try:
+        yield
+    finally:
+        distribution.auto_shard_dataset = shards
+
+
+def processes():
+    return jax.process_count()
+
+
+def gathered(words):
+    return np.asarray(multihost_utils.process_allgather(words))
+
+
+def hold(variables):
+    # Arrays never change, so that nothing is copied, and nothing gathered.
+    values = [v._value for v in variables]
+
+    def put_back():
+        for variable, value in zip(variables, values, strict=True):
+            variable._value = value
+
+    return put_back
 
 
 def forward(network, inputs):
@@ -69,9 +123,26 @@ def forwarder(network):
         # which would hide the difference that is looked for.
         with jax.default_matmul_precision("highest"):
             values = [v.value for v in variables]
+            if any(is_spread(value) for value in values):
+                # What comes out may be as large as what came in: it stays.
+                return run(values, jax.tree.map(as_batch, inputs))
             return jax.tree.map(np.asarray, run(values, inputs))
 
     return outputs
+
+
+def as_batch(value):
+    distribution = keras.distribution.distribution()
+    if distribution is None or is_spread(value):
+        return keras.ops.convert_to_tensor(value)
+    value = np.asarray(value)
+    place = distribution.get_data_layout(value.shape).backend_layout
+    if value.shape[0] % distribution.num_model_replicas:
+        place = jax.sharding.NamedSharding(
+            place.mesh, jax.sharding.PartitionSpec()
+        )
+    dtype = jax.dtypes.canonicalize_dtype(value.dtype)
+    return spread(lambda index: value[index], value.shape, dtype, place)
 
 
 def double_precision():

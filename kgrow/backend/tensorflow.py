@@ -30,6 +30,47 @@ def kept_random():
     return contextlib.nullcontext()
 
 
+def random_states():
+    # As above: there is no such generator.
+    return []
+
+
+def set_random_states(states):
+    del states
+
+
+def is_spread(value):
+    # A mirrored variable is whole on every device.
+    del value
+    return False
+
+
+def place_of(variable):
+    del variable
+
+
+def constrained(value, variable):
+    del variable
+    return value
+
+
+def as_batch(value):
+    return keras.ops.convert_to_tensor(value)
+
+
+def whole_data():
+    return contextlib.nullcontext()
+
+
+def processes():
+    # Keras speaks of several on JAX only.
+    return 1
+
+
+def gathered(words):
+    return np.asarray(words)[None]
+
+
 def adopt(network):
     del network
 
@@ -43,6 +84,17 @@ def host(value):
     if "CPU" in value.device or not value.device:
         return value.numpy()
     return value
+
+
+def hold(variables):
+    # In the host's memory: the device may have no room for them twice.
+    values = [np.array(v.numpy()) for v in variables]
+
+    def put_back():
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
+
+    return put_back
 
 
 def forward(network, inputs):

@@ -4,6 +4,7 @@ import contextlib
 import functools
 
 import keras
+import numpy as np
 import torch
 from keras.src.backend.torch.core import get_device
 
@@ -34,6 +35,52 @@ def kept_random():
     return torch.random.fork_rng(devices)
 
 
+def random_states():
+    states = [torch.get_rng_state()]
+    if torch.cuda.is_available():
+        states += torch.cuda.get_rng_state_all()
+    return [state.numpy() for state in states]
+
+
+def set_random_states(states):
+    first, *rest = [torch.from_numpy(state) for state in states]
+    torch.set_rng_state(first)
+    if rest:
+        torch.cuda.set_rng_state_all(rest)
+
+
+def is_spread(value):
+    # Keras distributes nothing here.
+    del value
+    return False
+
+
+def place_of(variable):
+    del variable
+
+
+def constrained(value, variable):
+    del variable
+    return value
+
+
+def as_batch(value):
+    return keras.ops.convert_to_tensor(value)
+
+
+def whole_data():
+    return contextlib.nullcontext()
+
+
+def processes():
+    # Keras speaks of several on JAX only.
+    return 1
+
+
+def gathered(words):
+    return np.asarray(words)[None]
+
+
 def adopt(network):
     # Variables without values are no parameters yet when layers are built, so
     # each layer registers its own again.
@@ -54,6 +101,17 @@ def host(value):
 
         return value.view(torch.uint16).numpy().view(ml_dtypes.bfloat16)
     return value.numpy()
+
+
+def hold(variables):
+    # In the host's memory: the device may have no room for them twice.
+    values = [v._value.detach().to("cpu", copy=True) for v in variables]
+
+    def put_back():
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
+
+    return put_back
 
 
 def forward(network, inputs):
@@ -80,8 +138,12 @@ def gradients(function, tensors):
 
 
 def free(values):
-    # Reference counting gives torch's buffers back to its allocator.
-    del values
+    # What refers to itself, as a network does, would hold them until the
+    # collector comes by.
+    for value in values:
+        if isinstance(value, torch.Tensor):
+            value.grad = None
+            value.data = value.data.new_empty(0)
 
 
 def peak_bytes():

@@ -44,7 +44,7 @@ class Filled(Strategy):
         entries = self.entries.plan(plan.source, plan.target, plan.seed)
         entries = self.entries.refine(entries, task)
         plan = self.rules.refine(plan, task)
-        given = entries.apply(task.values)
+        given = task.grown(entries)
         return dataclasses.replace(plan, given={**given, **plan.given})
 
     def claims(self, plan):

@@ -111,7 +111,7 @@ class MSG(Strategy):
             return plan
         entries = self.initializer.plan(plan.source, plan.target, plan.seed)
         entries = self.initializer.refine(entries, task)
-        return dataclasses.replace(plan, given=entries.apply(task.values))
+        return dataclasses.replace(plan, given=task.grown(entries))
 
     def claims(self, plan):
         if plan.opening is None:

@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from kgrow.axes import CONSUME, PRODUCE
+from kgrow.backend import is_spread, pieces
 from kgrow.errors import GrowthError
 from kgrow.plan import Plan
 from kgrow.strategies.net2net import uneven_shares
@@ -36,11 +37,16 @@ class RingPlan(Plan):
         }
 
     def grow(self, path, values, fill=None):
+        grown = self.grown_together(path, values)
+        if grown is None:
+            return super().grow(path, values, fill)
+        return self._rescale(grown, self.target.variables[path])
+
+    def grown_together(self, path, values):
         for ring in self.rings:
             if path in ring.layout.paths:
-                grown = ring.grow(values, keep=True)[path]
-                return self._rescale(grown, self.target.variables[path])
-        return super().grow(path, values, fill)
+                return ring.grow(values, keep=True)[path]
+        return None
 
     def reads(self, path):
         for ring in self.rings:
@@ -183,13 +189,16 @@ class Ring:
             return self._kept[1]
         first = values[self.layout.sources(next(iter(self.layout.paths)))[0]]
         host = isinstance(first, np.ndarray)
-        cores = [
-            ops.cast(ops.convert_to_tensor(self.cores[c]), first.dtype)
-            for c in CORES
-        ]
-        grown = self.layout.unstacked(
-            _apply(*cores, self.layout.stacked(values))
-        )
+        if is_spread(first):
+            grown = self._grown_in_pieces(values)
+        else:
+            cores = [
+                ops.cast(ops.convert_to_tensor(self.cores[c]), first.dtype)
+                for c in CORES
+            ]
+            grown = self.layout.unstacked(
+                _apply(*cores, self.layout.stacked(values))
+            )
         if host:
             grown = {
                 path: np.asarray(ops.convert_to_numpy(value))
@@ -198,6 +207,18 @@ class Ring:
         if keep:
             self._kept = values, grown
         return grown
+
+    def _grown_in_pieces(self, values):
+        """The same of kernels that are spread, none ever whole."""
+        paths = self.layout.sources(next(iter(self.layout.paths)))
+        dtype = values[paths[0]].dtype
+        cores = [np.asarray(self.cores[c], dtype) for c in CORES]
+
+        def grow(divided, cores, kernels):
+            stacked = divided(self.layout.stacked(kernels))
+            return self.layout.unstacked(divided(_apply(*cores, stacked)))
+
+        return pieces.divided(grow, cores, {p: values[p] for p in paths})
 
 
 def _apply(modules, out, layers, reads, tensor):
