@@ -92,5 +92,5 @@ $(DEMO): pyproject.toml | $(BIN)/python
 
 $(ALL): pyproject.toml | $(BIN)/python
 	$(PIP) install '$(TORCH)'
-	$(PIP) install -e '.[jax,tensorflow,torch,hub,tfds,plots,dev]'
+	$(PIP) install -e '.[jax,tensorflow,torch,hub,tfds,plots,orbax,dev]'
 	@touch $@ $(DEMO)

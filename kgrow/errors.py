@@ -1,4 +1,4 @@
-"""The one exception that growing raises."""
+"""The exceptions that growing raises."""
 
 
 class GrowthError(ValueError):
@@ -19,4 +19,18 @@ class GrowthError(ValueError):
     ... except kgrow.GrowthError as error:
     ...     print(str(error).split(".")[0])
     `hidden_dim` cannot shrink: 8 -> 4
+    """
+
+
+class FileError(GrowthError, OSError):
+    """A file that a model cannot be read from.
+
+    It is an `OSError` too, as for a file that ends in the middle, so that
+    `keras.callbacks.BackupAndRestore(double_checkpoint=True)` goes back to the
+    file before.
+
+    Example:
+
+    >>> isinstance(FileError("cut off"), OSError)
+    True
     """

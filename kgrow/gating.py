@@ -25,7 +25,8 @@ def copy_gates(network, old):
     open as they are."""
     before = gates_of(old)
     if before is not None and before.openings:
-        _set(network, before.openings, before.steps())
+        # Not adopted yet: torch takes no parameters without values.
+        gates_of(network).set_openings(before.openings, before.steps())
 
 
 def carry_gates(network, old, plan):
@@ -59,6 +60,20 @@ def carry_gates(network, old, plan):
         steps.append(0)
     if openings:
         _set(network, openings, steps)
+
+
+def remember_gates(network):
+    """Makes a function that puts a network's gates back as they are now."""
+    gates = gates_of(network)
+    if gates is None:
+        return lambda: None
+    rewind_gates = gates.remember()
+
+    def rewind():
+        rewind_gates()
+        backend.adopt(network)
+
+    return rewind
 
 
 def settle(network):

@@ -1,5 +1,7 @@
 """A Keras model that can be made larger while it trains."""
 
+import contextlib
+
 import keras
 from keras.src.utils.tracking import DotNotTrackScope
 
@@ -7,15 +9,18 @@ from kgrow import backend, growth_file
 from kgrow.architecture import Architecture
 from kgrow.axis_map import AxisMap
 from kgrow.derivation import derive
-from kgrow.errors import GrowthError
+from kgrow.errors import FileError, GrowthError
+from kgrow.file_extent import extent_of_store
+from kgrow.file_format import pack, unpack
 from kgrow.freezing import unfreeze
 from kgrow.gate_keeper import GateKeeper
-from kgrow.gating import gates_of, open_all, settle
+from kgrow.gating import gates_of, open_all, remember_gates, settle
 from kgrow.growth import Growth
 from kgrow.growth_log import GrowthLog
 from kgrow.optimizer_guard import guard
-from kgrow.receipt import Receipt
 from kgrow.recipes import Blueprint, recipe_of
+from kgrow.state_tree import load_tree, tree_of
+from kgrow.whole_load import all_or_nothing
 
 _STORE_KEY = "growth"
 
@@ -98,6 +103,7 @@ class GrowableModel(keras.Model):
         # Past `__setattr__`: dicts that Keras or TensorFlow track are no plain
         # data.
         vars(self)["callback_state"] = {}
+        self._epoch_iterator = None
         self.built = True
 
     def call(self, inputs, training=None, mask=None):
@@ -269,10 +275,12 @@ class GrowableModel(keras.Model):
 
     def _change_gates(self, change):
         backend.sync(self)
-        with backend.scope(self):
-            changed = change(self.network)
-        if changed:
-            self.refresh_functions()
+        with contextlib.ExitStack() as undo, backend.scope(self):
+            undo.callback(self.remember())
+            undo.callback(remember_gates(self.network))
+            if change(self.network):
+                self.refresh_functions()
+            undo.pop_all()
 
     def strip(self):
         """The plain network: no gates, stock layers, stock names of weights.
@@ -328,8 +336,11 @@ class GrowableModel(keras.Model):
         """Ends what the strategy `ki` began: the small network no longer
         teaches this one, and is let go."""
         backend.sync(self)
-        self.be_taught(None)
-        self.refresh_functions()
+        with contextlib.ExitStack() as undo:
+            undo.callback(self.remember())
+            self.be_taught(None)
+            self.refresh_functions()
+            undo.pop_all()
 
     def compute_loss(
         self, x=None, y=None, y_pred=None, sample_weight=None, training=True
@@ -357,9 +368,15 @@ class GrowableModel(keras.Model):
     def install(self, architecture):
         """Puts a network in the place of the present one, nothing else."""
         with _unlocked(self):
+            places = [id(layer) for layer in self._layers]
+            here = id(self.network)
+            place = places.index(here) if here in places else 0
             self._tracker.untrack(self.network)
             self._architecture = architecture
             self.network = architecture.network
+            # Tracked as the last one, behind a teacher: variables keep their
+            # order, by which Keras' files and JAX' state find them.
+            self._layers.insert(place, self._layers.pop())
         if self.compiled:
             # Untracked, as `compile()` does: TensorFlow would go on holding
             # the dict it tracks, and with it the old network.
@@ -376,11 +393,12 @@ class GrowableModel(keras.Model):
         functions = {name: getattr(self, name) for name in names}
 
         def rewind():
-            if self._inheritance is not inheritance:
-                if self._inheritance is not None:
-                    self._inheritance.release()
-                self.be_taught(inheritance)
+            taught = self._inheritance
+            if taught is not None and taught is not inheritance:
+                taught.release()
             self.install(architecture)
+            # Whether or not it is tracked by now.
+            self.be_taught(inheritance)
             backend.restart(self)
             for name, function in functions.items():
                 setattr(self, name, function)
@@ -419,10 +437,32 @@ class GrowableModel(keras.Model):
                 x, y, batch_size, epochs, verbose, callbacks, **kwargs
             )
         finally:
-            self._growth_log = None
+            self._growth_log = self._epoch_iterator = None
             if isinstance(callbacks, keras.callbacks.CallbackList):
                 for callback in own:
                     callbacks.callbacks.remove(callback)
+
+    @property
+    def epoch_iterator(self):
+        """Keras' iterator over the data of the running `fit`, or `None`."""
+        return self._epoch_iterator
+
+    # `fit` shows its iterator to nothing else than these two, of which
+    # TensorFlow calls the second.
+
+    def _symbolic_build(self, iterator=None, data_batch=None):
+        self._see_iterator(iterator)
+        super()._symbolic_build(iterator, data_batch)
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        self._see_iterator(iterator)
+        super()._maybe_symbolic_build(iterator, data_batch)
+
+    def _see_iterator(self, iterator):
+        # The first one; validation in `fit` has its own.
+        fits = self._growth_log is not None
+        if fits and self._epoch_iterator is None:
+            self._epoch_iterator = iterator
 
     def get_config(self):
         # What builds a network comes back with it, to build a larger one.
@@ -445,19 +485,73 @@ class GrowableModel(keras.Model):
         return cls(**config)
 
     def save_own_variables(self, store):
+        backend.sync(self)
         super().save_own_variables(store)
-        store[_STORE_KEY] = growth_file.pack(growth_file.state_of(self))
+        store[_STORE_KEY] = pack(growth_file.state_of(self))
 
     def load_own_variables(self, store):
-        rest = {key: store[key] for key in store.keys() if key != _STORE_KEY}
-        if len(rest) < len(list(store.keys())):
-            saved = growth_file.unpack(store[_STORE_KEY])
-            growth_file.become(self, saved)
-            vars(self)["callback_state"] = saved.get("callbacks", {})
-            self._growth_history = [
-                Receipt.from_dict(r) for r in saved["history"]
-            ]
-        super().load_own_variables(rest)
+        try:
+            own = {key: store[key] for key in store.keys()}
+            if _STORE_KEY not in own:
+                raise FileError(
+                    "The file has no growth state: it is not whole, or was "
+                    "saved from another kind of model. Received: a store "
+                    f"with the entries {sorted(own)}"
+                )
+            saved = unpack(own.pop(_STORE_KEY))
+            growth_file.become(self, saved, lambda: extent_of_store(store))
+            growth_file.insist_on_slots(self, saved)
+            super().load_own_variables(own)
+        except Exception as error:
+            # Keras collects what goes wrong, and says it in its own way.
+            vars(self)["_file_error"] = error
+            raise
+
+    def load_weights(self, filepath, skip_mismatch=False, **kwargs):
+        """Becomes what was saved, and takes its weights.
+
+        Args:
+            filepath: a file of weights, or of a model, or the directory of a
+                `keras.callbacks.OrbaxCheckpoint`.
+            skip_mismatch: see `keras.Model.load_weights()`. What the file
+                says of growth must fit all the same.
+            **kwargs: the same.
+
+        Raises:
+            FileError: what the file says of growth makes no sense, or is of
+                another kind of model. On this and any other error nothing
+                has changed.
+        """
+        vars(self)["_file_error"] = None
+        try:
+            with all_or_nothing(self):
+                super().load_weights(filepath, skip_mismatch, **kwargs)
+                if self._file_error is not None:
+                    raise self._file_error
+        except ValueError:
+            if self._file_error is not None:
+                raise self._file_error from None
+            raise
+        finally:
+            vars(self)["_file_error"] = None
+
+    def get_state_tree(self, value_format="backend_tensor"):
+        """The state as nested dicts of arrays; see `kgrow.state_tree`."""
+        backend.sync(self)
+        return tree_of(self, value_format)
+
+    def set_state_tree(self, state_tree):
+        """Becomes what `get_state_tree()` gave of another model.
+
+        Args:
+            state_tree: dict.
+
+        Raises:
+            FileError: it is of another kind of model, or not whole. On any
+                error nothing has changed.
+        """
+        with all_or_nothing(self):
+            load_tree(self, state_tree)
 
 
 def _with_own_callbacks(model, callbacks):
