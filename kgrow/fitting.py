@@ -4,6 +4,8 @@ import math
 
 import keras
 
+from kgrow.callbacks.backup_and_restore import BackupAndRestore
+from kgrow.callbacks.data_position import resumes_inside_epoch
 from kgrow.callbacks.growth import STAGE_END, Growth
 from kgrow.errors import GrowthError
 from kgrow.schedules.bounds import Epochs, Steps
@@ -94,6 +96,10 @@ def fit(
     callbacks = [c for c in keras.tree.flatten(callbacks) if c is not None]
     schedule = _filled(schedule, batch_size, sequence_length)
     growth = _growth(callbacks, schedule, verbose)
+    backups = _backups(callbacks)
+    # The stage that a backup is in says which data come first.
+    for backup in backups:
+        backup.begin(model)
     growth.set_model(model)
     source = StageData(schedule, x, y, data, steps_per_epoch)
     source.check(growth.next_stage)
@@ -108,9 +114,14 @@ def fit(
     history = keras.callbacks.History()
     history.set_model(model)
     growth.driven = True
+    finished = False
     try:
-        _train(model, growth, source, history, epochs, arguments)
+        if not any(backup.is_stopped for backup in backups):
+            _train(model, growth, source, history, epochs, arguments)
+        finished = True
     finally:
+        for backup in backups:
+            backup.end(finished)
         growth.driven = growth.is_checked = False
         model.history = history
         for callback in callbacks:
@@ -179,6 +190,21 @@ def _growth(callbacks, schedule, verbose):
     return found[0]
 
 
+def _backups(callbacks):
+    """The callbacks that restore a run before its first stage is known."""
+    stock = keras.callbacks.BackupAndRestore
+    for callback in callbacks:
+        own = isinstance(callback, BackupAndRestore)
+        if isinstance(callback, stock) and not own:
+            raise GrowthError(
+                "Keras' `BackupAndRestore` deletes its backup at the end of "
+                "each call of `model.fit`, and `kgrow.fit` makes several. Give "
+                "`kgrow.callbacks.BackupAndRestore`, with the same arguments. "
+                f"Received: callbacks={callbacks!r}"
+            )
+    return [c for c in callbacks if isinstance(c, BackupAndRestore)]
+
+
 def _last_epoch(growth, steps_per_epoch):
     """The number of epochs at which `fit` must be called anew, or so many
     that it will have ended by itself."""
@@ -187,6 +213,8 @@ def _last_epoch(growth, steps_per_epoch):
         return until.count
     if isinstance(until, Steps) and steps_per_epoch:
         left = until.count - progress.steps
+        if resumes_inside_epoch(growth.model):
+            left += progress.batches
         return progress.epochs + math.ceil(left / steps_per_epoch)
     return progress.epochs + _MANY
 

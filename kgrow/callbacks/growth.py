@@ -6,7 +6,10 @@ import warnings
 import keras
 from keras.src.utils import io_utils
 
+from kgrow import distribution
+from kgrow.agreement import agreed_number
 from kgrow.callbacks.announcement import announcement
+from kgrow.callbacks.data_position import resumes_inside_epoch, was_stopped
 from kgrow.callbacks.readings import check_monitor, running, since
 from kgrow.errors import GrowthError
 from kgrow.pace import steps_taken
@@ -114,7 +117,10 @@ class Growth(keras.callbacks.Callback):
             self.schedule = self.adaptive.begin(self.model, self.data)
         schedule, progress = self.schedule, self.progress
         schedule.check(self.model, (self.params or {}).get("steps"))
+        distribution.check(self.model, schedule)
         if self.is_finished:
+            if was_stopped(self.model):
+                return  # A backup was loaded, and there is nothing to train.
             raise GrowthError(
                 f"The schedule has come to its end, at step "
                 f"{progress.steps:,}. Train on without the callback, or give "
@@ -198,7 +204,8 @@ class Growth(keras.callbacks.Callback):
         del epoch, logs
         # Another callback may have loaded weights when `fit` began.
         learning_rate.restore(self.model)
-        self.progress.begin_epoch((self.params or {}).get("steps"))
+        if not resumes_inside_epoch(self.model):
+            self.progress.begin_epoch((self.params or {}).get("steps"))
         self._last_batch = -1
         self._clock = time.perf_counter()
 
@@ -288,7 +295,9 @@ class Growth(keras.callbacks.Callback):
         progress.looked = progress.steps
         trigger.state = progress.trigger
         if trigger.update(
-            progress.stage_steps, {name: value}, progress.seconds
+            progress.stage_steps,
+            {name: value},
+            agreed_number(progress.seconds),
         ):
             progress.ends = ends
 

@@ -93,6 +93,24 @@ class Gates(keras.layers.Layer):
         ]
         self._tracker.lock()
 
+    def remember(self):
+        """Makes a function that puts the present gates back, and their
+        counters, the same variables."""
+        openings, counters = self.openings, self._counters
+
+        def rewind():
+            locked = self._tracker.locked
+            self._tracker.unlock()
+            for variable in [*self.variables]:
+                self._untrack_variable(variable)
+            for counter in counters:
+                self._track_variable(counter)
+            self.openings, self._counters = openings, counters
+            if locked:
+                self._tracker.lock()
+
+        return rewind
+
     @property
     def counters(self):
         """The counters, one an opening."""
