@@ -1,10 +1,11 @@
 """kgrow: grow Keras models into larger ones while they train."""
 
 from kgrow import callbacks, hub, layers, models, schedules, strategies
+from kgrow.advice import Advice, advise
 from kgrow.axes import Axes
 from kgrow.axis_map import AxisMap
 from kgrow.derivation import derive
-from kgrow.errors import GrowthError
+from kgrow.errors import FileError, GrowthError
 from kgrow.expansion import Expansion
 from kgrow.fitting import fit
 from kgrow.growth_log import GrowthLog
@@ -17,6 +18,8 @@ from kgrow.plan import Plan
 from kgrow.ramps import Ramp
 from kgrow.receipt import Receipt
 from kgrow.recipes import Blueprint
+from kgrow.run_file import Run
+from kgrow.savings import Savings, savings
 from kgrow.spec import Dim, ModelSpec, Stack, VariableSpec
 from kgrow.term import Fresh, Term
 from kgrow.tolerance import tolerance
@@ -24,6 +27,7 @@ from kgrow.tolerance import tolerance
 __version__ = "0.1.0"
 
 __all__ = [
+    "Advice",
     "Axes",
     "AxisMap",
     "Blueprint",
@@ -31,6 +35,7 @@ __all__ = [
     "Dense",
     "Dim",
     "Expansion",
+    "FileError",
     "Fresh",
     "Gather",
     "GrowableModel",
@@ -42,9 +47,12 @@ __all__ = [
     "Plan",
     "Ramp",
     "Receipt",
+    "Run",
+    "Savings",
     "Stack",
     "Term",
     "VariableSpec",
+    "advise",
     "callbacks",
     "claims",
     "derive",
@@ -52,6 +60,7 @@ __all__ = [
     "hub",
     "layers",
     "models",
+    "savings",
     "schedules",
     "strategies",
     "tolerance",

@@ -6,10 +6,14 @@ rules then cover every layer, stock, masked or the user's own, and a tied head
 that multiplies by an embedding needs no rule at all.
 
 A multiply and an add are two operations. Norms, activations, softmax, residual
-sums and look-ups are not counted: they are the few per cent by which a
-compiler's own count lies above this one at the usual widths. A causal mask
-halves nothing, as no backend skips the masked half. A loop that the backend
-keeps rolled (`ops.scan`, recurrent layers on JAX) counts one turn.
+sums, look-ups and the gates of a growth are not counted: they are the few per
+cent by which a compiler's own count lies above this one at the usual widths. A
+causal mask halves nothing, as no backend skips the masked half, and parts that
+are masked or behind a closed gate are computed in full. What a convolution
+reads beyond the edge of an image is not counted. Tokens that are left out in
+training are seen in the shapes; a block that is skipped with some probability
+counts for its share. A loop that the backend keeps rolled (`ops.scan`,
+recurrent layers on JAX) counts one turn.
 """
 
 import contextlib
@@ -23,7 +27,7 @@ _patching = threading.Lock()
 _local = threading.local()
 
 
-def forward_flops(network, inputs, dtype=None):
+def forward_flops(network, inputs, dtype=None, training=False, values=()):
     """Floating-point operations of one forward pass over one batch.
 
     Nothing is computed and no activation is allocated.
@@ -35,9 +39,13 @@ def forward_flops(network, inputs, dtype=None):
             structure in which `network` takes them.
         dtype: String. Of the input, where `inputs` is a shape. Defaults to
             what a functional network declares, else to `"float32"`.
+        training: Boolean. Whether the pass is one of training, in which
+            tokens and blocks may be left out.
+        values: Pairs `(variable, tensor)`, for variables of the network that
+            hold no value of their own at the time, as inside a running `fit`.
 
     Returns:
-        Integer, in FLOPs.
+        Integer, in FLOPs; the expected number where chance decides.
 
     Raises:
         ValueError: if a dimension is unknown.
@@ -54,26 +62,34 @@ def forward_flops(network, inputs, dtype=None):
     _check_static(inputs)
     count = _Count()
 
+    options = {"training": True} if training else {}
+
     def call(*args):
         count.total = 0  # torch traces again where its first way fails
-        return network(*args)
+        if not values:
+            return network(*args, **options)
+        with keras.StatelessScope(state_mapping=values):
+            return network(*args, **options)
 
     with _counted(count):
         backend.compute_output_spec(call, inputs)
-    return count.total
+    return round(count.total)
 
 
-def training_flops(network, inputs, dtype=None):
+def training_flops(network, inputs, dtype=None, values=()):
     """Floating-point operations of one training step over one batch.
 
-    Three times `forward_flops`: each contraction returns as two in the
-    backward pass, one for its input's gradient and one for its weight's. The
-    optimizer's own work, a few operations a parameter, is not counted.
+    Three times the forward pass: each contraction returns as two in the
+    backward pass, one for its input's gradient and one for its weight's. Where
+    weights rest, some of these are not needed, so that this is a bound from
+    above. The optimizer's own work, a few operations a parameter, is not
+    counted.
 
     Args:
         network: As in `forward_flops`.
         inputs: As in `forward_flops`.
         dtype: As in `forward_flops`.
+        values: As in `forward_flops`.
 
     Returns:
         Integer, in FLOPs.
@@ -85,15 +101,48 @@ def training_flops(network, inputs, dtype=None):
     >>> training_flops(dense, (2, 3))
     144
     """
-    return 3 * forward_flops(network, inputs, dtype)
+    return 3 * forward_flops(network, inputs, dtype, True, values)
+
+
+@contextlib.contextmanager
+def counted_at(share):
+    """Context of what is computed only sometimes, for layers that do so.
+
+    Args:
+        share: Float in `[0, 1]`, how often. Contractions inside count for that
+            share of themselves; contexts inside one another multiply.
+
+    Example:
+
+    >>> class Rarely(keras.layers.Dense):
+    ...     def call(self, x):
+    ...         with counted_at(0.25):
+    ...             return super().call(x)
+    >>> rarely = Rarely(4)
+    >>> rarely.build((None, 3))
+    >>> forward_flops(rarely, (2, 3))
+    12
+    """
+    count = getattr(_local, "count", None)
+    if count is None:
+        yield
+        return
+    before = count.share
+    count.share = before * share
+    try:
+        yield
+    finally:
+        count.share = before
 
 
 class _Count:
-    """A running total, and whether a counted operation is under way."""
+    """A running total, whether a counted operation is under way, and for how
+    much of itself the next one counts."""
 
     def __init__(self):
         self.total = 0
         self.inside = False
+        self.share = 1
 
 
 def _is_shape(inputs):
@@ -139,7 +188,7 @@ def _counting(function, rule):
             result = function(*args, **kwargs)
         finally:
             count.inside = False
-        count.total += rule(_shape(result), *args, **kwargs)
+        count.total += count.share * rule(_shape(result), *args, **kwargs)
         return result
 
     return counting
@@ -193,21 +242,84 @@ def _labels(source, rank):
     return [*before, *(-i for i in range(free, 0, -1)), *after]
 
 
-def _conv(result, inputs, kernel, *args, **kwargs):
-    return 2 * math.prod(result) * math.prod(_shape(kernel)[:-1])
+def _conv(
+    result,
+    inputs,
+    kernel,
+    strides=1,
+    padding="valid",
+    data_format=None,
+    dilation_rate=1,
+):
+    *window, channels, outputs = _shape(kernel)
+    taps = _taps(
+        result, inputs, window, strides, padding, data_format, dilation_rate
+    )
+    return 2 * result[0] * taps * channels * outputs
 
 
-def _depthwise_conv(result, inputs, kernel, *args, **kwargs):
-    return 2 * math.prod(result) * math.prod(_shape(kernel)[:-2])
+def _depthwise_conv(
+    result,
+    inputs,
+    kernel,
+    strides=1,
+    padding="valid",
+    data_format=None,
+    dilation_rate=1,
+):
+    *window, channels, multiplier = _shape(kernel)
+    taps = _taps(
+        result, inputs, window, strides, padding, data_format, dilation_rate
+    )
+    return 2 * result[0] * taps * channels * multiplier
 
 
 def _separable_conv(
-    result, inputs, depthwise_kernel, pointwise_kernel, *args, **kwargs
+    result,
+    inputs,
+    depthwise_kernel,
+    pointwise_kernel,
+    strides=1,
+    padding="valid",
+    data_format=None,
+    dilation_rate=1,
 ):
-    *_, middle, outputs = _shape(pointwise_kernel)
-    positions = math.prod(result) // outputs
-    depthwise = math.prod(_shape(depthwise_kernel))
-    return 2 * positions * (depthwise + middle * outputs)
+    *window, channels, multiplier = _shape(depthwise_kernel)
+    taps = _taps(
+        result, inputs, window, strides, padding, data_format, dilation_rate
+    )
+    depthwise = result[0] * taps * channels * multiplier
+    return 2 * (depthwise + math.prod(result) * _shape(pointwise_kernel)[-2])
+
+
+def _taps(result, inputs, window, strides, padding, data_format, dilation):
+    """How often a kernel meets an image, over all places of one output
+    channel: what it reads beyond the edge is no meeting."""
+    first = data_format or keras.config.image_data_format()
+    space = slice(2, None) if first == "channels_first" else slice(1, -1)
+    total = 1
+    for there, places, size, stride, step in zip(
+        _shape(inputs)[space],
+        result[space],
+        window,
+        _each(strides, window),
+        _each(dilation, window),
+        strict=True,
+    ):
+        reach = (size - 1) * step
+        beyond = (places - 1) * stride + reach + 1 - there
+        before = {"same": max(beyond, 0) // 2, "causal": reach}.get(padding, 0)
+        total *= sum(
+            0 <= place * stride - before + offset * step < there
+            for place in range(places)
+            for offset in range(size)
+        )
+    return total
+
+
+def _each(value, window):
+    """One number for each axis of a window."""
+    return value if isinstance(value, (tuple, list)) else [value] * len(window)
 
 
 def _conv_transpose(result, inputs, kernel, *args, **kwargs):

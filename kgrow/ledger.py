@@ -14,18 +14,29 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from kgrow.cost import Cost, cost
 from kgrow.flops import forward_flops, training_flops
 
 __all__ = [
     "Comparison",
+    "Cost",
     "Ledger",
     "Stage",
+    "cost",
     "cost_to_reach",
     "forward_flops",
     "training_flops",
 ]
 
 UNITS = ("flops", "seconds", "steps", "tokens")
+
+# What of a stage's FLOPs and seconds went into other things than steps.
+APART = (
+    "growing_seconds",
+    "compiling_seconds",
+    "fitting_seconds",
+    "fitting_flops",
+)
 
 
 @dataclass(frozen=True)
@@ -41,12 +52,19 @@ class Stage:
         parameters: Integer. Size of the model during the stage.
         source: Boolean. Whether this is the small model's own training, which
             a user who has that model already does not pay for.
+        growing_seconds: Number. Of `seconds`, those of the growth that the
+            stage began with, without the operator's.
+        compiling_seconds: Number. Of `seconds`, those of the first step of
+            each compiled program.
+        fitting_seconds: Number. Of `seconds`, those of fitting the operator
+            of a strategy that learns.
+        fitting_flops: Number. Of `flops`, those of the same.
 
     Example:
 
-    >>> Stage("64 x 2", 300, 300 * 4096, 1.2e12, 40.0, 141_000, source=True)
-    Stage(name='64 x 2', steps=300, tokens=1228800, flops=1200000000000.0, \
-seconds=40.0, parameters=141000, source=True)
+    >>> stage = Stage("64 x 2", 300, 300 * 4096, flops=1.2e12, seconds=40.0)
+    >>> stage.part(0.5).tokens
+    614400
     """
 
     name: str
@@ -56,10 +74,17 @@ seconds=40.0, parameters=141000, source=True)
     seconds: float = 0
     parameters: int = 0
     source: bool = False
+    growing_seconds: float = 0
+    compiling_seconds: float = 0
+    fitting_seconds: float = 0
+    fitting_flops: float = 0
 
     def prolonged(self, more):
         """This stage and the one after it as one, at the later size."""
-        spent = {u: getattr(self, u) + getattr(more, u) for u in UNITS}
+        spent = {
+            name: getattr(self, name) + getattr(more, name)
+            for name in (*UNITS, *APART)
+        }
         return replace(more, **spent)
 
     def part(self, share):
@@ -68,8 +93,10 @@ seconds=40.0, parameters=141000, source=True)
             self,
             steps=round(self.steps * share),
             tokens=round(self.tokens * share),
-            flops=self.flops * share,
-            seconds=self.seconds * share,
+            **{
+                name: getattr(self, name) * share
+                for name in ("flops", "seconds", *APART)
+            },
         )
 
 
@@ -239,14 +266,28 @@ class Ledger:
 
     def __rich__(self):
         table = Table(title=f"Ledger of {self.name}")
-        for column in fields(Stage):
-            if column.name != "source":
-                justify = "left" if column.name == "name" else "right"
-                table.add_column(column.name, justify=justify)
+        columns = {
+            column.name: column.name
+            for column in fields(Stage)
+            if column.name not in ("source", *APART)
+        }
+        for name in APART:
+            if any(getattr(stage, name) for stage in self.stages):
+                columns[name] = f"of them {name.replace('_', ' ')}"
+        for name, title in columns.items():
+            justify = "left" if name == "name" else "right"
+            table.add_column(title, justify=justify)
         for stage in self.stages:
-            table.add_row(*_cells(stage), end_section=stage is self.stages[-1])
-        totals = {unit: self.total(unit) for unit in UNITS}
-        table.add_row(*_cells(Stage("total", **totals))[:-1], "")
+            table.add_row(
+                *_cells(stage, columns), end_section=stage is self.stages[-1]
+            )
+        totals = {
+            name: sum(getattr(stage, name) for stage in self.stages)
+            for name in (*UNITS, *APART)
+        }
+        cells = _cells(Stage("total", **totals), columns)
+        cells[list(columns).index("parameters")] = ""
+        table.add_row(*cells)
         return table
 
     def __str__(self):
@@ -285,13 +326,17 @@ def cost_to_reach(costs, losses, target):
     return float(costs[first] + share * (costs[last] - costs[first]))
 
 
-def _cells(stage):
-    name = f"{stage.name} (source)" if stage.source else stage.name
-    return (
-        name,
-        f"{stage.steps:,}",
-        f"{stage.tokens:,}",
-        f"{stage.flops:.3g}",
-        f"{stage.seconds:.1f}",
-        f"{stage.parameters:,}",
-    )
+def _cells(stage, columns):
+    """A stage's entries in the columns of a table."""
+    cells = []
+    for name in columns:
+        value = getattr(stage, name)
+        if name == "name":
+            cells.append(f"{value} (source)" if stage.source else value)
+        elif name.endswith("flops"):
+            cells.append(f"{value:.3g}")
+        elif name.endswith("seconds"):
+            cells.append(f"{value:.1f}")
+        else:
+            cells.append(f"{value:,}")
+    return cells

@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from kgrow.flops import counted_at
+
 
 def keep_probability(block, blocks, rate):
     """How likely a block is run: the deeper, the less.
@@ -55,7 +57,8 @@ def run_or_skip(block, x, probability, seed, **arguments):
         outputs, changed = block.stateless_call(trained, kept, x, **arguments)
         return outputs, changed
 
-    outputs, changed = ops.cond(run, through, lambda: (x, kept))
+    with counted_at(probability):
+        outputs, changed = ops.cond(run, through, lambda: (x, kept))
     for state, value in zip(states, changed, strict=True):
         state.assign(value)
     return outputs
