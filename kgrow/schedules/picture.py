@@ -1,8 +1,6 @@
 """A schedule as a staircase: each size over the steps."""
 
-import pathlib
-
-from kgrow.plots import COLOURS, STYLE, load_pyplot
+from kgrow.plots.style import STYLE, finished, load_pyplot, look, short
 from kgrow.schedules.bounds import Bound
 from kgrow.sizes import text, total
 
@@ -30,7 +28,7 @@ def draw_schedule(schedule, path=None):
 
     Example:
 
-    >>> import tempfile
+    >>> import pathlib, tempfile
     >>> from kgrow.schedules import get
     >>> folder = pathlib.Path(tempfile.mkdtemp())
     >>> draw_schedule(get("Sch1-B"), folder / "schedule.png").name
@@ -57,18 +55,12 @@ def draw_schedule(schedule, path=None):
         axes.set_ylim(0, 1.08)
         axes.yaxis.set_major_formatter(lambda y, _: f"{y:.0%}")
         axes.set_yticks([0, 0.25, 0.5, 0.75, 1])
-        axes.xaxis.set_major_formatter(lambda x, _: _short(x))
+        axes.xaxis.set_major_formatter(lambda x, _: short(x))
         axes.set_xlabel(unit)
         axes.set_ylabel("of the final size")
         if schedule.name:
             axes.set_title(schedule.name, fontsize=12, loc="left")
-        if path is None:
-            return figure
-        path = pathlib.Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path)
-        pyplot.close(figure)
-    return path
+        return finished(figure, path)
 
 
 def _ends(schedule):
@@ -106,7 +98,7 @@ def _draw_stairs(axes, schedule, ends):
     sizes = schedule.sizes
     moving = [f for f in sizes[-1] if sizes[0].get(f) != sizes[-1][f]]
     for number, field in enumerate(moving):
-        colour = COLOURS[number % len(COLOURS)]
+        style = look(number)
         last = total(sizes[-1][field])
         parts = [total(found.get(field, 0)) / last for found in sizes]
         lift = (number - (len(moving) - 1) / 2) * _APART
@@ -114,7 +106,8 @@ def _draw_stairs(axes, schedule, ends):
             [part + lift for part in parts],
             [0, *ends],
             baseline=None,
-            color=colour,
+            color=style["color"],
+            linestyle=style["linestyle"],
             linewidth=2.2,
             zorder=3,
             label=f"{field}  {text(sizes[0].get(field, 0))} to "
@@ -122,17 +115,3 @@ def _draw_stairs(axes, schedule, ends):
         )
     if moving:
         axes.figure.legend(loc="outside lower center", ncols=2, fontsize=10)
-
-
-def _short(number):
-    """A count as one writes it on an axis.
-
-    Example:
-
-    >>> _short(200_000), _short(1_500_000_000), _short(7)
-    ('200k', '1.5B', '7')
-    """
-    for size, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if number >= size:
-            return f"{number / size:g}{letter}"
-    return f"{number:g}"

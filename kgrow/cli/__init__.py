@@ -1,0 +1,1 @@
+"""What the commands of `kgrow` do, one command a file."""

@@ -1,0 +1,105 @@
+"""What all pictures have in common, in print and for all eyes.
+
+Colours are those that colour-blind readers tell apart; lines differ by their
+dashes as well and points by their form, so that a grey print can be read.
+"""
+
+import pathlib
+import re
+
+# Okabe and Ito's colours.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
+MARKERS = ("o", "s", "^", "D", "v", "P")
+# From dark to light whatever the eyes and the printer.
+MAP = "cividis"
+GREY = "#6E6E6E"
+
+STYLE = {
+    "font.size": 11,
+    "axes.labelsize": 12,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#E5E5E5",
+    "grid.linewidth": 0.8,
+    "legend.frameon": False,
+    "axes.formatter.use_mathtext": True,
+    "pdf.fonttype": 42,
+    "savefig.dpi": 200,
+}
+
+
+def load_pyplot():
+    """matplotlib's `pyplot`, or an error that says how to get it."""
+    try:
+        from matplotlib import pyplot
+    except ImportError as error:
+        raise ImportError(
+            "Plots need matplotlib. Install it with: pip install 'kgrow[plots]'"
+        ) from error
+    return pyplot
+
+
+def finished(figure, path):
+    """A picture written and closed, or the figure if there is no path.
+
+    Args:
+        figure: matplotlib's figure.
+        path: where to write, or `None`; the suffix decides the format.
+
+    Returns:
+        `pathlib.Path`, or `figure`.
+    """
+    if path is None:
+        return figure
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+    load_pyplot().close(figure)
+    return path
+
+
+def look(index):
+    """Colour, dashes and marker of a line.
+
+    Example:
+
+    >>> look(0)
+    {'color': '#0072B2', 'linestyle': '-', 'marker': 'o'}
+    """
+    return {
+        "color": COLOURS[index % len(COLOURS)],
+        "linestyle": DASHES[index % len(DASHES)],
+        "marker": MARKERS[index % len(MARKERS)],
+    }
+
+
+def wrapped(name, width):
+    """A path or an identifier in lines of about `width` letters.
+
+    Example:
+
+    >>> wrapped("feedforward_intermediate_dense", 20)
+    'feedforward_\\nintermediate_dense'
+    """
+    lines = [""]
+    for part in re.findall(r"[^_/ ]+[_/ ]?|[_/ ]", name):
+        if lines[-1] and len(lines[-1]) + len(part) > width:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(lines)
+
+
+def short(number):
+    """A count as one writes it on an axis.
+
+    Example:
+
+    >>> short(200_000), short(1_500_000_000), short(7)
+    ('200k', '1.5B', '7')
+    """
+    for size, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{number / size:g}{letter}"
+    return f"{number:g}"
