@@ -10,6 +10,7 @@ from keras.src.models.functional import Functional
 
 from kgrow.deferred import without_values
 from kgrow.errors import GrowthError
+from kgrow.nested_config import closed, opened
 from kgrow.sizes import check_size
 from kgrow.stable_names import counted_names
 
@@ -55,7 +56,7 @@ class ClassRecipe:
 
     def __init__(self, network):
         self.network_class = type(network)
-        self.config = dict(network.get_config())
+        self.config = opened(network.get_config())
 
     @property
     def has_fields(self):
@@ -65,8 +66,12 @@ class ClassRecipe:
     def make(self, fields):
         """A network with the given fields in its config."""
         with counted_names() as remember:
-            made = self.network_class.from_config({**self.config, **fields})
-            return remember(made)
+            return remember(self.remade(fields))
+
+    def remade(self, fields):
+        """The same under the names that Keras goes on to make up."""
+        config = closed({**self.config, **fields})
+        return self.network_class.from_config(config)
 
     def source(self):
         """Data that JSON can hold, and that `load_recipe()` reads."""
@@ -74,7 +79,7 @@ class ClassRecipe:
             "kind": "class",
             "module": self.network_class.__module__,
             "name": self.network_class.__qualname__,
-            "config": keras.saving.serialize_keras_object(self.config),
+            "config": keras.saving.serialize_keras_object(closed(self.config)),
         }
 
 
@@ -107,9 +112,7 @@ class TaskRecipe:
         }
         with counted_names() as remember:
             made = self.task_class(
-                backbone=self.backbone.network_class.from_config(
-                    {**self.backbone.config, **inner}
-                ),
+                backbone=self.backbone.remade(inner),
                 preprocessor=self.preprocessor,
                 compile=False,
                 **{**self.head, **head},

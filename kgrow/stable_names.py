@@ -75,20 +75,48 @@ def _paths(network, twin):
         other = twin and twin()
         if other is None or _shapes(other) != _shapes(network):
             return named
-    renamed = _renamed(other)
-    if len(set(renamed)) < len(renamed):
-        return named
-    return dict(zip(named, renamed, strict=True))
+    raw = [_raw(other, v) for v in other.variables]
+    for paths in (raw, _nested(other)):
+        renamed = _renamed(paths, vars(other)[_MADE_UP])
+        if len(set(renamed)) == len(renamed):
+            return dict(zip(named, renamed, strict=True))
+    return named
 
 
-def _renamed(network):
-    """The paths of a network's variables, made-up names counted anew in each
-    layer."""
-    made_up = vars(network)[_MADE_UP]
+def _nested(network):
+    """The paths of a network's variables by the layers that they lie in.
+
+    A layer that is built by hand, before its parent, leaves the parent out of
+    its variables' own paths, so that those of two blocks are the same.
+    """
+    found = {}
+
+    def visit(layer, above):
+        for variable in (*layer._trainable_variables, *_fixed(layer)):
+            found.setdefault(id(variable), f"{above}{variable.name}")
+        for inner in layer._flatten_layers(False, False):
+            visit(inner, f"{above}{inner.name}/")
+
+    visit(network, "")
+    return [found.get(id(v)) or _raw(network, v) for v in network.variables]
+
+
+def _fixed(layer):
+    generators = layer._seed_generators
+    return [*layer._non_trainable_variables, *(g.state for g in generators)]
+
+
+def _renamed(raw, made_up):
+    """Paths with made-up names counted anew in each layer.
+
+    Args:
+        raw: list of strings.
+        made_up: `{name: the name without its number}`.
+    """
     numbers, paths = {}, []
-    for variable in network.variables:
+    for path in raw:
         done = ""
-        for part in _raw(network, variable).split("/"):
+        for part in path.split("/"):
             base = made_up.get(part)
             if base is not None:
                 siblings = numbers.setdefault((done, base), {})

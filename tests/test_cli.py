@@ -323,6 +323,7 @@ def test_a_refused_growth_writes_nothing(folder, tmp_path):
         (["-o", "b.keras", "--data", "half.npz"], 3, "the arrays `x` and `y`"),
         (["-o", "b.keras", "--data", "stdlib"], 1, "vocabulary_size=11"),
         (["-o", "b.keras", "--loss", "zzz"], 1, "no such loss"),
+        (["-o", "b.keras", "--loss", "mse from_logits"], 1, "no such loss"),
         (["-o", "b.keras", "-s", "ligo"], 1, "needs data"),
         (["-o", "b.keras", "--train", "old"], 1, "`train` must be one of"),
     ],

@@ -53,6 +53,22 @@ def packed(hidden, heads):
 
 
 @keras.saving.register_keras_serializable("tests")
+def separate(hidden, heads, size):
+    """Queries, keys and values from kernels of two axes each."""
+    inputs = keras.Input((5, 4))
+    x = dense(hidden, "stem")(inputs)
+    query, key, value = (
+        ops.reshape(dense(heads * size, name)(x), (-1, 5, heads, size))
+        for name in ("query", "key", "value")
+    )
+    scores = ops.einsum("bqhd,bkhd->bhqk", query, key)
+    mixed = ops.einsum("bhqk,bkhd->bqhd", ops.softmax(scores), value)
+    mixed = ops.reshape(mixed, (-1, 5, heads * size))
+    x = x + dense(hidden, "proj")(mixed)
+    return keras.Model(inputs, dense(2, "head")(x))
+
+
+@keras.saving.register_keras_serializable("tests")
 def grouped(hidden, queries, shared):
     """Several queries share a key."""
     inputs = keras.Input((5, 4))
@@ -154,6 +170,26 @@ def chosen(hidden, units):
     return keras.Model(inputs, dense(2, "head")(dense(units, "free")(x)))
 
 
+@keras.saving.register_keras_serializable("tests")
+def bare(hidden):
+    """A stream is read behind a norm, and without one."""
+    inputs = keras.Input((4,))
+    x = dense(hidden, "stem")(inputs)
+    y = layers.LayerNormalization(name="norm")(x)
+    x = x + dense(hidden, "branch")(y)
+    return keras.Model(inputs, dense(2, "head")(x))
+
+
+@keras.saving.register_keras_serializable("tests")
+def counted(units, shift):
+    """The logarithm of numbers that may be zero."""
+    inputs = keras.Input((4,), dtype="int32")
+    x = ops.log(ops.cast(inputs, "float32") - shift)
+    x = ops.concatenate([x[:, :0], x], axis=1)
+    x = dense(units, "inner", activation="tanh")(x)
+    return keras.Model(inputs, dense(2, "outer")(x))
+
+
 @jax_only
 def test_packed_projections():
     axes = derived(packed, hidden=8, heads=2)
@@ -164,6 +200,18 @@ def test_packed_projections():
     assert found["qkv/kernel"] == "hidden -> (3 heads 4)"
     assert found["proj/kernel"] == "(heads 4) -> hidden"
     assert "make it and read it" in axes.notes["hidden"][0]
+
+
+@jax_only
+def test_an_axis_has_one_side():
+    # Keys are on the other side than their heads, in one axis.
+    axes = derived(separate, hidden=8, heads=2, size=4)
+    found = rules(axes)
+    assert found["key/kernel"] == found["query/kernel"]
+    assert found["key/kernel"] == "hidden -> (heads 4)"
+    assert found["value/kernel"] == "hidden -> (heads 4)"
+    assert list(axes.dims) == ["hidden", "heads"]
+    assert "on the other side" in axes.notes["size"][0]
 
 
 @jax_only
@@ -312,6 +360,35 @@ def test_a_wrong_map_is_refused():
         verify(recipe, AxisMap(wrong, dims))
 
 
+def test_a_map_with_the_sides_exchanged_is_refused():
+    """All may be permuted, and what reads copies would not take shares."""
+    recipe = kgrow.Blueprint(counted, {"units": 6, "shift": 0})
+    right = {
+        "inner/kernel": "_ -> units",
+        "inner/bias": "-> units",
+        "outer/kernel": "units -> _",
+        "outer/bias": "-> _",
+    }
+    verify(recipe, AxisMap(right))
+    wrong = {p: rule.replace("units", "~units") for p, rule in right.items()}
+    with pytest.raises(GrowthError, match=r"grown along \['units'\]"):
+        verify(recipe, AxisMap(wrong))
+
+
+def test_outputs_that_are_not_finite_are_refused():
+    recipe = kgrow.Blueprint(counted, {"units": 6, "shift": 2})
+    with pytest.raises(GrowthError, match="not finite"):
+        verify(recipe, AxisMap({".*kernel": "_ _ ->", ".*bias": "_ ->"}))
+
+
+@jax_only
+def test_a_stream_that_is_read_without_its_norm_is_copied():
+    assert derived(bare, check=False, hidden=8).dims["hidden"].kind == "stream"
+    assert derived(bare, hidden=8).dims["hidden"].kind == "copy"
+    model = kgrow.GrowableModel(kgrow.Blueprint(bare, {"hidden": 8}))
+    assert not model.grow({"hidden": 12}, "lemon", seed=0).exact
+
+
 def test_networks_without_fields_are_refused():
     plain = keras.Sequential([keras.Input((4,)), layers.Dense(2)])
     with pytest.raises(GrowthError, match="Blueprint"):
@@ -357,6 +434,83 @@ def test_made_up_names_are_counted_in_each_network():
     for network in (first, second):
         model = kgrow.GrowableModel(network, axes)
         assert model.grow({"units": 9}, seed=0).exact
+
+
+@keras.saving.register_keras_serializable("tests")
+class ByHand(layers.Layer):
+    """Builds its inner layer before it is built itself."""
+
+    def __init__(self, units, **options):
+        super().__init__(**options)
+        self.inner = dense(units, "inner")
+        self.inner.build((None, 4))
+        self.outer = dense(4, "outer")
+        self.outer.build((None, units))
+
+    def call(self, inputs):
+        return inputs + self.outer(self.inner(inputs))
+
+
+@keras.saving.register_keras_serializable("tests")
+def built_by_hand(units, depth):
+    x = inputs = keras.Input((4,))
+    for block in range(depth):
+        x = ByHand(units, name=f"block_{block}")(x)
+    return keras.Model(inputs, x)
+
+
+@jax_only
+def test_blocks_whose_variables_share_a_path():
+    recipe = kgrow.Blueprint(built_by_hand, {"units": 6, "depth": 2})
+    assert "inner/kernel" in recipe.make().weights[0].path
+    axes = kgrow.derive(recipe)
+    assert list(axes.stacks) == ["block"]
+    assert rules(axes)["block_{block}/inner/kernel"] == "_ -> units"
+    model = kgrow.GrowableModel(recipe, axes)
+    assert model.grow({"units": 9, "depth": 4}, "lemon", seed=0).exact
+
+
+# --- networks in networks -----------------------------------------------------
+
+
+@keras.saving.register_keras_serializable("tests")
+class Inner(keras.Model):
+    def __init__(self, units, **options):
+        inputs = keras.Input((4,))
+        x = dense(units, "inner", activation="relu")(inputs)
+        super().__init__(inputs, dense(3, "outer")(x), **options)
+        self.units = units
+
+    def get_config(self):
+        return {"units": self.units, "name": self.name}
+
+
+@keras.saving.register_keras_serializable("tests")
+class Outer(keras.Model):
+    def __init__(self, encoder, units, **options):
+        x = dense(units, "head", activation="relu")(encoder.output)
+        outputs = dense(2, "classes")(x)
+        super().__init__(encoder.input, outputs, **options)
+        self.encoder, self.units = encoder, units
+
+    def get_config(self):
+        encoder = keras.saving.serialize_keras_object(self.encoder)
+        return {"encoder": encoder, "units": self.units, "name": self.name}
+
+    @classmethod
+    def from_config(cls, config):
+        encoder = keras.saving.deserialize_keras_object(config.pop("encoder"))
+        return cls(encoder, **config)
+
+
+def test_sizes_of_a_network_in_a_network_grow():
+    network = Outer(Inner(5, name="encoder"), 6, name="outer")
+    axes = kgrow.derive(network)
+    assert {d.field for d in axes.dims.values()} == {"units", "encoder.units"}
+    model = kgrow.GrowableModel(network, axes)
+    assert model.grow({"encoder.units": 8, "units": 9}, seed=0).exact
+    assert model.network.encoder.units == 8
+    assert model.growth_config == {"encoder.units": 8, "units": 9}
 
 
 def test_a_stack_needs_like_blocks():

@@ -7,11 +7,18 @@ import keras
 import pytest
 
 import kgrow
-from kgrow.testing.write_tables import read
+from kgrow.testing.write_tables import merge, read, write_hub
 
 pytest.importorskip("keras_hub")
 from kgrow.testing.hub_models import CONFIGS, NOT_TRIED  # noqa: E402
-from kgrow.testing.hub_table import hub_row, table_names  # noqa: E402
+from kgrow.testing.hub_table import (  # noqa: E402
+    HubRow,
+    counts,
+    from_markdown,
+    hub_row,
+    table_names,
+    to_markdown,
+)
 
 PAGE = pathlib.Path(kgrow.__file__).parents[1] / "docs" / "kerashub.md"
 QUICK = ["BertBackbone", "GPT2Backbone", "LlamaBackbone"]
@@ -28,9 +35,7 @@ def own_folder(tmp_path, monkeypatch):
 
 
 def rows():
-    lines = read(PAGE.read_text(), "hub").splitlines()[2:]
-    cells = [re.split(r"(?<!\\) \| ", line.strip("| ")) for line in lines]
-    return {line[0].strip("`"): line for line in cells}
+    return from_markdown(read(PAGE.read_text(), "hub"))
 
 
 def words(cells):
@@ -42,14 +47,43 @@ def words(cells):
 
 def check(name):
     row = hub_row(name)
-    assert words(rows()[name]) == words(
-        re.split(r"(?<!\\) \| ", " | ".join(row.line).strip("| "))
-    ), ADVICE
+    assert words(rows()[name]) == words(row.line), ADVICE
 
 
 def test_the_page_has_each_class_once():
     assert list(rows()) == table_names(), ADVICE
     assert set(CONFIGS) | set(NOT_TRIED) == set(table_names())
+
+
+def test_the_page_counts_its_rows():
+    assert read(PAGE.read_text(), "hub counts") == counts(rows()), ADVICE
+
+
+def test_no_row_contradicts_itself():
+    assert not [n for n, c in rows().items() if "CONTRADICTION" in " ".join(c)]
+
+
+def test_rows_are_merged_one_by_one(tmp_path):
+    old = {n: HubRow(n, reason="no").line for n in ("ABackbone", "BBackbone")}
+    page = tmp_path / "page.md"
+    page.write_text(
+        "<!-- hub counts: begin --><!-- hub counts: end -->\n"
+        f"<!-- hub: begin -->\n{to_markdown(old)}\n<!-- hub: end -->"
+    )
+    new = HubRow("CBackbone", 1.0, {"units": []}, ["units"], {"ffn": "exact"})
+    merge(new.line, ["BBackbone", "CBackbone"], page)
+    assert from_markdown(read(page.read_text(), "hub")) == {
+        "BBackbone": old["BBackbone"],
+        "CBackbone": new.line,
+    }
+    assert read(page.read_text(), "hub counts").startswith(
+        "2 classes, 1 derived, 1 of them with a field that grows.\nFfn"
+    )
+
+
+def test_a_name_without_a_row_is_refused():
+    with pytest.raises(ValueError, match="no row for"):
+        write_hub(["GPT17Backbone"])
 
 
 @jax_only

@@ -66,9 +66,11 @@ def read_loss(said):
     name, *rest = said.split()
     try:
         if rest == ["from_logits"]:
-            loss = keras.losses.get(name)
-            config = {**loss.get_config(), "from_logits": True}
-            return type(loss).from_config(config)
+            # By its plain name Keras gives a function, without options.
+            if name.islower():
+                name = name.title().replace("_", "")
+            config = {"from_logits": True}
+            return keras.losses.get({"class_name": name, "config": config})
         if not rest:
             return keras.losses.get(name)
     except Exception as error:

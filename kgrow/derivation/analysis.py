@@ -56,9 +56,9 @@ class _Analysis:
         stacks = self._find_stacks()
         deep = self._with_depth(stacks, _DEEPEST)
         periods = self._periods(stacks, deep)
-        shallow = self._with_depth(
-            stacks, max([_SHALLOW, *[2 * p for p in periods if p > 1]])
-        )
+        # Blocks that are all different need no more than two of them.
+        several = [2 * p for p in periods if 1 < p <= _DEEPEST // 2]
+        shallow = self._with_depth(stacks, max([_SHALLOW, *several]))
         network, facts = self._trace(shallow)
         shapes = self._shapes(network)
         stacks = self._restacked(stacks, shapes)
@@ -66,8 +66,9 @@ class _Analysis:
         taken, sizes = _input_shapes(network), facts.sizes()
 
         def works(change):
-            if change.fields[0] in depths:
-                return None, None
+            if set(change.fields) & depths:
+                # Of two fields, both are to be sizes.
+                return (None, None) if len(change.fields) == 1 else None
             # Not every size can be built, and not all that is built runs.
             try:
                 other = self._build(change.applied(shallow))

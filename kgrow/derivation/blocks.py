@@ -100,9 +100,15 @@ def _stack(field, prefix, number, suffixes, before, after):
 def period_of(computed):
     """After how many blocks the same is computed again.
 
+    The first and the last block may do something more, for all of them or for
+    what comes after. Whether that matters is found out by `verify()`.
+
     Args:
         computed: list of `(way, block)`: what each block computes, and what is
             on the way to it, `None` where that is not known.
+
+    Returns:
+        int; the number of blocks if none is like another.
 
     Example:
 
@@ -110,9 +116,16 @@ def period_of(computed):
     2
     >>> period_of([(None, "a"), (2, "a"), (1, "a"), (2, "a")])
     2
+    >>> period_of([(None, "b"), *[(1, "a")] * 6, (1, "c")])
+    1
     """
+    inner = computed[1:-1]
     for period in range(1, len(computed)):
         pairs = zip(computed, computed[period:], strict=False)
+        if all(_alike(one, other) for one, other in pairs):
+            return period
+    for period in range(1, len(inner) // 2 + 1):
+        pairs = zip(inner, inner[period:], strict=False)
         if all(_alike(one, other) for one, other in pairs):
             return period
     return max(1, len(computed))

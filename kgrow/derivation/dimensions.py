@@ -256,7 +256,7 @@ def unify(one, other, sign=1, soft=None):
         a, b = one[0], other[0]
         if a.node.size != b.node.size:
             small = min(a.node.size, b.node.size)
-            if max(a.node.size, b.node.size) % small:
+            if not small or max(a.node.size, b.node.size) % small:
                 reason = "it is met by a product of other factors"
                 pin(one, reason)
                 pin(other, reason)

@@ -49,8 +49,9 @@ def dimension_names(groups):
             main[field] = place
     names = []
     for place, (field, path, _) in enumerate(groups):
-        usual = _USUAL.get(field) or _word(field)
-        wanted = usual if main[field] == place else _word(_layer(path))
+        network, dot, own = field.rpartition(".")
+        usual = f"{network}{dot}{_USUAL.get(own) or own}"
+        wanted = _word(usual if main[field] == place else _layer(path))
         names.append(_unused(wanted, names))
     return names
 

@@ -73,6 +73,7 @@ class Reading:
         for group in self.groups:
             self._classify(group)
         self._pin_unbalanced()
+        self._pin_divided()
         self._share_fields()
         self._name()
         self.notes = self._notes()
@@ -415,6 +416,32 @@ class Reading:
             found = None if paths else self._explained(ratios, paths)
             if found is not None:
                 found[0].stuck = "a constant depends on its size"
+
+    def _pin_divided(self):
+        """Sizes stay of what is on another side than the other factors of an
+        axis, as keys are whose heads share an axis with their entries: an
+        axis has one side."""
+        again = True
+        while again:
+            again = False
+            for path in self.paths:
+                for a, axis in enumerate(self.facts.axes[path]):
+                    found = [
+                        (f.token.side, self._at[path, a, k])
+                        for k, f in enumerate(resolved(axis))
+                    ]
+                    found = [(s, g) for s, g in found if g.stuck is None]
+                    if len({side for side, _ in found}) < 2:
+                        continue
+                    again = True
+                    moved = [g.ratios for side, g in found if side < 0]
+                    for group in self.groups:
+                        # What the same fields move would have to move too.
+                        if group.stuck is None and group.ratios in moved:
+                            group.stuck = (
+                                "it shares an axis with what is on the other "
+                                "side"
+                            )
 
     def _moved_constants(self):
         """`(paths, {number of a change: ratio})` of each constant that config

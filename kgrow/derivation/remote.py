@@ -14,6 +14,7 @@ import sys
 import keras
 
 from kgrow.errors import GrowthError
+from kgrow.nested_config import opened
 from kgrow.recipes import Blueprint, ClassRecipe, TaskRecipe
 
 _TIMEOUT = 600
@@ -91,7 +92,15 @@ def load_recipe(source):
         return recipe
     recipe = object.__new__(ClassRecipe)
     recipe.network_class = found
-    recipe.config = keras.saving.deserialize_keras_object(source["config"])
+    config = keras.saving.deserialize_keras_object(source["config"])
+    recipe.config = opened(
+        {
+            name: keras.saving.serialize_keras_object(value)
+            if isinstance(value, keras.Model)
+            else value
+            for name, value in config.items()
+        }
+    )
     return recipe
 
 

@@ -8,8 +8,10 @@ import numpy as np
 from kgrow import backend
 from kgrow.architecture import grown_weights, read_spec, relative_path
 from kgrow.axis_map import AxisMap
-from kgrow.deferred import give_value, without_values
+from kgrow.deferred import without_values
+from kgrow.derivation.filling import fill
 from kgrow.derivation.perturbation import Change
+from kgrow.derivation.trial import Trial, relative
 from kgrow.errors import GrowthError
 from kgrow.expansion import Expansion
 from kgrow.plan import Plan
@@ -28,9 +30,10 @@ def verify(recipe, axes, inputs=None):
     """Tries an `AxisMap` out on a shallow network with noise in every weight.
 
     All dimensions are permuted at once, those inside blocks differently in
-    each: the output must be permuted and otherwise the same. Then silent
-    blocks are added to each stack: if the output changes, the stack is said to
-    be one whose blocks cannot be the identity.
+    each: the output must be permuted and otherwise the same. Silent blocks are
+    added to each stack: if the output changes, the stack is said to be one
+    whose blocks cannot be the identity. Then the network is grown in width,
+    see `Trial`.
 
     Args:
         recipe: `Recipe`.
@@ -38,10 +41,10 @@ def verify(recipe, axes, inputs=None):
         inputs: optional structure of `keras.KerasTensor`s.
 
     Returns:
-        `AxisMap`, with what was found out of stacks.
+        `AxisMap`, with what was found out of stacks and dimensions.
 
     Raises:
-        GrowthError: the output is not the same.
+        GrowthError: the output is not the same, or not finite.
     """
     config = dict(recipe.config)
     for stack in axes.stacks.values():
@@ -51,60 +54,116 @@ def verify(recipe, axes, inputs=None):
     network, spec = _random_network(recipe, axes, config)
     probe = _probe(network, spec, inputs)
     before = run(network, probe)
+    if not _finite(before):
+        # Masks that leave nothing, for one.
+        probe = keras.tree.map_structure(_ones_for_integers, probe)
+        before = run(network, probe)
+    if not _finite(before):
+        raise GrowthError(
+            "The outputs of the network with random weights are not finite, "
+            "so that nothing can be tried out. Pass `inputs=` that it can "
+            "take, or `axes=kgrow.AxisMap(...)`."
+        )
     plan = _permutation(spec)
     values = {
         relative_path(network, w): np.asarray(backend.host(backend.raw(w)))
         for w in grown_weights(network)
     }
-    _fill(network, plan.apply(values))
+    fill(network, plan.apply(values))
     after = run(network, probe)
     allowed = _SLACK * expected_rounding(network, spec)
     for place, (old, new) in enumerate(zip(before, after, strict=True)):
         old, new = aligned(old, new, plan, place)
-        wrong = _relative(old, new)
+        wrong = relative(old, new)
         if not wrong <= allowed:
             raise GrowthError(
                 "The dimensions that were read off the network do not hold: "
                 "with all of them permuted the output differs by "
                 f"{wrong:.1e} of its size, more than rounding explains "
                 f"({allowed:.1e}). Pass `axes=kgrow.AxisMap(...)`. In doubt: "
-                f"{ {path: str(a) for path, a in axes.rules.items()} }"
+                f"{_in_doubt(network, spec, axes, values, probe, allowed)}"
             )
-    stacks = [
-        _checked(stack, recipe, axes, config, values, probe, before, allowed)
-        for stack in axes.stacks.values()
-    ]
+    fields = {s.field for s in axes.stacks.values() if s.norm == "pre"}
+    silent = {
+        field
+        for field in fields
+        if _is_silent(field, recipe, axes, config, values, probe, allowed)
+    }
     made = axes.get_config()
-    made["stacks"] = [vars(stack) for stack in stacks]
-    return AxisMap.from_config(made)
+    made["stacks"] = [
+        vars(s if s.norm != "pre" or s.field in silent else _plain(s))
+        for s in axes.stacks.values()
+    ]
+    fill(network, values)
+    return Trial(
+        AxisMap.from_config(made), network, values, probe, allowed
+    ).run()
 
 
-def _checked(stack, recipe, axes, config, values, probe, before, allowed):
-    """The stack, as one that has no silent blocks if that is what it is."""
-    if stack.norm != "pre":
-        return stack
-    depth = read(config, stack.field)
-    change = Change(((stack.field, 2 * depth),))
-    plain = Stack(
-        stack.name, stack.field, "post", "", stack.period, stack.first
-    )
+def _in_doubt(network, spec, axes, values, probe, allowed):
+    """The variables of the dimensions that cannot be permuted one by one."""
+    fill(network, values)
+    before = run(network, probe)
+    ((term,), wrong) = _permutation(spec).terms, set()
+    for name, widths in term.widths.items():
+        plan = Plan(spec, dataclasses.replace(spec), (Term({name: widths}),))
+        fill(network, plan.apply(values))
+        for place, pair in enumerate(
+            zip(before, run(network, probe), strict=True)
+        ):
+            if not relative(*aligned(*pair, plan, place)) <= allowed:
+                wrong.add(name)
+    rules = axes.rules.items()
+    return {
+        path: str(rule)
+        for path, rule in rules
+        if not wrong or wrong & set(rule.dims)
+    }
+
+
+def _finite(outputs):
+    return all(np.isfinite(output).all() for output in outputs)
+
+
+def _ones_for_integers(array):
+    if array is None or np.issubdtype(array.dtype, np.floating):
+        return array
+    return np.ones_like(array)
+
+
+def _plain(stack):
+    """The stack as one that has no silent blocks."""
+    return Stack(stack.name, stack.field, "post", "", stack.period, stack.first)
+
+
+def _is_silent(field, recipe, axes, config, values, probe, allowed):
+    """Whether blocks with zeros at their exits add nothing, in the stacks
+    whose depth a field holds."""
+    change = Change(((field, 2 * read(config, field)),))
     try:
         with without_values():
+            source_network = recipe.make(config)
             network = recipe.make(change.applied(config))
+        source = read_spec(axes, source_network)
         target = read_spec(axes, network)
-        with without_values():
-            source = read_spec(axes, recipe.make(config))
     except Exception:
         # Fields that must agree with the depth: nothing can be said.
-        return plain
-    mixing = Identity().mix(stack, depth, 2 * depth, None)
-    term = Term({}, {stack.name: mixing})
-    grown = Plan(source, target, (term,)).apply(values)
-    _fill(network, grown)
+        return False
+    mixings = {
+        name: Identity().mix(
+            axes.stacks[name], source.depths[name], depth, None
+        )
+        for name, depth in target.depths.items()
+        if axes.stacks[name].field == field
+    }
+    fill(source_network, values)
+    before = run(source_network, probe)
+    fill(network, Plan(source, target, (Term({}, mixings),)).apply(values))
     after = run(network, probe)
-    pairs = zip(before, after, strict=True)
-    same = all(_relative(old, new) <= allowed for old, new in pairs)
-    return stack if same else plain
+    return all(
+        relative(old, new) <= allowed
+        for old, new in zip(before, after, strict=True)
+    )
 
 
 def _random_network(recipe, axes, config):
@@ -119,21 +178,8 @@ def _random_network(recipe, axes, config):
         std = 0.3 if len(shape) < 2 else max(np.prod(shape[:-1]), 1) ** -0.5
         noise = std * rng.standard_normal(shape)
         values[path] = 1.0 + np.abs(noise) if positive else noise
-    _fill(network, values)
+    fill(network, values)
     return network, spec
-
-
-def _fill(network, values):
-    for weight in grown_weights(network):
-        value = values[relative_path(network, weight)]
-        if backend.raw(weight) is None:
-            give_value(weight, value)
-        else:
-            weight.assign(value)
-    for variable in network.variables:
-        if backend.raw(variable) is None:
-            give_value(variable, np.zeros(variable.shape, variable.dtype))
-    backend.adopt(network)
 
 
 def _probe(network, spec, inputs):
@@ -168,9 +214,3 @@ def _permutation(spec):
                 shuffled(spec.sizes[name]) for _ in range(spec.depths[stack])
             )
     return Plan(spec, dataclasses.replace(spec), (Term(widths),))
-
-
-def _relative(old, new):
-    largest = np.abs(old).max(initial=0.0)
-    worst = np.abs(np.asarray(new, "float64") - old).max(initial=0.0)
-    return worst / max(largest, np.finfo("float32").tiny)

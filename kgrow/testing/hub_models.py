@@ -621,18 +621,32 @@ NOT_TRIED = {
 }
 
 
-# What takes tokens of one length alone, and does not say so.
-LENGTHS = {"SigLIPBackbone": 16, "SigLIPTextEncoder": 11}
+# What takes inputs of certain sizes alone, and does not say so: for all its
+# inputs, or for some of them by name.
+SIZES = {
+    "MoonshineBackbone": {
+        "encoder_input_values": (2000, 1),
+        "encoder_padding_mask": (2000,),
+    },
+    "PARSeqBackbone": 6,
+    "SAMBackbone": {"masks": (1, 32, 32, 1)},
+    "SigLIPBackbone": 16,
+    "SigLIPTextEncoder": 11,
+}
+_OPEN_SIZE = 7
 
 
 def hub_inputs(name, network):
     """What a network takes, if it does not say it itself, or `None`."""
-    length = LENGTHS.get(name)
-    if length is None:
+    sizes = SIZES.get(name)
+    if sizes is None:
         return None
+    by_name = sizes if isinstance(sizes, dict) else {}
+    default = _OPEN_SIZE if by_name else sizes
 
     def whole(tensor):
-        shape = [length if n is None else n for n in tensor.shape[1:]]
+        shape = by_name.get(tensor.name, tensor.shape[1:])
+        shape = [default if n is None else n for n in shape]
         return keras.KerasTensor((2, *shape), tensor.dtype)
 
     return keras.tree.map_structure(whole, network._inputs_struct)

@@ -1,5 +1,6 @@
 """What of KerasHub grows, and how nearly the function is kept, measured."""
 
+import re
 import time
 from dataclasses import dataclass, field
 
@@ -106,31 +107,64 @@ def hub_row(name):
     return HubRow(name, seconds, grows, list(axes.dims), cells, fixed)
 
 
-def hub_table(names=None, report=None):
-    """The rows of all classes, or of some.
-
-    Args:
-        names: optional list of names in `keras_hub.models`.
-        report: optional function that is called with each row.
-    """
-    rows = []
-    for name in names or table_names():
-        rows.append(hub_row(name))
-        if report is not None:
-            report(rows[-1])
-    return rows
-
-
 def table_names():
     """The names that the table has a row for, each class once."""
     return sorted({name for _, name in hub_classes().values()})
 
 
-def to_markdown(rows):
-    """The table as it stands in `docs/kerashub.md`."""
-    lines = [list(_HEADER), ["---"] * len(_HEADER)]
-    lines += [row.line for row in rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+def to_markdown(lines):
+    """The table as it stands in `docs/kerashub.md`.
+
+    Args:
+        lines: `{name: cells of its row}`, see `HubRow.line`.
+    """
+    rows = [list(_HEADER), ["---"] * len(_HEADER)]
+    rows += [lines[name] for name in sorted(lines)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
+
+
+def from_markdown(table):
+    """The inverse of `to_markdown()`.
+
+    Example:
+
+    >>> cells = HubRow("Backbone", reason="it is not measured").line
+    >>> from_markdown(to_markdown({"Backbone": cells})) == {"Backbone": cells}
+    True
+    """
+    rows = [
+        re.split(r"(?<!\\) \| ", line.removeprefix("| ").removesuffix(" |"))
+        for line in table.splitlines()[2:]
+    ]
+    return {cells[0].strip("`"): cells for cells in rows}
+
+
+def counts(lines):
+    """A sentence on how many classes there are of each sort.
+
+    Args:
+        lines: as of `to_markdown()`.
+
+    Example:
+
+    >>> counts({"Backbone": HubRow("Backbone", reason="it is not").line})
+    '1 classes, 0 derived, 0 of them with a field that grows.'
+    """
+    derived = [cells for cells in lines.values() if cells[1]]
+    growing = [cells for cells in derived if cells[2] != "–"]
+    text = (
+        f"{len(lines)} classes, {len(derived)} derived, {len(growing)} of them "
+        "with a field that grows."
+    )
+    for place in range(4, 4 + len(GROWTHS)):
+        tried = [c[place] for c in growing if c[place] != "–"]
+        exact = sum(cell.startswith("exact") for cell in tried)
+        if tried:
+            text += (
+                f"\n{_HEADER[place][0].upper()}{_HEADER[place][1:]}: "
+                f"{len(tried)} tried, {exact} exact."
+            )
+    return text
 
 
 # --- which fields grow --------------------------------------------------------

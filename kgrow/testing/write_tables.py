@@ -1,9 +1,14 @@
-"""Writes the measured tables into `docs/strategies.md`, or with `--hub` those
-of KerasHub's classes into `docs/kerashub.md`.
+"""Writes the measured tables into `docs/strategies.md`, or with `--hub` the
+rows of KerasHub's classes, of all or of those that are named, into
+`docs/kerashub.md`. A row is written as soon as it is measured, so that several
+processes can share the work, and one that is interrupted loses nothing.
 
-python -m kgrow.testing.write_tables [--hub] [path]
+python -m kgrow.testing.write_tables [path]
+python -m kgrow.testing.write_tables --hub [NAME ...]
 """
 
+import contextlib
+import os
 import pathlib
 import re
 import sys
@@ -61,15 +66,73 @@ def main(path=PAGE):
     return len(table.contradictions)
 
 
-def write_hub(path=HUB_PAGE):
-    from kgrow.testing.hub_table import hub_table, to_markdown
+def write_hub(names=(), path=HUB_PAGE):
+    """Measures rows of KerasHub's classes and writes each into the page.
 
-    path = pathlib.Path(path)
-    rows = hub_table(report=lambda row: print(*row.line, sep=" | "))
-    path.write_text(replace(path.read_text(), "hub", to_markdown(rows)))
-    return sum("CONTRADICTION" in cell for row in rows for cell in row.line)
+    Args:
+        names: names of classes in `keras_hub.models`; all if there are none.
+        path: the page.
+
+    Returns:
+        int, the number of rows that contradict themselves.
+
+    Raises:
+        ValueError: a name that the table has no row for.
+    """
+    from kgrow.testing.hub_table import hub_row, table_names
+
+    known = table_names()
+    names = list(names) or known
+    if unknown := sorted(set(names) - set(known)):
+        raise ValueError(
+            f"The table has no row for {unknown}. Received: names={names}. "
+            f"There are: {known}"
+        )
+    wrong = 0
+    for number, name in enumerate(names, 1):
+        cells = hub_row(name).line
+        merge(cells, known, pathlib.Path(path))
+        wrong += any("CONTRADICTION" in cell for cell in cells)
+        print(f"{number}/{len(names)}:", *cells, sep=" | ", flush=True)
+    return wrong
+
+
+def merge(cells, known, path):
+    """Puts one row into the page of KerasHub's classes, and counts anew.
+
+    Args:
+        cells: the row.
+        known: names of the classes that have a row; others are dropped.
+        path: `pathlib.Path` of the page.
+    """
+    from kgrow.testing.hub_table import counts, from_markdown, to_markdown
+
+    with _alone(path):
+        page = path.read_text()
+        lines = from_markdown(read(page, "hub"))
+        lines[cells[0].strip("`")] = cells
+        lines = {name: lines[name] for name in known if name in lines}
+        page = replace(page, "hub", to_markdown(lines))
+        page = replace(page, "hub counts", counts(lines))
+        part = path.with_suffix(f".{os.getpid()}.part")
+        part.write_text(page)
+        part.replace(path)
+
+
+@contextlib.contextmanager
+def _alone(path):
+    """Context in which no other process merges into the page."""
+    import fcntl
+
+    # Not the page: it is another file after each row.
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 if __name__ == "__main__":
     hub = sys.argv[1:2] == ["--hub"]
-    sys.exit(write_hub(*sys.argv[2:]) if hub else main(*sys.argv[1:]))
+    sys.exit(write_hub(sys.argv[2:]) if hub else main(*sys.argv[1:]))

@@ -132,10 +132,15 @@ def _product(tracer, one, other, inverse=False):
     moved = one if number is other else other
     if number.number is not None:
         if number.is_constant and moved.moves and abs(number.number) != 1:
-            if not (moved.mean or moved.statistic or moved.norm):
+            if not (moved.mean or moved.statistic or moved.scale):
                 value = number.number
+                paths = moved.tail
+                if moved.norm is not None:
+                    # What leaves a norm is proportional to its gain and shift.
+                    own = moved.norm.variables if moved.gained else ()
+                    paths = frozenset(own)
                 facts.constants.append(
-                    (1 / value if inverse and value else value, moved.tail)
+                    (1 / value if inverse and value else value, paths)
                 )
         result = replace(
             result,

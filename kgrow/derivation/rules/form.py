@@ -82,6 +82,8 @@ def _sliced(axis, start, end, stride):
     count = -(-(end - start) // stride)
     if count == size:
         return axis
+    if count == 0:
+        return new_axis(0, pinned="nothing is taken")
     if stride > 1 and size % stride == 0 and count == size // stride:
         taken = take(axis, count)
         if taken is not None:
@@ -112,6 +114,7 @@ def _split(tracer, values, shapes, params):
 def _concatenate(tracer, values, shapes, params):
     at = params["dimension"]
     full = len(shapes[0])
+    values = [v for v in values if size_of(v.axes[at])] or values[:1]
     sizes = {size_of(v.axes[at]) for v in values}
     axes = [_all(values, i) if i != at else None for i in range(full)]
     if len(sizes) == 1 and len(values) > 1:
