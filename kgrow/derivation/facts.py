@@ -18,6 +18,23 @@ class Residual:
     norm: frozenset
 
 
+@dataclass(frozen=True)
+class Operation:
+    """One operation of a trace.
+
+    Attributes:
+        path: of a variable that is read first, or `None`.
+        done: what is computed, in a form in which blocks compare.
+        made: bits of the `origin`s of its results.
+        before: bits of the `origin`s that they were computed from.
+    """
+
+    path: str | None
+    done: tuple
+    made: int
+    before: int
+
+
 @dataclass
 class Facts:
     """All that a trace has found out.
@@ -32,8 +49,7 @@ class Facts:
         soft: pairs of `Token`s on the same side, if nothing says otherwise.
         outputs: list of the outputs' axes.
         normed: list of Booleans, whether each output leaves a norm.
-        log: `[(path of a variable that is read first, what is computed), ...]`
-            of all operations in order.
+        log: list of all `Operation`s, in order.
         unknown: names of operations that are not known.
     """
 
@@ -65,21 +81,27 @@ class Facts:
 
         Returns:
             list of `(way, block)`, each a tuple: what comes between the last
-            use of variables of the block before and the first of its own,
-            `None` for the first block, and from that to their last use.
+            use of variables of the block before and the first of its own, as
+            far as the block is computed from it, `None` for the first block;
+            and from that to their last use.
         """
         parts, end = [], None
         for paths in members:
-            uses = [i for i, (path, _) in enumerate(self.log) if path in paths]
+            uses = [i for i, o in enumerate(self.log) if o.path in paths]
             if not uses:
                 return [(None, ())] * len(members)
-            way = None if end is None else self._done(end, uses[0])
+            block = self.log[uses[0] : uses[-1] + 1]
+            way = None if end is None else self.log[end : uses[0]]
+            if way is not None:
+                # Networks of several parts begin with one while they end
+                # another.
+                read = 0
+                for operation in block:
+                    read |= operation.before
+                way = tuple(o.done for o in way if o.made & read)
             end = uses[-1] + 1
-            parts.append((way, self._done(uses[0], end)))
+            parts.append((way, tuple(o.done for o in block)))
         return parts
-
-    def _done(self, start, end):
-        return tuple(done for _, done in self.log[start:end])
 
     def settle(self):
         """Joins the sides that nothing else has said of."""

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 from kgrow.derivation.dimensions import new_axis
-from kgrow.derivation.facts import Facts
+from kgrow.derivation.facts import Facts, Operation
 from kgrow.derivation.making import constant
 from kgrow.derivation.tracer import Tracer
 from kgrow.derivation.values import Value
@@ -86,14 +86,14 @@ def _run(tracer, jaxpr, consts, values):
 
     for equation in jaxpr.eqns:
         inputs = [read(v) for v in equation.invars]
-        _log(tracer.facts, equation, inputs)
         results = _equation(tracer, equation, inputs)
+        _log(tracer.facts, equation, inputs, results)
         for var, result in zip(equation.outvars, results, strict=True):
             known[var] = result
     return [read(v) for v in jaxpr.outvars]
 
 
-def _log(facts, equation, inputs):
+def _log(facts, equation, inputs, results):
     """Writes down what is computed, in a form in which blocks compare."""
     if any(equation.params.get(key) is not None for key in _CALLS):
         return
@@ -109,7 +109,12 @@ def _log(facts, equation, inputs):
     constants = tuple(v.digest for v in inputs)
     shapes = tuple(v.aval.str_short() for v in equation.outvars)
     done = (equation.primitive.name, str(params), numbers, constants, shapes)
-    facts.log.append((weights[0] if weights else None, done))
+    made = before = 0
+    for result in results:
+        made |= 1 << result.origin
+        before |= result.before
+    path = weights[0] if weights else None
+    facts.log.append(Operation(path, done, made, before))
 
 
 def _equation(tracer, equation, inputs):
