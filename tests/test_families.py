@@ -89,7 +89,17 @@ def test_every_family_is_here():
     assert sorted(CASES) == sorted(kgrow.models.__all__)
 
 
-@pytest.mark.parametrize("name", CASES)
+# Those that are built alike wait for a compiler in the long mode alone.
+ALIKE = ("CaiT", "DeiT", "Llama", "RoBERTa")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(n, marks=[pytest.mark.compiles] * (n in ALIKE))
+        for n in CASES
+    ],
+)
 def test_it_trains_grows_trains_on_saves_and_loads(tmp_path, name):
     sizes, exactly, gated = CASES[name]
     model = getattr(kgrow.models, name)(**sizes)

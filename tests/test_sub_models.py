@@ -119,3 +119,18 @@ def test_parts_that_are_not_there():
     x = np.zeros((2, 2))
     with pytest.raises(GrowthError, match="MLPNetwork"):
         model.fit(x, x[:, :1], callbacks=[SubModels([1], steps=1)], verbose=0)
+
+
+def test_a_run_that_is_loaded_goes_on_with_the_next_depth(tmp_path):
+    callback = SubModels([1, 3], steps=5)
+    model, x, _ = trained("GPT2", callback, epochs=2)
+    assert callback.taken == 2
+    model.save_weights(tmp_path / "model.weights.h5")
+    again = make_model("GPT2", num_layers=3)
+    again.load_weights(tmp_path / "model.weights.h5")
+    callback = SubModels([1, 3], steps=5)
+    callback.set_model(again)
+    assert callback.taken == 2
+    callback = SubModels([1, 3], steps=6)
+    callback.set_model(again)
+    assert callback.taken == 0

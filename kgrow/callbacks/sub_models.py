@@ -57,8 +57,15 @@ class SubModels(keras.callbacks.Callback):
         self.depths = depths
         self.steps = steps
         self.seed = seed
-        self.taken = 0
         self._functions = {}
+        self._key = f"sub models {depths} {steps} {seed}"
+
+    @property
+    def taken(self):
+        """How many steps it has seen; kept in `model.callback_state`, so that
+        a run that was killed goes on with the depths that come next."""
+        # Not `self.model`, for which JAX writes back its state each time.
+        return self._model.callback_state.get(self._key, 0)
 
     def trained(self, depth):
         """How many blocks train where `depth` are run."""
@@ -81,14 +88,15 @@ class SubModels(keras.callbacks.Callback):
             )
 
     def on_train_batch_begin(self, batch, logs=None):
-        if self.taken > self.steps:
+        taken = self.taken
+        if taken > self.steps:
             return
         part = None
-        if self.taken < self.steps:
-            rng = np.random.default_rng([self.seed, self.taken])
+        if taken < self.steps:
+            rng = np.random.default_rng([self.seed, taken])
             depth = int(rng.choice(self.depths))
             part = depth, self.trained(depth)
-        self.taken += 1
+        self._model.callback_state[self._key] = taken + 1
         self._train(part)
 
     def on_train_end(self, logs=None):
