@@ -1,5 +1,6 @@
 """What every test may rely on: full precision, a fixed seed, no display."""
 
+import collections
 import contextlib
 
 import keras
@@ -9,6 +10,15 @@ import pytest
 import kgrow
 
 matplotlib.use("Agg")
+
+# Programs that tests start: they set up devices of their own when imported.
+collect_ignore = [
+    "crash_run.py",
+    "distributed_growth.py",
+    "multi_process_growth.py",
+    "orbax_on_devices.py",
+    "write_golden.py",
+]
 
 
 def _full_precision_matmul():
@@ -37,14 +47,24 @@ _full_precision_matmul()
 _EVERYWHERE = ("BERT", "GPT2", "MLP")
 
 
+# Where the cases of a test are a grid, every third one, and others on each.
+_THIRDS = {"jax": 0, "tensorflow": 1}
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """What mostly waits for a compiler is a quick test on torch alone."""
     if keras.backend.backend() == "torch":
         return
+    seen = collections.Counter()
     for item in items:
         if "compiles" in item.keywords or _of_another_family(item):
             item.add_marker(pytest.mark.slow)
+        elif "grid" in item.keywords:
+            name = item.nodeid.partition("[")[0]
+            if seen[name] % 3 != _THIRDS[keras.backend.backend()]:
+                item.add_marker(pytest.mark.slow)
+            seen[name] += 1
 
 
 def _of_another_family(item):

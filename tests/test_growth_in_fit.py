@@ -113,6 +113,7 @@ PLACES = {
 }
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("name", PLACES)
 def test_growth_at_every_place(name):
     assert_follows_oracle("mlp", PLACES[name])
@@ -124,6 +125,7 @@ def test_growth_of_every_kind_of_model(family):
 
 
 # After an odd number of steps: in the middle of accumulating gradients.
+@pytest.mark.grid
 @pytest.mark.parametrize(
     "name",
     [
@@ -161,6 +163,7 @@ NOT_IN_KERAS = {
 }
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("name", SETTINGS)
 def test_growth_under_every_setting(name):
     if (BACKEND, name) in NOT_IN_KERAS:

@@ -87,6 +87,7 @@ def test_a_name_without_a_row_is_refused():
 
 
 @jax_only
+@pytest.mark.grid
 @pytest.mark.parametrize("name", QUICK)
 def test_the_page_says_what_grows(name):
     check(name)

@@ -156,6 +156,7 @@ def recorded(schedule, **arguments):
 # --- the rate that the optimizer sees ----------------------------------------
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("name", POLICIES)
 def test_the_optimizer_sees_what_the_policies_say(name):
     model = recorded(SCHEDULES["cosine"]())
@@ -167,6 +168,7 @@ def test_the_optimizer_sees_what_the_policies_say(name):
     )
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("name", POLICIES)
 def test_with_any_schedule(schedule, name):

@@ -40,6 +40,7 @@ def larger(model, extra):
 # --- the moment of growth -----------------------------------------------------
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("initializer", ["normal", "layer", "net2net"])
 @pytest.mark.parametrize("family", FAMILIES)

@@ -37,6 +37,7 @@ CASES = [("mlp", name) for name in OPTIMIZERS] + [
 ]
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("family, name", CASES)
 def test_growing_by_nothing_changes_nothing(family, name):
     # Shuffled: whatever generator orders the data must not be drawn from.
@@ -133,6 +134,7 @@ def assert_slots_are_of_gradients(family, name, target, strategy):
 EXACT = {"mlp": "net2net", "gpt2": strategies.Net2Net(split="even")}
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("family, name", GRADIENT_SUMS)
 def test_slots_grow_as_gradients_do(family, name):
     compared = assert_slots_are_of_gradients(
@@ -212,6 +214,7 @@ STEPS_OF_ENTRIES = {
 }
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("name", STEPS_OF_ENTRIES)
 def test_next_step_is_the_mapped_one(name):
     degree, optimizer = STEPS_OF_ENTRIES[name]
@@ -279,6 +282,7 @@ def first_steps_of_fresh_entries(model, strategy, target):
     return found[found > 0]
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("strategy", ["direct", "random"])
 @pytest.mark.parametrize(
     "name, policy",

@@ -101,6 +101,7 @@ def measure(growth, strategy):
     return plan, strategy.claims(plan), relative
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("strategy", strategies.names(aliases=False))
 @pytest.mark.parametrize("growth", GROWTHS)
 def test_the_function_is_kept_exactly_where_it_is_claimed(

@@ -79,6 +79,7 @@ RESUMED = [
 
 # Not with averages: Keras on JAX cannot train on after a `fit` that ended in
 # them, as weights and averages then share their arrays.
+@pytest.mark.grid
 @pytest.mark.parametrize("name", [n for n in RESUMED if n != "Adam ema"])
 def test_weights_make_a_small_model_large(name, tmp_path):
     model = grown(name=name)
@@ -126,6 +127,7 @@ def kill(model):
     raise Killed
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("died", [1, 3])
 @pytest.mark.parametrize("name", RESUMED)
 def test_a_killed_run_goes_on(name, died, tmp_path):
