@@ -95,10 +95,11 @@ def assert_apart(figure):
 
 @pytest.mark.parametrize("name", PICTURES)
 def test_a_path_or_a_figure(tmp_path, name):
+    before = pyplot.get_fignums()
     path = PICTURES[name](tmp_path / "below" / "picture.png")
     assert path == tmp_path / "below" / "picture.png"
     assert path.read_bytes()[:4] == b"\x89PNG"
-    assert not pyplot.get_fignums()
+    assert pyplot.get_fignums() == before
     figure = PICTURES[name](None)
     assert figure.axes
 

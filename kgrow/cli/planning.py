@@ -190,7 +190,7 @@ def _slots(model):
     if not optimizer.built:
         return _USUAL_SLOTS, f"two slots; {name} has none yet"
     trained = sum(_bytes(w) for w in model.trainable_variables)
-    slots = sum(_bytes(v) for v in optimizer.variables if v.shape)
+    slots = sum(_bytes(v) for v in optimizer.variables if len(v.shape))
     return slots / max(1, trained), f"the state that {name} has now"
 
 
