@@ -6,6 +6,7 @@ names of runs below; it prints one JSON line with what each of them found.
 """
 
 import contextlib
+import functools
 import json
 import os
 import sys
@@ -530,8 +531,13 @@ def places():
 # TensorFlow
 
 
+@functools.cache
 def strategies():
-    """One device, as a plain run has it, and two that mirror each other."""
+    """One device, as a plain run has it, and two that mirror each other.
+
+    Once a process: TensorFlow numbers what devices exchange by strategy, and
+    a second one would meet the shapes of the first under its numbers.
+    """
     import tensorflow as tf
 
     cpus = ["CPU:0", "CPU:1"]
