@@ -280,6 +280,10 @@ def _slot_bytes(optimizer, variables, distribution):
     if optimizer is None:
         return 0
     twin = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
+    for part in nested(twin):
+        # TensorFlow tells variables apart by what they hold, and these hold
+        # nothing.
+        vars(part)["_var_key"] = id
     # As kgrow's slots are: like their variable, or on every device.
     with slots_without_values(nested(twin)):
         twin.build(list(variables))
