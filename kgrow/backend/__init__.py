@@ -1,7 +1,8 @@
 """What growth needs of the backend beyond `keras.ops`.
 
-Three modules with the same functions, one per backend; only the one that
-Keras runs on is imported.
+A module per backend, of which only the one that Keras runs on is imported. What
+concerns arrays in pieces and several processes is in `jax`, and for the others,
+where there are none, in `whole`.
 
 `sync(model)`: makes the variables hold what the running step holds.
 `restart(model)`: makes the next step read the variables again.
@@ -76,21 +77,15 @@ if keras.backend.backend() == "jax":
 elif keras.backend.backend() == "tensorflow":
     from kgrow.backend.tensorflow import (
         adopt,
-        as_batch,
-        constrained,
         double_precision,
         forward,
         forwarder,
         free,
-        gathered,
         gradients,
         hold,
         host,
-        is_spread,
         kept_random,
         peak_bytes,
-        place_of,
-        processes,
         random_states,
         raw,
         renew,
@@ -98,26 +93,19 @@ elif keras.backend.backend() == "tensorflow":
         scope,
         set_random_states,
         sync,
-        whole_data,
     )
 elif keras.backend.backend() == "torch":
     from kgrow.backend.torch import (
         adopt,
-        as_batch,
-        constrained,
         double_precision,
         forward,
         forwarder,
         free,
-        gathered,
         gradients,
         hold,
         host,
-        is_spread,
         kept_random,
         peak_bytes,
-        place_of,
-        processes,
         random_states,
         raw,
         renew,
@@ -125,7 +113,6 @@ elif keras.backend.backend() == "torch":
         scope,
         set_random_states,
         sync,
-        whole_data,
     )
 else:
     raise ImportError(
@@ -134,6 +121,16 @@ else:
     )
 
 if keras.backend.backend() != "jax":
+    from kgrow.backend.whole import (
+        as_batch,
+        constrained,
+        gathered,
+        is_spread,
+        place_of,
+        processes,
+        whole_data,
+    )
+
     pieces = None
 
 __all__ = [

@@ -39,38 +39,6 @@ def set_random_states(states):
     del states
 
 
-def is_spread(value):
-    # A mirrored variable is whole on every device.
-    del value
-    return False
-
-
-def place_of(variable):
-    del variable
-
-
-def constrained(value, variable):
-    del variable
-    return value
-
-
-def as_batch(value):
-    return keras.ops.convert_to_tensor(value)
-
-
-def whole_data():
-    return contextlib.nullcontext()
-
-
-def processes():
-    # Keras speaks of several on JAX only.
-    return 1
-
-
-def gathered(words):
-    return np.asarray(words)[None]
-
-
 def adopt(network):
     del network
 

@@ -4,7 +4,6 @@ import contextlib
 import functools
 
 import keras
-import numpy as np
 import torch
 from keras.src.backend.torch.core import get_device
 
@@ -47,38 +46,6 @@ def set_random_states(states):
     torch.set_rng_state(first)
     if rest:
         torch.cuda.set_rng_state_all(rest)
-
-
-def is_spread(value):
-    # Keras distributes nothing here.
-    del value
-    return False
-
-
-def place_of(variable):
-    del variable
-
-
-def constrained(value, variable):
-    del variable
-    return value
-
-
-def as_batch(value):
-    return keras.ops.convert_to_tensor(value)
-
-
-def whole_data():
-    return contextlib.nullcontext()
-
-
-def processes():
-    # Keras speaks of several on JAX only.
-    return 1
-
-
-def gathered(words):
-    return np.asarray(words)[None]
 
 
 def adopt(network):

@@ -1,0 +1,40 @@
+"""Where Keras divides no array and knows one process: TensorFlow and torch.
+
+A variable that `tf.distribute` mirrors is whole on every device.
+"""
+
+import contextlib
+
+import keras
+import numpy as np
+
+
+def is_spread(value):
+    del value
+    return False
+
+
+def place_of(variable):
+    del variable
+
+
+def constrained(value, variable):
+    del variable
+    return value
+
+
+def as_batch(value):
+    return keras.ops.convert_to_tensor(value)
+
+
+def whole_data():
+    return contextlib.nullcontext()
+
+
+def processes():
+    # Keras speaks of several on JAX only.
+    return 1
+
+
+def gathered(words):
+    return np.asarray(words)[None]
