@@ -11,7 +11,6 @@ bytes of the old and the new state together.
     KERAS_BACKEND=jax python benchmarks/base_table.py
 """
 
-import argparse
 import json
 import subprocess
 import sys
@@ -20,7 +19,7 @@ import time
 import keras
 import numpy as np
 from growth_cost import BASE, make_model, state_bytes
-from report import publish
+from report import Flags, publish
 
 from kgrow import GrowthError, strategies
 from kgrow.memory import PeakMemory
@@ -31,6 +30,12 @@ LEARNED = {
     "ligo": lambda steps: LiGO(steps=steps, verbose=0),
     "mango": lambda steps: Mango(steps=steps, verbose=0),
     "filled": lambda steps: Filled("lemon", LiGO(steps=steps, verbose=0)),
+}
+QUICK = {
+    "vocabulary": 100,
+    "steps": 1,
+    "batch": 1,
+    "only": ["net2net", "stack"],
 }
 
 
@@ -81,7 +86,7 @@ def measure(name, options):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Flags(__doc__, QUICK)
     parser.add_argument("--vocabulary", type=int, default=30522)
     parser.add_argument("--steps", type=int, default=5, help="operator's")
     parser.add_argument("--batch", type=int, default=2)
@@ -120,6 +125,7 @@ def main():
             "exact",
         ],
         rows,
+        folder=options.results,
         options=vars(options),
     )
 

@@ -16,14 +16,13 @@ seed by seed, against the run from scratch of the same budget.
     KERAS_BACKEND=jax python benchmarks/digits.py
 """
 
-import argparse
 import statistics
 import time
 import warnings
 
 import keras
 from operator_step import operator_model
-from report import RESULTS, publish
+from report import Flags, publish
 
 import kgrow
 from kgrow.flops import training_flops
@@ -37,6 +36,7 @@ LARGE = dict(hidden_dim=64, num_heads=4, intermediate_dim=256, num_layers=4)
 SMALL = dict(hidden_dim=32, num_heads=2, intermediate_dim=128, num_layers=2)
 SHALLOW = {**LARGE, "num_layers": 2}
 SCRATCH = "scratch"
+QUICK = {"steps": [8], "operator": 2, "ramp": 2, "seeds": 1}
 
 
 def strategies(options):
@@ -168,7 +168,7 @@ def grown(options, name, steps, seed, test):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Flags(__doc__, QUICK)
     parser.add_argument("--steps", type=int, nargs="*", default=[150, 500])
     parser.add_argument("--share", type=float, default=0.2, help="the small's")
     parser.add_argument("--operator", type=int, default=20, help="steps")
@@ -226,6 +226,7 @@ def show(options, names, runs, seeds):
             "seconds",
         ],
         rows,
+        folder=options.results,
         large=LARGE,
         small=SMALL,
         options=vars(options),
@@ -276,7 +277,7 @@ def spread(values, kind):
 def draw(options, names, runs, seeds):
     """Test error over the budget, mean and standard deviation."""
     pyplot = load_pyplot()
-    path = RESULTS / f"digits_{keras.backend.backend()}.png"
+    path = options.results / f"digits_{keras.backend.backend()}.png"
     with pyplot.rc_context(STYLE):
         figure, axes = pyplot.subplots(
             ncols=2, figsize=(10, 4), layout="constrained"

@@ -8,13 +8,12 @@ medians.
     KERAS_BACKEND=jax python benchmarks/gate_step.py
 """
 
-import argparse
 import statistics
 import time
 
 import keras
 import numpy as np
-from report import publish
+from report import Flags, publish
 
 import kgrow
 from kgrow.strategies import MSG
@@ -36,6 +35,7 @@ GATED = {
     "depth": ["num_layers"],
     "all four": ["hidden_dim", "intermediate_dim", "num_heads", "num_layers"],
 }
+QUICK = {"rounds": 1, "steps": 1, "batch": 1, "length": 8, "vocabulary": 32}
 
 
 def make(family, options, **sizes):
@@ -68,7 +68,7 @@ def step(model, x, y):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Flags(__doc__, QUICK)
     parser.add_argument("--family", default="GPT2", choices=["GPT2", "BERT"])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--steps", type=int, default=3, help="a round")
@@ -110,6 +110,7 @@ def main():
         f"Seconds of a training step of {family}, and over the plain one's",
         ["gates", "seconds", "ratio", "lowest", "highest"],
         rows,
+        folder=options.results,
         options=vars(options),
         before=BEFORE,
         after=AFTER,

@@ -11,7 +11,6 @@ BERT-Small(6, 512) to BERT-Base(12, 768), vocabulary 30522, as in the papers.
     KERAS_BACKEND=jax python benchmarks/growth_cost.py
 """
 
-import argparse
 import json
 import statistics
 import subprocess
@@ -20,7 +19,7 @@ import time
 
 import keras
 import numpy as np
-from report import publish
+from report import Flags, publish
 
 import kgrow
 from kgrow import backend
@@ -45,6 +44,7 @@ STRATEGIES = {
     "direct": lambda: kgrow.strategies.Direct(),
     "random": lambda: kgrow.strategies.Random(),
 }
+QUICK = {"rounds": 2, "vocabulary": 100}
 
 
 def make_model(vocabulary_size):
@@ -110,7 +110,7 @@ def in_process(name, options):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Flags(__doc__, QUICK)
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--vocabulary", type=int, default=30522)
     parser.add_argument("--only", choices=list(STRATEGIES))
@@ -136,6 +136,7 @@ def main():
             "grow() [s]",
         ],
         rows,
+        folder=options.results,
         source=SMALL,
         target=BASE,
         rounds=options.rounds,

@@ -1,10 +1,10 @@
 """Does growing in stages pay? MSG's schedule against training from scratch.
 
-A byte-level GPT-2 or BERT learns the source of Python's standard library.
-Grown runs follow MSG's Sch1-B, made smaller for the target model: with gates,
-without them ("No Mask"), and by copies (net2net and stacking); StackBERT's
-schedule grows in depth alone. All train for as many steps as the longest run
-from scratch, on the same data in the same order.
+A GPT-2 or BERT learns text, by default the bytes of the source of Python's
+standard library. Grown runs follow MSG's Sch1-B, made smaller for the target
+model: with gates, without them ("No Mask"), and by copies (net2net and
+stacking); StackBERT's schedule grows in depth alone. All train for as many
+steps as the longest run from scratch, on the same data in the same order.
 
 What a grown run saves is read off runs from scratch of several lengths, each
 with its own learning rate, decayed to zero at its own end: how many FLOPs such
@@ -15,26 +15,27 @@ with its standard deviation.
 
     KERAS_BACKEND=jax python benchmarks/msg.py
     KERAS_BACKEND=jax python benchmarks/msg.py --steps 4000 --hidden 192
+    KERAS_BACKEND=jax python benchmarks/msg.py --text notes \
+        --tokenizer subwords --vocabulary 2048
 """
 
-import argparse
+import pathlib
 import statistics
 import time
 import warnings
 
 import keras
 import numpy as np
-from report import RESULTS, publish
+from report import Flags, add_text_flags, publish, text_of, text_suffix
 
 import kgrow
 from kgrow.callbacks import Growth
-from kgrow.corpus import VOCABULARY_SIZE, ByteDataset
 from kgrow.flops import training_flops
-from kgrow.masked_corpus import MASK, MaskedByteDataset
 from kgrow.plots import Curve, loss_over_flops
 from kgrow.strategies import MSG, Copy
 
 PARTS = (0.4, 0.55, 0.75, 1.0)  # of the longest run from scratch
+QUICK = {"steps": 24, "length": 16, "batch": 2, "ramp": 2, "seeds": 1}
 
 
 def target(options):
@@ -79,11 +80,15 @@ def with_strategy(schedule, make):
     return kgrow.schedules.GrowthSchedule(stages, name=schedule.name)
 
 
+def is_masked(options):
+    return options.family == "BERT"
+
+
 def make(options, sizes, steps, seed):
     keras.utils.set_random_seed(seed)
-    text = options.family == "GPT2"
     model = getattr(kgrow.models, options.family)(
-        vocabulary_size=VOCABULARY_SIZE if text else MASK + 1,
+        # The mask is a token more.
+        vocabulary_size=options.data.vocabulary_size + is_masked(options),
         max_sequence_length=options.length,
         dropout=0.0,
         **sizes,
@@ -102,9 +107,10 @@ def inputs_of(options):
     """What a batch looks like."""
     shape = options.batch, options.length
     tokens = keras.KerasTensor(shape, "int32")
-    if options.family == "GPT2":
+    if not is_masked(options):
         return tokens
-    count = MaskedByteDataset("validation", options.length, 1).predictions
+    data = options.data.dataset("validation", options.length, 1, masked=True)
+    count = data.predictions
     places = keras.KerasTensor((options.batch, count), "int32")
     return {"token_ids": tokens, "masked_positions": places}
 
@@ -142,8 +148,10 @@ class Meter(keras.callbacks.Callback):
 
 def train(options, name, sizes, steps, seed, schedule=None):
     """One run: `Meter` with the validation loss at its end."""
-    kind = ByteDataset if options.family == "GPT2" else MaskedByteDataset
-    valid = kind("validation", options.length, 64, steps=16)
+    masked = is_masked(options)
+    valid = options.data.dataset(
+        "validation", options.length, 64, steps=16, masked=masked
+    )
     model = make(options, sizes, steps, seed)
     meter = Meter(options, steps, valid)
     callbacks = [meter]
@@ -156,8 +164,13 @@ def train(options, name, sizes, steps, seed, schedule=None):
         done = 0
         while done < steps:
             more = min(part, steps - done)
-            rest = kind(
-                "train", options.length, options.batch, seed=seed, first=done
+            rest = options.data.dataset(
+                "train",
+                options.length,
+                options.batch,
+                seed=seed,
+                first=done,
+                masked=masked,
             )
             model.fit(
                 rest,
@@ -192,8 +205,8 @@ def flops_needed(scratch, loss):
     return float(np.exp(costs[index] + slope * (loss - losses[index])))
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def main(args=None):
+    parser = Flags(__doc__, QUICK)
     parser.add_argument("--family", default="GPT2", choices=["GPT2", "BERT"])
     parser.add_argument("--steps", type=int, default=1200)
     parser.add_argument("--hidden", type=int, default=96)
@@ -204,7 +217,9 @@ def main():
     parser.add_argument("--ramp", type=int, default=50)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", nargs="*")
-    options = parser.parse_args()
+    add_text_flags(parser)
+    options = parser.parse_args(args)
+    options.data = text_of(options, pathlib.Path("runs") / "msg")
     chosen = schedules(options)
     print(chosen["msg"])
     sizes, seeds = target(options), range(options.seeds)
@@ -246,16 +261,19 @@ def main():
             for seed, run in zip(seeds, runs, strict=True)
         ]
         rows.append(summary(name, runs, shares))
-    family = options.family.lower()
+    name = f"msg_{options.family.lower()}{text_suffix(options)}"
+    settings = {k: v for k, v in vars(options).items() if k != "data"}
     publish(
-        f"msg_{family}",
+        name,
         f"{options.family}: {options.steps} steps, {options.seeds} seeds",
         ["run", "loss", "TFLOP", "seconds", "saving %", "speed-up"],
         rows,
-        options=vars(options),
+        folder=options.results,
+        corpus=options.data.fingerprint,
+        options=settings,
         parts=list(PARTS),
     )
-    draw(family, scratch, grown)
+    draw(name, options.results, scratch, grown)
 
 
 def summary(name, runs, shares=()):
@@ -278,7 +296,7 @@ def spread(values, kind):
     return f"{mean} ± {format(statistics.stdev(values), kind)}"
 
 
-def draw(family, scratch, grown):
+def draw(title, folder, scratch, grown):
     """The first seed's curves."""
     curves = []
     runs = {"from scratch": scratch[1.0, 0]}
@@ -290,7 +308,7 @@ def draw(family, scratch, grown):
         events = meter.events if name == "msg" else ()
         curves.append(Curve(name, flops, losses, events=tuple(events)))
     backend = keras.backend.backend()
-    path = RESULTS / f"msg_{family}_{backend}.png"
+    path = folder / f"{title}_{backend}.png"
     print(loss_over_flops(curves, path))
 
 

@@ -8,13 +8,12 @@ that of the large model's step, and the peak of memory that each adds.
     KERAS_BACKEND=jax python benchmarks/operator_step.py
 """
 
-import argparse
 import statistics
 import time
 
 import keras
 import numpy as np
-from report import publish
+from report import Flags, publish
 
 import kgrow
 from kgrow.operator_fit import OperatorModel
@@ -36,6 +35,7 @@ LARGE = dict(
     num_layers=6,
 )
 OPERATORS = {"ligo": LiGO, "mango": Mango}
+QUICK = {"rounds": 1, "steps": 1, "batch": 1, "length": 8, "vocabulary": 32}
 
 
 def make(config, vocabulary, length):
@@ -76,7 +76,7 @@ def step(model, x, y):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Flags(__doc__, QUICK)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=3, help="a round")
     parser.add_argument("--batch", type=int, default=32)
@@ -121,6 +121,7 @@ def main():
         "Seconds of the large model's step, and the operator's step over it",
         ["operator", "large step", "ratio", "lowest", "highest"],
         rows,
+        folder=options.results,
         small=SMALL,
         large=LARGE,
         options=vars(options),

@@ -7,6 +7,8 @@ broken off:
     KERAS_BACKEND=jax python benchmarks/savings.py GPT2
     KERAS_BACKEND=jax python benchmarks/savings.py BERT --minutes 120
     KERAS_BACKEND=jax python benchmarks/savings.py ViT --seeds 5
+    KERAS_BACKEND=jax python benchmarks/savings.py GPT2 --text notes \
+        --tokenizer subwords --vocabulary 4096
 
 All learning rates are warmed up and decayed to zero at their own run's end,
 those of small models too. What a run costs is booked by
@@ -24,10 +26,15 @@ Two kinds of runs:
 
 `kgrow.savings` reads what was saved off the references, seed by seed, with a
 confidence interval. `--minutes` sizes the runs to the machine: a step of the
-large model is timed first.
+large model is timed first. Beside the loss, in nats a token, stands that in
+bits a byte, by which runs with other tokenizers compare; hidden tokens and
+images have none.
+
+`--size gpt2-124m` sets the sizes of GPT-2, for one H200, where with `--dtype
+mixed_bfloat16 --tokenizer subwords --vocabulary 50257` there are 124 million
+parameters. That has not been tried on such a device.
 """
 
-import argparse
 import json
 import math
 import pathlib
@@ -35,14 +42,12 @@ import time
 import warnings
 
 import keras
-from report import RESULTS, publish
+from report import Flags, add_text_flags, publish, text_of, text_suffix
 from rich.progress import Progress
 
 import kgrow
 from kgrow.callbacks import Growth, Ledger, SubModels
-from kgrow.corpus import VOCABULARY_SIZE, ByteDataset
 from kgrow.images import digits
-from kgrow.masked_corpus import MASK, MaskedByteDataset
 from kgrow.schedules import GrowthSchedule, Stage
 from kgrow.strategies import AKI, MSG, Copy, KnowledgeInheritance, LiGO, Mango
 
@@ -50,51 +55,98 @@ BUDGETS = (0.4, 0.55, 0.7, 1.0)  # references, of the longest
 GROWN = 0.7  # how long runs from a small model train on
 LOOKS = 8  # readings of the validation loss a run
 
+SIZES = {
+    "small": {},
+    "gpt2-124m": {
+        "hidden": 768,
+        "head_size": 64,
+        "layers": 12,
+        "length": 1024,
+        "batch": 16,
+        "rate": 6e-4,
+        "operator": 100,
+        "minutes": 24 * 60,
+    },
+}
+QUICK = {
+    "steps": 3 * LOOKS,
+    "seeds": 1,
+    "length": 16,
+    "batch": 2,
+    "operator": 2,
+}
+
 
 def sizes(options):
     hidden, layers = options.hidden, options.layers
     return dict(
         hidden_dim=hidden,
-        num_heads=hidden // 32,
+        num_heads=hidden // options.head_size,
+        head_dim=options.head_size,
         intermediate_dim=4 * hidden,
         num_layers=layers,
     )
 
 
 def halves(options):
-    return {field: n // 2 for field, n in sizes(options).items()}
+    """Half of everything, but for the size of a head."""
+    found = {field: n // 2 for field, n in sizes(options).items()}
+    return {**found, "head_dim": options.head_size}
 
 
 class Text:
-    """Language models on the source of Python's standard library."""
+    """Language models on a text, see `kgrow.text`."""
 
     def __init__(self, options, masked):
-        self.options = options
-        self.kind = MaskedByteDataset if masked else ByteDataset
+        self.options, self.masked = options, masked
+        self.text = text_of(options, options.out)
         self.family = kgrow.models.BERT if masked else kgrow.models.GPT2
         self.fields = dict(
-            vocabulary_size=MASK + 1 if masked else VOCABULARY_SIZE,
+            # The mask is a token more.
+            vocabulary_size=self.text.vocabulary_size + masked,
             max_sequence_length=options.length,
             dropout=0.0,
+            dtype=options.dtype,
         )
 
     def train(self, seed):
-        return self.kind(
-            "train", self.options.length, self.options.batch, seed=seed
+        return self.text.dataset(
+            "train",
+            self.options.length,
+            self.options.batch,
+            seed=seed,
+            masked=self.masked,
         )
 
     def test(self):
-        return self.kind("validation", self.options.length, 64, steps=16)
+        return self.text.dataset(
+            "validation", self.options.length, 64, steps=16, masked=self.masked
+        )
+
+    def bits_per_byte(self, loss):
+        """A validation loss in bits a byte, or `None`."""
+        if self.masked:
+            return None
+        return self.text.bits_per_byte(loss, self.test())
+
+    def facts(self):
+        return {"text": str(self.text), "corpus": self.text.fingerprint}
 
 
 class Digits:
     """A Vision Transformer on scikit-learn's digits."""
 
     family = kgrow.models.ViT
-    fields = dict(image_size=8, patch_size=2, num_channels=1, num_classes=10)
 
     def __init__(self, options):
         self.options = options
+        self.fields = dict(
+            image_size=8,
+            patch_size=2,
+            num_channels=1,
+            num_classes=10,
+            dtype=options.dtype,
+        )
 
     def train(self, seed):
         return digits(self.options.batch, seed=seed)
@@ -102,9 +154,18 @@ class Digits:
     def test(self):
         return digits(359, split="test")
 
+    def bits_per_byte(self, loss):
+        return None
+
+    def facts(self):
+        return {}
+
 
 def task_of(options):
     if options.family == "ViT":
+        said = options.text, options.tokenizer, options.vocabulary
+        if said != ("stdlib", "bytes", None):
+            raise SystemExit("ViT learns from images, and takes no text.")
         return Digits(options)
     return Text(options, masked=options.family == "BERT")
 
@@ -302,17 +363,14 @@ class Bench:
 
 def of(schedule, strategy):
     """The same stages by one strategy, under one decaying rate."""
-    first, *others = schedule.stages
-    stages = [first.replaced(learning_rate=None)]
-    for stage in others:
-        stages.append(
-            Stage(
-                stage.until,
-                stage.config,
-                strategy(),
-                optimizer_state="carry",
+    stages = []
+    for number, stage in enumerate(schedule.stages):
+        stage = stage.replaced(learning_rate=None)
+        if number and stage.config:
+            stage = stage.replaced(
+                strategy=strategy(), ramp=None, optimizer_state="carry"
             )
-        )
+        stages.append(stage)
     return GrowthSchedule(stages, name=schedule.name)
 
 
@@ -344,12 +402,16 @@ def steps_for(options):
     return rounded(left / units / step)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("family", choices=["GPT2", "BERT", "ViT"])
+def parse(args=None):
+    parser = Flags(__doc__, QUICK, SIZES)
+    parser.add_argument(
+        "family", nargs="?", choices=["GPT2", "BERT", "ViT"], default="GPT2"
+    )
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--steps", type=int, help="in place of --minutes")
-    parser.add_argument("--hidden", type=int, default=128)
+    # Sch1-B goes through two thirds of it, and half models need even counts.
+    parser.add_argument("--hidden", type=int, default=96)
+    parser.add_argument("--head-size", type=int, default=16)
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--length", type=int, default=64)
     parser.add_argument("--batch", type=int, default=16)
@@ -358,11 +420,90 @@ def main():
     parser.add_argument("--operator", type=int, default=20, help="steps")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", nargs="*")
-    parser.add_argument("--out", type=pathlib.Path)
-    options = parser.parse_args()
-    name = f"savings_{options.family.lower()}"
-    options.out = options.out or pathlib.Path("runs") / name
+    parser.add_argument(
+        "--dtype", default="float32", choices=["float32", "mixed_bfloat16"]
+    )
+    add_text_flags(parser)
+    parser.add_argument(
+        "--out", type=pathlib.Path, help="folder of the runs, and of subwords"
+    )
+    options = parser.parse_args(args)
+    options.name = name_of(options)
+    if options.out is None:
+        options.out = pathlib.Path("runs")
+        if options.quick:
+            options.out /= "quick"
+        options.out /= options.name
+    return options
+
+
+def name_of(options):
+    """What the result is called, by what is not as usual."""
+    name = f"savings_{options.family.lower()}{text_suffix(options)}"
+    if options.size != "small":
+        name += f"_{options.size}"
+    if options.dtype != "float32":
+        name += f"_{options.dtype}"
+    return name
+
+
+# What makes runs of one folder comparable.
+SETTINGS = (
+    "family",
+    "hidden",
+    "head_size",
+    "layers",
+    "length",
+    "batch",
+    "rate",
+    "share",
+    "operator",
+    "dtype",
+    "text",
+    "tokenizer",
+    "vocabulary",
+)
+
+
+def check_settings(options):
+    """Refuses a folder whose runs were made with other flags.
+
+    Raises:
+        SystemExit: they were, and which.
+    """
+    settings = {name: getattr(options, name) for name in SETTINGS}
+    path = options.out / "settings.json"
+    if not path.exists():
+        path.write_text(json.dumps(settings))
+        return
+    before = json.loads(path.read_text())
+    changed = [
+        f"--{name.replace('_', '-')} {before.get(name)}"
+        for name, value in settings.items()
+        if before.get(name) != value
+    ]
+    if changed:
+        raise SystemExit(
+            f"The runs in {options.out} were made with {', '.join(changed)}. "
+            "Say so again, or name another folder with --out."
+        )
+
+
+def bits_per_byte(task, found):
+    """`{run: [of each seed]}` at the runs' ends; none without bytes."""
+    runs = {}
+    for run in [*found.reference, *found.runs]:
+        loss = run.values("val_loss")[-1][1]
+        bits = task.bits_per_byte(loss)
+        if bits is not None:
+            runs.setdefault(run.name, []).append(bits)
+    return runs
+
+
+def main(args=None):
+    options = parse(args)
     options.out.mkdir(parents=True, exist_ok=True)
+    check_settings(options)
     plan = options.out / "steps.json"
     if plan.exists() and not options.steps:
         # Runs that are there were sized before.
@@ -370,19 +511,28 @@ def main():
     else:
         steps = steps_for(options)
         plan.write_text(json.dumps(steps))
-    scratch, grown = Bench(options, steps).run(range(options.seeds))
+    bench = Bench(options, steps)
+    scratch, grown = bench.run(range(options.seeds))
     found = kgrow.savings(grown, scratch)
     print(found)
+    bits = bits_per_byte(bench.task, found)
+    for name, values in bits.items():
+        ends = ", ".join(f"{value:.4f}" for value in values)
+        print(f"{name}: {ends} bits a byte")
     backend = keras.backend.backend()
-    print(found.plot(RESULTS / f"{name}_{backend}.png"))
+    options.results.mkdir(parents=True, exist_ok=True)
+    print(found.plot(options.results / f"{options.name}_{backend}.png"))
     settings = {k: v for k, v in vars(options).items() if k != "out"}
     publish(
-        name,
+        options.name,
         f"{options.family}: {steps} steps, {options.seeds} seeds",
         ["table"],
         [[line] for line in found.to_markdown().splitlines()],
+        folder=options.results,
         options=settings,
         steps=steps,
+        bits_per_byte=bits,
+        **bench.task.facts(),
     )
 
 

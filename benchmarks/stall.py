@@ -9,7 +9,6 @@ the first.
     KERAS_BACKEND=jax python benchmarks/stall.py
 """
 
-import argparse
 import json
 import statistics
 import subprocess
@@ -18,7 +17,7 @@ import time
 
 import keras
 import numpy as np
-from report import publish
+from report import Flags, publish
 
 import kgrow
 
@@ -35,6 +34,7 @@ TARGET = {
     "intermediate_dim": 1536,
 }
 VOCABULARY, LENGTH, BATCH = 4096, 128, 8
+QUICK = {"rounds": 1}
 
 
 def make(sizes):
@@ -120,7 +120,7 @@ def in_process(which):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Flags(__doc__, QUICK)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", choices=["grown", "fresh"])
     options = parser.parse_args()
@@ -143,6 +143,7 @@ def main():
         "GPT2(4, 256) to GPT2(8, 384): seconds training stands still",
         ["", "grow or build [s]", "compile [s]", "total [s]"],
         rows,
+        folder=options.results,
         source=SOURCE,
         target=TARGET,
         rounds=options.rounds,

@@ -8,14 +8,13 @@ bytes of the old and the new state together.
     KERAS_BACKEND=torch python benchmarks/vision_growth.py
 """
 
-import argparse
 import json
 import subprocess
 import sys
 
 import keras
 from growth_cost import state_bytes
-from report import publish
+from report import Flags, publish
 
 from kgrow import GrowthError
 from kgrow.memory import PeakMemory
@@ -27,6 +26,7 @@ PAIRS = {
     "Swin-T to Swin-S": ("swin_tiny", "swin_small"),
 }
 STRATEGIES = ("net2net", "lemon", "msg", "hypercloning")
+QUICK = {"only": ["Swin-T to Swin-S"], "strategies": ["net2net"]}
 
 
 def measure(pair, strategy):
@@ -55,7 +55,7 @@ def measure(pair, strategy):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Flags(__doc__, QUICK)
     parser.add_argument("--only", nargs="*", default=list(PAIRS))
     parser.add_argument("--strategies", nargs="*", default=list(STRATEGIES))
     parser.add_argument("--here", action="store_true")
@@ -99,6 +99,7 @@ def main():
             "exact",
         ],
         rows,
+        folder=options.results,
         options=vars(options),
     )
 

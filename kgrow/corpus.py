@@ -15,8 +15,21 @@ import hashlib
 import pathlib
 import sysconfig
 
-import keras
 import numpy as np
+
+from kgrow.windows import WindowDataset, windows
+
+__all__ = [
+    "VALIDATION_SHARE",
+    "VOCABULARY_SIZE",
+    "ByteDataset",
+    "batches",
+    "fingerprint",
+    "load",
+    "split_of",
+    "stdlib_files",
+    "windows",
+]
 
 VOCABULARY_SIZE = 256
 VALIDATION_SHARE = 0.05
@@ -121,43 +134,6 @@ def fingerprint():
     return digest.hexdigest()[:12]
 
 
-def windows(text, length, batch_size, seed, index):
-    """Batch number `index` of random windows and their next bytes.
-
-    A pure function of its arguments: the same numbers on every backend, in any
-    order, and after any interruption.
-
-    Args:
-        text: `np.uint8` array of shape `(bytes,)`.
-        length: Integer. Bytes in a window.
-        batch_size: Integer. Windows in a batch.
-        seed: Integer. Which stream of batches.
-        index: Integer. Which batch of that stream.
-
-    Returns:
-        Two `np.int32` arrays of shape `(batch_size, length)`: the windows, and
-        the same windows one byte later.
-
-    Raises:
-        ValueError: if a window and its last target do not fit into `text`.
-
-    Example:
-
-    >>> x, y = windows(load("train"), 16, batch_size=2, seed=0, index=7)
-    >>> x.shape, bool((x[:, 1:] == y[:, :-1]).all())
-    ((2, 16), True)
-    """
-    if length + 1 > len(text):
-        raise ValueError(
-            f"Argument `length` must be below {len(text)}, the length of the "
-            f"text. Received: length={length}"
-        )
-    generator = np.random.default_rng((seed, index))
-    starts = generator.integers(0, len(text) - length, size=batch_size)
-    rows = text[starts[:, None] + np.arange(length + 1)].astype(np.int32)
-    return rows[:, :-1], rows[:, 1:]
-
-
 def batches(split, length, batch_size, steps, seed=0):
     """The first `steps` batches of a split, stacked into two arrays.
 
@@ -185,13 +161,10 @@ def batches(split, length, batch_size, steps, seed=0):
     return np.concatenate(x), np.concatenate(y)
 
 
-class ByteDataset(keras.utils.PyDataset):
+class ByteDataset(WindowDataset):
     """Random windows of the corpus with next-byte targets, for `fit`.
 
-    Batch `i` depends on `seed` and `i` alone. Without `steps` the dataset is
-    endless: give `fit` a `steps_per_epoch`, and epoch after epoch reads on
-    where the last one stopped, so cutting the same run into other epochs does
-    not change its data. To resume, set `first` to the batches already seen.
+    A `WindowDataset` of one split of the standard library.
 
     Args:
         split: `"train"` or `"validation"`.
@@ -224,34 +197,13 @@ class ByteDataset(keras.utils.PyDataset):
         first=0,
         **kwargs,
     ):
-        super().__init__(**kwargs)
-        self.text = load(split)
-        self.split = split
-        self.length = length
-        self.batch_size = batch_size
-        self.steps = steps
-        self.seed = seed
-        self.first = first
-
-    @property
-    def num_batches(self):
-        return self.steps
-
-    def __len__(self):
-        if self.steps is None:
-            raise TypeError("An endless `ByteDataset` has no length.")
-        return self.steps
-
-    def __getitem__(self, index):
-        return windows(
-            self.text,
-            self.length,
-            self.batch_size,
-            self.seed,
-            self.first + index,
+        super().__init__(
+            load(split), length, batch_size, steps, seed, first, **kwargs
         )
+        self.split = split
 
 
+@functools.cache
 def _root():
     return pathlib.Path(sysconfig.get_path("stdlib"))
 

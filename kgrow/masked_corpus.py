@@ -1,20 +1,16 @@
 """The corpus for masked language models: some bytes hidden, to be found."""
 
-import numpy as np
-
-from kgrow.corpus import VOCABULARY_SIZE, ByteDataset
+from kgrow.corpus import VOCABULARY_SIZE, load
+from kgrow.windows import MaskedWindowDataset
 
 MASK = VOCABULARY_SIZE
 
 
-class MaskedByteDataset(ByteDataset):
+class MaskedByteDataset(MaskedWindowDataset):
     """Random windows of the corpus with some bytes to predict, for `fit`.
 
-    Of every window the same share of bytes is predicted: of these 80 % are
-    replaced by the mask, 10 % by another byte, and 10 % stay. The inputs are a
-    dict with `"token_ids"` and `"masked_positions"`, as `BERT` takes them, the
-    targets the bytes at those positions. A model needs a vocabulary of
-    `MASK + 1` tokens.
+    A `MaskedWindowDataset` of one split of the standard library. A model needs
+    a vocabulary of `MASK + 1` tokens.
 
     Args:
         split: `"train"` or `"validation"`.
@@ -31,10 +27,6 @@ class MaskedByteDataset(ByteDataset):
     >>> x, y = MaskedByteDataset("train", 32, batch_size=2)[0]
     >>> x["token_ids"].shape, x["masked_positions"].shape, y.shape
     ((2, 32), (2, 5), (2, 5))
-
-    Reference:
-
-    - [Devlin et al., 2019](https://arxiv.org/abs/1810.04805), Sec. 3.1.
     """
 
     def __init__(
@@ -49,20 +41,14 @@ class MaskedByteDataset(ByteDataset):
         **kwargs,
     ):
         super().__init__(
-            split, length, batch_size, steps, seed, first, **kwargs
+            load(split),
+            length,
+            batch_size,
+            steps,
+            seed,
+            first,
+            vocabulary_size=VOCABULARY_SIZE,
+            rate=rate,
+            **kwargs,
         )
-        self.predictions = max(1, round(rate * length))
-
-    def __getitem__(self, index):
-        tokens, _ = super().__getitem__(index)
-        # A stream of its own, so that the windows are those of the other task.
-        rng = np.random.default_rng((self.seed, self.first + index, 1))
-        order = rng.random(tokens.shape).argsort(axis=1)
-        places = np.sort(order[:, : self.predictions]).astype("int32")
-        targets = np.take_along_axis(tokens, places, axis=1)
-        kind = rng.random(places.shape)
-        other = rng.integers(0, VOCABULARY_SIZE, places.shape)
-        shown = np.where(kind < 0.8, MASK, np.where(kind < 0.9, other, targets))
-        tokens = tokens.copy()
-        np.put_along_axis(tokens, places, shown.astype(tokens.dtype), axis=1)
-        return {"token_ids": tokens, "masked_positions": places}, targets
+        self.split = split

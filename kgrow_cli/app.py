@@ -136,28 +136,61 @@ def demo(
     seed: Seed = 0,
     out: Annotated[
         pathlib.Path,
-        typer.Option(help="Folder for the picture and the grown model."),
+        typer.Option(
+            help="Folder for the runs' ledgers, the picture and the grown "
+            "model; those of an earlier demo are replaced."
+        ),
     ] = pathlib.Path("demo"),
+    text: Annotated[
+        str,
+        typer.Option(
+            help="What it learns: stdlib, a folder of text files, or "
+            "tfds:NAME, a prepared data set of TFDS."
+        ),
+    ] = "stdlib",
+    tokenizer: Annotated[
+        str, typer.Option(help="bytes, or subwords learned from the text.")
+    ] = "bytes",
+    vocabulary: Annotated[
+        int | None,
+        typer.Option(help="How many subwords.", show_default=False),
+    ] = None,
+    data_dir: Annotated[
+        str | None,
+        typer.Option(help="TFDS's folder.", show_default=False),
+    ] = None,
     backend: OnBackend = None,
     debug: Debug = False,
 ):
     """Grow a small language model while it trains, and see whether it pays.
 
-    A byte-level GPT learns the source of Python's standard library and grows
-    twice inside one fit; then the large model is trained from scratch for as
-    many FLOPs. 3 to 5 minutes on two cores, no download.
+    A GPT learns a text, by default the bytes of Python's standard library, and
+    grows twice inside one fit; then the large model is trained from scratch
+    for as many FLOPs. 3 to 5 minutes on two cores, no download.
 
     [bold]Examples[/]
 
     kgrow demo
 
     kgrow demo --scale 4 --width hypercloning --depth middle --seed 1
+
+    kgrow demo --text notes --tokenizer subwords --vocabulary 1024
     """
     with outcome(debug):
         choose(backend)
         from kgrow.cli.demo import run_demo
 
-        run_demo(scale, seed, width, depth, out)
+        run_demo(
+            scale,
+            seed,
+            width,
+            depth,
+            out,
+            text,
+            tokenizer,
+            vocabulary,
+            data_dir,
+        )
 
 
 @app.command()
@@ -165,7 +198,7 @@ def inspect(
     model: Model,
     batch: Batch = 1,
     length: Length = None,
-    imports: Imports = (),
+    imports: Imports = settings.NONE_GIVEN,
     as_json: AsJson = False,
     backend: OnBackend = None,
     debug: Debug = False,
@@ -194,7 +227,7 @@ def plan(
     model: Model,
     sizes: Sizes,
     strategy: Strategy = "net2net",
-    option: Options = (),
+    option: Options = settings.NONE_GIVEN,
     seed: Seed = 0,
     batch: Batch = 8,
     length: Length = None,
@@ -202,7 +235,7 @@ def plan(
         bool,
         typer.Option(help="Estimate times from a measurement on this machine."),
     ] = True,
-    imports: Imports = (),
+    imports: Imports = settings.NONE_GIVEN,
     as_json: AsJson = False,
     backend: OnBackend = None,
     debug: Debug = False,
@@ -244,7 +277,7 @@ def grow(
     sizes: Sizes,
     output: Output,
     strategy: Strategy = "net2net",
-    option: Options = (),
+    option: Options = settings.NONE_GIVEN,
     data: Annotated[
         str | None,
         typer.Option(
@@ -275,7 +308,7 @@ def grow(
     ] = None,
     seed: Seed = 0,
     force: Force = False,
-    imports: Imports = (),
+    imports: Imports = settings.NONE_GIVEN,
     backend: OnBackend = None,
     debug: Debug = False,
 ):
@@ -325,7 +358,7 @@ def strip(
             help="Open gates that are not fully open; the function changes.",
         ),
     ] = False,
-    imports: Imports = (),
+    imports: Imports = settings.NONE_GIVEN,
     backend: OnBackend = None,
     debug: Debug = False,
 ):
@@ -375,7 +408,8 @@ def report(
 
     Reads the ledger's JSON lines, the CSV files of keras.callbacks.CSVLogger
     and the growth histories in .keras and .weights.h5 files, in the folder
-    and in those below it, one run a folder. The page needs no other file.
+    and in those below it: one run a ledger, or else a folder. The page needs
+    no other file.
 
     [bold]Examples[/]
 

@@ -104,7 +104,7 @@ def scale(
             metavar="FIELD=SIZE",
             help="A size of the final model; may be repeated.",
         ),
-    ] = (),
+    ] = settings.NONE_GIVEN,
     output: Output = None,
     force: Force = False,
     backend: OnBackend = None,
@@ -146,7 +146,7 @@ def validate(
         typer.Option(
             "--import", metavar="MODULE", help="A module to import first."
         ),
-    ] = (),
+    ] = settings.NONE_GIVEN,
     backend: OnBackend = None,
     debug: Debug = False,
 ):

@@ -4,6 +4,9 @@ import ast
 
 import typer
 
+# The default of options that may be repeated; click copies it.
+NONE_GIVEN: list[str] = []
+
 
 def sizes(settings):
     """`["num_layers=12", "depths=[2, 2]"]` as a dict.

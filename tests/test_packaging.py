@@ -74,13 +74,18 @@ LAYERS = (
     ("file_extent", "file_format", "whole_load"),
     ("growth", "growth_file"),
     ("state_tree",),
+    ("orbax_load",),
     ("model",),
     ("models", "models.*"),
     ("hub", "hub.*"),
     ("callbacks*", "schedules*"),
     ("advice*", "fitting", "savings*", "stage_data"),
-    ("cli", "cli.*", "corpus", "distillation", "images", "testing*"),
-    ("augmentation", "masked_corpus"),
+    ("windows",),
+    ("corpus", "subwords"),
+    ("masked_corpus", "text_sources"),
+    ("text",),
+    ("cli", "cli.*", "distillation", "images", "testing*"),
+    ("augmentation",),
 )
 
 # They meet in `growth`, and nowhere else.

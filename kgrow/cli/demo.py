@@ -1,25 +1,28 @@
-"""The demo: a byte-level GPT grows inside one `fit`; did it pay?
+"""The demo: a GPT grows inside one `fit`; did it pay?
 
-A small GPT-2 learns the source of Python's standard library. Twice during a
-single call of `fit` it grows: first in width, then in depth. The large model
-is then trained from scratch, for as many training FLOPs and with its own
-learning-rate schedule, fully decayed. The tables say who won.
+A small GPT-2 learns a text, by default the bytes of the source of Python's
+standard library. Twice during a single call of `fit` it grows: first in width,
+then in depth. The large model is then trained from scratch, for as many
+training FLOPs and with its own learning-rate schedule, fully decayed. The
+tables say who won.
 """
 
 import pathlib
-import time
+from dataclasses import replace
 
 import keras
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from kgrow.corpus import VOCABULARY_SIZE, ByteDataset, fingerprint
+from kgrow import callbacks
 from kgrow.flops import training_flops
-from kgrow.ledger import Ledger, Stage, cost_to_reach
+from kgrow.ledger import Ledger, cost_to_reach
 from kgrow.models import GPT2
-from kgrow.plots import Curve, loss_over_flops
+from kgrow.plots import loss_over_flops
+from kgrow.run_file import Run
 from kgrow.strategies import Copy
+from kgrow.text import Text
 
 LENGTH, BATCH = 128, 8
 LEARNING_RATE = 2e-3  # at its peak, in both runs
@@ -59,72 +62,6 @@ class GrowAt(keras.callbacks.Callback):
             print(f"\n{receipt}\n")
 
 
-class Meter(keras.callbacks.Callback):
-    """Keeps a run's ledger and loss curve. Validation is not billed.
-
-    Args:
-        name: string, of the run.
-        steps_per_epoch: int.
-    """
-
-    def __init__(self, name, steps_per_epoch):
-        super().__init__()
-        self.ledger = Ledger(name)
-        self.steps = steps_per_epoch
-        self.losses, self.flops = [], []
-        self.seconds, self.tokens = [], []
-
-    def on_train_begin(self, logs=None):
-        self._since = time.perf_counter()
-
-    def on_test_begin(self, logs=None):
-        # The accelerator may be steps behind: wait for the last one.
-        keras.ops.convert_to_numpy(self.model.optimizer.iterations)
-        config = self.model.growth_config
-        name = "{hidden_dim} x {num_layers}".format(**config)
-        stages = self.ledger.stages
-        if not stages or stages[-1].name != name:
-            self._flops_per_step = training_flops(
-                self.model, (BATCH, LENGTH), "int32"
-            )
-        self.ledger.record(
-            Stage(
-                name,
-                steps=self.steps,
-                tokens=self.steps * BATCH * LENGTH,
-                flops=self.steps * self._flops_per_step,
-                seconds=time.perf_counter() - self._since,
-                parameters=self.model.count_params(),
-                source=name == "{hidden_dim} x {num_layers}".format(**SMALL),
-            )
-        )
-
-    def on_test_end(self, logs=None):
-        self._since = time.perf_counter()
-
-    def on_epoch_end(self, epoch, logs=None):
-        self.losses.append(logs["val_loss"])
-        self.flops.append(self.ledger.total("flops"))
-        self.seconds.append(self.ledger.total("seconds"))
-        self.tokens.append(self.ledger.total("tokens"))
-
-    def curve(self):
-        ends = np.cumsum([stage.flops for stage in self.ledger.stages])
-        names = [stage.name for stage in self.ledger.stages]
-        events = [
-            (end, f"{before} to {after}")
-            for end, before, after in zip(ends, names, names[1:], strict=False)
-        ]
-        return Curve(
-            self.ledger.name,
-            self.flops,
-            self.losses,
-            self.seconds,
-            events,
-            self.tokens,
-        )
-
-
 def compiled(model, steps):
     """The model with its optimizer and one cosine over `steps`."""
     schedule = keras.optimizers.schedules.CosineDecay(
@@ -137,24 +74,69 @@ def compiled(model, steps):
     return model
 
 
-def run(name, model, steps_per_epoch, epochs, seed, callbacks=()):
-    """Trains `model` in one `fit`; returns its `Meter`."""
+def run(name, model, text, steps_per_epoch, epochs, seed, path, growth=None):
+    """Trains `model` in one `fit`, with a `kgrow.callbacks.Ledger`.
+
+    Args:
+        name: string, of the run.
+        model: `GrowableModel`, not compiled yet.
+        text: `Text`.
+        steps_per_epoch: int.
+        epochs: int.
+        seed: int.
+        path: where the ledger writes; a file that is there is replaced.
+        growth: optional callback that grows the model.
+
+    Returns:
+        `kgrow.Run`, read back from the ledger's file.
+    """
     console.rule(f"{name}: {epochs} epochs of {steps_per_epoch} steps")
-    meter = Meter(name, steps_per_epoch)
+    pathlib.Path(path).unlink(missing_ok=True)
+    costs = callbacks.Ledger(path, source="scratch", name=name, seed=seed)
     compiled(model, steps_per_epoch * epochs).fit(
-        ByteDataset("train", LENGTH, BATCH, seed=seed),
+        text.dataset("train", LENGTH, BATCH, seed=seed),
         steps_per_epoch=steps_per_epoch,
         epochs=epochs,
-        validation_data=ByteDataset("validation", LENGTH, 32, steps=8),
-        callbacks=[meter, *callbacks],
+        validation_data=validation(text),
+        callbacks=[costs, growth] if growth else [costs],
         shuffle=False,
     )
-    return meter
+    return Run.load(path)
 
 
-def small_gpt(**config):
+def validation(text):
+    """The windows on which the loss is measured."""
+    return text.dataset("validation", LENGTH, 32, steps=8)
+
+
+def books(run):
+    """The run's `Ledger`, in which what came before the first growth is the
+    small model's own training."""
+    first, *rest = run.ledger.stages
+    return Ledger(run.name, [replace(first, source=bool(rest)), *rest])
+
+
+def curve(run):
+    """The run as `kgrow.plots` draws it, its growths named by both sizes."""
+    sizes = [stage.name.partition(": ")[2] for stage in run.ledger.stages]
+    found = run.curve()
+    events = [
+        (flops, f"{before} to {after}")
+        for (flops, _), before, after in zip(
+            found.events, sizes[:-1], sizes[1:], strict=True
+        )
+    ]
+    return replace(found, events=events)
+
+
+def last_loss(run):
+    """The run's final validation loss, in nats per token."""
+    return run.values("val_loss")[-1][1]
+
+
+def small_gpt(text, **config):
     return GPT2(
-        vocabulary_size=VOCABULARY_SIZE,
+        vocabulary_size=text.vocabulary_size,
         max_sequence_length=LENGTH,
         dropout=0.0,
         **config,
@@ -168,23 +150,35 @@ def epochs_for(flops, model):
     return epochs, -(-steps // epochs)
 
 
-def summary(grown, scratch):
-    """One column for each run."""
-    table = Table(title=f"Two runs, one budget (corpus {fingerprint()})")
+def unit_of(text):
+    """What a token is, in words."""
+    return "byte" if text.subwords is None else "subword"
+
+
+def summary(grown, scratch, text):
+    """One column for each `kgrow.Run`."""
+    table = Table(title=f"Two runs, one budget (corpus {text.fingerprint})")
     table.add_column("")
-    for meter in (grown, scratch):
-        table.add_column(meter.ledger.name, justify="right")
+    for run in (grown, scratch):
+        table.add_column(run.name, justify="right")
     rows = {
-        "validation loss (nats/byte)": lambda m: f"{m.losses[-1]:.4f}",
-        "training FLOPs": lambda m: f"{m.ledger.total('flops'):.3e}",
-        "seconds, compiling included": lambda m: (
-            f"{m.ledger.total('seconds'):.1f}"
+        f"validation loss (nats/{unit_of(text)})": lambda r: (
+            f"{last_loss(r):.4f}"
         ),
-        "steps": lambda m: f"{m.ledger.total('steps'):,}",
-        "parameters at the end": lambda m: (
-            f"{m.ledger.stages[-1].parameters:,}"
+        "training FLOPs": lambda r: f"{r.ledger.total('flops'):.3e}",
+        "seconds, compiling included": lambda r: (
+            f"{r.ledger.total('seconds'):.1f}"
+        ),
+        "steps": lambda r: f"{r.ledger.total('steps'):,}",
+        "parameters at the end": lambda r: (
+            f"{r.ledger.stages[-1].parameters:,}"
         ),
     }
+    if text.subwords is not None:
+        windows = validation(text)
+        rows["validation loss (bits/byte)"] = lambda r: (
+            f"{text.bits_per_byte(last_loss(r), windows):.4f}"
+        )
     for label, cell in rows.items():
         table.add_row(label, cell(grown), cell(scratch))
     return table
@@ -192,12 +186,13 @@ def summary(grown, scratch):
 
 def race(runner, other):
     """What `runner` paid for the final loss of `other`, said both ways."""
-    target = other.losses[-1]
-    flops = cost_to_reach(runner.flops, runner.losses, target)
-    name, rival = runner.ledger.name, other.ledger.name
+    target = last_loss(other)
+    points = runner.curve()
+    flops = cost_to_reach(points.flops, points.loss, target)
+    name, rival = runner.name, other.name
     if flops is None:
         return f"{name} never reached {target:.4f}, the final loss of {rival}."
-    until = runner.ledger.until(flops)
+    until = books(runner).until(flops)
     paid = {stage.source for stage in until.stages}
     if paid == {True}:
         name += ", before it grew,"
@@ -210,29 +205,30 @@ def race(runner, other):
     return "\n".join(lines)
 
 
-def continuation(model, prompt, count, temperature, seed):
-    """Samples `count` bytes behind `prompt`, one window length at a time.
+def continuation(model, text, prompt, count, temperature, seed):
+    """Samples `count` tokens behind `prompt`, one window length at a time.
 
     The window keeps its shape, so the model compiles once; what stands right
-    of the last byte is not seen by a causal model.
+    of the last token is not seen by a causal model.
     """
     rng = np.random.default_rng(seed)
-    text = list(prompt)
+    tokens = list(text.encode(prompt))
     for _ in range(count):
-        seen = text[-LENGTH:]
+        seen = tokens[-LENGTH:]
         window = np.zeros((1, LENGTH), "int32")
         window[0, : len(seen)] = seen
         logits = model.predict_on_batch(window)[0, len(seen) - 1]
         weights = np.exp((logits - logits.max()) / temperature, dtype="float64")
-        text.append(rng.choice(VOCABULARY_SIZE, p=weights / weights.sum()))
-    return bytes(text).decode("utf-8", errors="replace")
+        chosen = rng.choice(text.vocabulary_size, p=weights / weights.sum())
+        tokens.append(chosen)
+    return text.decode(tokens).decode("utf-8", errors="replace")
 
 
-def save_and_reload(model, path):
+def save_and_reload(model, text, path):
     """Writes `model`, reads it back and compares what the two compute."""
     model.save(path)
     loaded = keras.models.load_model(path)
-    x, _ = ByteDataset("validation", LENGTH, 2, steps=1)[0]
+    x, _ = text.dataset("validation", LENGTH, 2, steps=1)[0]
     before, after = model.predict_on_batch(x), loaded.predict_on_batch(x)
     if not np.array_equal(before, after):
         raise SystemExit(
@@ -242,7 +238,17 @@ def save_and_reload(model, path):
     console.print(f"{path}: saved, reloaded, outputs equal")
 
 
-def run_demo(scale=1.0, seed=0, width="net2net", depth="stack", out="demo"):
+def run_demo(
+    scale,
+    seed,
+    width,
+    depth,
+    out,
+    text="stdlib",
+    tokenizer="bytes",
+    vocabulary=None,
+    data_dir=None,
+):
     """Trains both runs, prints who won and writes what they left.
 
     Args:
@@ -250,39 +256,68 @@ def run_demo(scale=1.0, seed=0, width="net2net", depth="stack", out="demo"):
         seed: int.
         width: strategy of the first growth.
         depth: strategy of the second.
-        out: folder for the picture and the grown model.
+        out: folder for the runs' files, the picture and the grown model;
+            those of an earlier demo are replaced. Subwords and tokens are
+            kept there too, and read again.
+        text: string, see `kgrow.text.Text`, and what follows.
+        tokenizer: string.
+        vocabulary: optional int.
+        data_dir: optional string.
+
+    Raises:
+        GrowthError: there is no such text or tokenizer.
     """
+    out = pathlib.Path(out)
+    text = Text(text, tokenizer, vocabulary, out, data_dir)
+    # Read before anything is written.
+    batch = text.dataset("train", LENGTH, BATCH, seed=seed + 1)[0]
+    out.mkdir(parents=True, exist_ok=True)
     keras.utils.set_random_seed(seed)
     steps_per_epoch = round(STEPS_PER_EPOCH * scale)
     strategy = Copy(width, depth)
-    batch = ByteDataset("train", LENGTH, BATCH, seed=seed + 1)[0]
 
-    model = small_gpt(**SMALL)
+    model = small_gpt(text, **SMALL)
     growth = GrowAt(EVENTS, strategy, batch)
-    grown = run("grown", model, steps_per_epoch, GROWN_EPOCHS, seed, [growth])
-
-    large = small_gpt(**{**SMALL, **WIDER, **DEEPER})
+    grown = run(
+        "grown",
+        model,
+        text,
+        steps_per_epoch,
+        GROWN_EPOCHS,
+        seed,
+        out / "grown.jsonl",
+        growth,
+    )
+    large = small_gpt(text, **{**SMALL, **WIDER, **DEEPER})
     epochs, steps = epochs_for(grown.ledger.total("flops"), large)
-    scratch = run("from scratch", large, steps, epochs, seed)
+    scratch = run(
+        "from scratch",
+        large,
+        text,
+        steps,
+        epochs,
+        seed,
+        out / "from_scratch.jsonl",
+    )
 
     console.rule("what it cost")
-    console.print(grown.ledger, scratch.ledger, summary(grown, scratch))
+    console.print(books(grown), scratch.ledger)
+    console.print(summary(grown, scratch, text))
     console.print(race(grown, scratch))
     console.print(race(scratch, grown))
 
     console.rule("what it left")
-    out = pathlib.Path(out)
-    out.mkdir(parents=True, exist_ok=True)
     picture = loss_over_flops(
-        [grown.curve(), scratch.curve()],
+        [curve(grown), curve(scratch)],
         out / "loss_over_flops.png",
-        ylabel="validation loss (nats per byte)",
-        top=3.6,
+        ylabel=f"validation loss (nats per {unit_of(text)})",
+        top=3.6 if text.subwords is None else None,
     )
     console.print(f"{picture}: the two runs as a picture")
-    save_and_reload(model, out / "grown.keras")
+    console.print(f"{out}/*.jsonl: their ledgers, for kgrow report {out}")
+    save_and_reload(model, text, out / "grown.keras")
     console.rule("the grown model continues")
     console.print(
-        continuation(model, b"def __init__(self", 300, 0.7, seed),
+        continuation(model, text, b"def __init__(self", 300, 0.7, seed),
         markup=False,
     )

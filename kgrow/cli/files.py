@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import os
 import pathlib
+import sys
 import zipfile
 
 import keras
@@ -20,12 +21,17 @@ def read_model(path, imports=()):
 
     Args:
         path: where the file is.
-        imports: names of modules that register classes of the model.
+        imports: names of modules that register classes of the model; those
+            in the present folder are found.
 
     Raises:
         OSError: the file is missing, or no model can be made of it.
         GrowthError: the axes of the model cannot be read.
     """
+    here = os.getcwd()
+    if here not in sys.path:
+        # A command's path begins with its own folder; `python` has this one.
+        sys.path.append(here)
     for module in imports:
         importlib.import_module(module)
     path = pathlib.Path(path)

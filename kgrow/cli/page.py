@@ -12,8 +12,9 @@ table { border-collapse: collapse; font-size: 0.9rem; display: block;
   overflow-x: auto; }
 th, td { padding: 0.25rem 0.8rem 0.25rem 0; text-align: right;
   border-bottom: 1px solid #ddd; white-space: nowrap; }
-th { border-bottom: 2px solid #888; font-weight: 600; }
-th.text, td.text { text-align: left; }
+th { border-bottom: 2px solid #888; font-weight: 600; white-space: normal;
+  vertical-align: bottom; }
+th.text, td.text { text-align: left; white-space: normal; }
 img { max-width: 100%; height: auto; }
 footer, .note { color: #555; font-size: 0.85rem; }
 @media print { body { margin: 0; max-width: none; font-size: 11px; } }

@@ -53,8 +53,9 @@ class Record:
 def read_records(folder):
     """The runs in a folder and in those below it.
 
-    Each file of a ledger is a run. What else lies beside a single one, or
-    where there is none, belongs to the run of that folder.
+    Each file of a ledger is a run. A file beside it that has its name but for
+    the ending belongs to it. What else lies beside a single one, or where
+    there is none, belongs to the run of that folder.
 
     Raises:
         OSError: there is no such folder, or nothing of a run in it.
@@ -77,15 +78,19 @@ def _read_folder(place, root):
     name = root.name if place == root else str(place.relative_to(root))
     files = sorted(p for p in place.iterdir() if p.is_file())
     ledgers = [p for p in files if p.suffix == ".jsonl"]
-    records = [_read_ledger(path) for path in ledgers]
+    named = {path.stem: _read_ledger(path) for path in ledgers}
+    records = list(named.values())
     several = len(records) != 1
-    record = Record(name) if several else records[0]
+    others = Record(name) if several else records[0]
     for path in files:
-        read = next((r for end, r in _READERS if path.name.endswith(end)), None)
-        if read is not None and read(record, path):
-            record.sources.append(path.name)
-    if several and record.sources:
-        records.append(record)
+        for end, read in _READERS:
+            if path.name.endswith(end):
+                record = named.get(path.name.removesuffix(end), others)
+                if read(record, path):
+                    record.sources.append(path.name)
+                break
+    if several and others.sources:
+        records.append(others)
     for each in records:
         if each.growths and each.metrics and not each.marks:
             each.notes.append(

@@ -18,6 +18,8 @@ _UNITS = {
 _COSTS = ("flops", "seconds", "tokens")
 # Of the axes: a line of text, and a letter of one that stands upright.
 _LINE, _LETTER = 0.08, 0.028
+# So many letters at most stand upright beside the axes.
+_TALLEST = 34
 
 
 @dataclass(frozen=True)
@@ -236,7 +238,11 @@ def _label_events(axes, curves, unit):
     """Writes the labels upright beside their lines, none on another."""
     low, high = axes.get_xlim()
     events = [
-        ((_convert(curve, unit, event) - low) / (high - low), label, index)
+        (
+            (_convert(curve, unit, event) - low) / (high - low),
+            _brief(label),
+            index,
+        )
         for index, curve in enumerate(curves)
         for event, label in curve.events
     ]
@@ -265,6 +271,22 @@ def _label_events(axes, curves, unit):
                 "alpha": 0.85,
             },
         )
+
+
+def _brief(label):
+    """A label that is not taller than the axes: of many changes the first.
+
+    Example:
+
+    >>> _brief("64 to 128 wide")
+    '64 to 128 wide'
+    >>> _brief("hidden_dim 32 to 64, num_heads 2 to 4, num_layers 2 to 3")
+    'hidden_dim 32 to 64, +2'
+    """
+    first, *others = label.split(", ")
+    if len(label) <= _TALLEST or not others:
+        return label
+    return f"{first}, +{len(others)}"
 
 
 def _name_ends(axes, curves):

@@ -105,7 +105,7 @@ class MSGTable:
         return table
 
     def __str__(self):
-        console = Console(file=io.StringIO(), width=100)
+        console = Console(file=io.StringIO(), width=100, force_jupyter=False)
         console.print(self)
         return console.file.getvalue().rstrip()
 

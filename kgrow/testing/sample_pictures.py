@@ -5,6 +5,7 @@ python -m kgrow.testing.sample_pictures [name ...] [--out docs/images]
 
 import argparse
 import pathlib
+import tempfile
 
 import keras
 
@@ -15,6 +16,7 @@ from kgrow.cli.demo import (
     SMALL,
     WIDER,
     GrowAt,
+    curve,
     epochs_for,
     run,
     small_gpt,
@@ -25,27 +27,32 @@ from kgrow.plots import depth_maps, loss_curves, norms_by_layer, width_maps
 from kgrow.strategies import Copy, LiGO
 from kgrow.testing.picture import heat_map
 from kgrow.testing.preservation import preservation_table
+from kgrow.text import Text
 from kgrow.weight_norms import weight_norms
 
 _LENGTH, _BATCH = 64, 8
 
 
 def draw_loss(folder):
-    """Loss over FLOPs, seconds and tokens: a GPT that grows twice, and one
-    from scratch for as many FLOPs."""
-    steps = 40
-    model = small_gpt(**SMALL)
+    """Loss over FLOPs and tokens: a GPT that grows twice, and one from scratch
+    for as many FLOPs. Seconds of so short a run are mostly compilation."""
+    steps, text = 40, Text()
+    model = small_gpt(text, **SMALL)
     events = {10: WIDER, 17: DEEPER}
     batch = ByteDataset("train", _LENGTH * 2, _BATCH, seed=1)[0]
     growth = GrowAt(events, Copy("net2net", "stack"), batch)
-    grown = run("grown", model, steps, 23, 0, [growth])
-    large = small_gpt(**{**SMALL, **WIDER, **DEEPER})
-    epochs, steps = epochs_for(grown.ledger.total("flops"), large)
-    scratch = run("from scratch", large, steps, epochs, 0)
+    with tempfile.TemporaryDirectory() as runs:
+        grown = run("grown", model, text, steps, 23, 0, f"{runs}/grown", growth)
+        large = small_gpt(text, **{**SMALL, **WIDER, **DEEPER})
+        epochs, steps = epochs_for(grown.ledger.total("flops"), large)
+        scratch = run(
+            "from scratch", large, text, steps, epochs, 0, f"{runs}/large"
+        )
     return [
         loss_curves(
-            [grown.curve(), scratch.curve()],
+            [curve(grown), curve(scratch)],
             folder / "loss.png",
+            over=("flops", "tokens"),
             ylabel="validation loss (nats per byte)",
             top=4.0,
         )

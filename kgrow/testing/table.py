@@ -131,7 +131,7 @@ class PreservationTable:
             yield from self._refusals(dim)
 
     def __str__(self):
-        console = Console(file=io.StringIO(), width=100)
+        console = Console(file=io.StringIO(), width=100, force_jupyter=False)
         console.print(self)
         return console.file.getvalue().rstrip()
 
