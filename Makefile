@@ -12,13 +12,14 @@ BACKENDS ?= jax tensorflow torch
 WORKERS  ?= 2
 ARGS     ?=
 
+CODE := kgrow kgrow_cli
 BIN  := $(VENV)/bin
 PIP  := $(BIN)/python -m pip --disable-pip-version-check
 DEMO := $(VENV)/.demo-installed
 ALL  := $(VENV)/.all-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow doctest lint format types bench clean
+.PHONY: help demo test slow doctest lint format types docs bench notebooks clean
 
 help:
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -36,7 +37,7 @@ slow: $(ALL) ## the long tests, once on each backend
 
 doctest: $(ALL) ## the examples in the docstrings, on JAX
 	@$(ONE_THREAD) KERAS_BACKEND=jax $(BIN)/python -m pytest \
-	    -n $(WORKERS) --doctest-modules kgrow $(ARGS)
+	    -n $(WORKERS) --doctest-modules $(CODE) $(ARGS)
 
 lint: $(ALL) ## ruff: check and format
 	@$(BIN)/ruff check .
@@ -46,17 +47,23 @@ format: $(ALL) ## let ruff rewrite what it can
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-types: $(ALL) ## pyright on the library
-	@$(BIN)/pyright kgrow
+types: $(ALL) ## pyright on the library and the command
+	@$(BIN)/pyright --pythonpath $(BIN)/python $(CODE)
+
+docs: $(ALL) ## the documentation as a site, into site/; links are checked
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict $(ARGS)
 
 bench: $(ALL) ## every script in benchmarks/, on JAX
-	@set -e; for script in $(filter-out benchmarks/report.py,$(wildcard benchmarks/*.py)); do \
+	@set -e; for script in $(filter-out benchmarks/report.py benchmarks/gpt2_task.py benchmarks/plain_gpt2.py,$(wildcard benchmarks/*.py)); do \
 	    echo "== $$script"; \
 	    KERAS_BACKEND=$${KERAS_BACKEND:-jax} $(BIN)/python $$script $(ARGS); \
 	done
 
+notebooks: $(ALL) ## run all notebooks and store their outputs, on JAX
+	@KERAS_BACKEND=$${KERAS_BACKEND:-jax} $(BIN)/python notebooks/execute.py $(ARGS)
+
 clean: ## what the targets above left behind, .venv included
-	rm -rf $(VENV) demo dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo dist site .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # One thread a worker, or the workers fight for the cores.
@@ -71,7 +78,7 @@ define each_backend
 @verdict=; status=0; \
 for backend in $(BACKENDS); do \
     echo "== $$backend"; \
-    what=tests; [ $$backend != jax ] || what="--doctest-modules kgrow tests"; \
+    what=tests; [ $$backend != jax ] || what="--doctest-modules $(CODE) tests"; \
     if $(ONE_THREAD) KERAS_BACKEND=$$backend $(BIN)/python -m pytest \
         -n $(WORKERS) $(1) $$what $(ARGS); \
     then verdict="$$verdict, $$backend passed"; \
@@ -92,5 +99,5 @@ $(DEMO): pyproject.toml | $(BIN)/python
 
 $(ALL): pyproject.toml | $(BIN)/python
 	$(PIP) install '$(TORCH)'
-	$(PIP) install -e '.[jax,tensorflow,torch,hub,tfds,plots,orbax,dev]'
+	$(PIP) install -e '.[jax,tensorflow,torch,hub,tfds,plots,orbax,docs,dev]'
 	@touch $@ $(DEMO)

@@ -276,7 +276,7 @@ class Ledger:
                 columns[name] = f"of them {name.replace('_', ' ')}"
         for name, title in columns.items():
             justify = "left" if name == "name" else "right"
-            table.add_column(title, justify=justify)
+            table.add_column(title, justify=justify, no_wrap=name == "name")
         for stage in self.stages:
             table.add_row(
                 *_cells(stage, columns), end_section=stage is self.stages[-1]
@@ -291,7 +291,7 @@ class Ledger:
         return table
 
     def __str__(self):
-        console = Console(file=StringIO(), width=88)
+        console = Console(file=StringIO(), width=88, force_jupyter=False)
         console.print(self)
         return console.file.getvalue().rstrip()
 

@@ -172,8 +172,8 @@ class Run:
         return None if last is None else last / self.peak_learning_rate
 
     def source_cost(self, unit):
-        """What the source had cost, in `"flops"` or `"seconds"`; `None` where
-        nobody knows."""
+        """What the source had cost, in `"flops"`, `"seconds"` or `"tokens"`;
+        `None` where nobody knows."""
         if self.source == SCRATCH:
             return 0.0
         return None if self.source == UNKNOWN else self.source.total(unit)
@@ -224,7 +224,7 @@ class Run:
             source: Boolean, whether the curve begins behind what the source
                 had cost. Needs a known source.
         """
-        start = {u: 0.0 for u in ("flops", "seconds")}
+        start = {unit: 0.0 for unit in ("flops", "seconds", "tokens")}
         if source:
             start = {unit: self.source_cost(unit) for unit in start}
         if None in start.values():
@@ -239,6 +239,7 @@ class Run:
             list(values),
             [start["seconds"] + reading["seconds"] for reading in readings],
             [(start["flops"] + g["flops"], g["label"]) for g in self.growths],
+            [start["tokens"] + reading["tokens"] for reading in readings],
         )
 
 

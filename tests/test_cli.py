@@ -14,9 +14,10 @@ import pytest
 from typer.testing import CliRunner
 
 import kgrow
-from kgrow.cli import page
+from kgrow.cli import demo, page
 from kgrow.cli.files import read_model, replacing
 from kgrow.cli.run_records import read_records
+from kgrow.flops import training_flops
 from kgrow.ledger import Ledger, Stage
 from kgrow.run_file import RunFile
 from kgrow_cli import app as front
@@ -211,6 +212,16 @@ def test_a_damaged_file(folder, tmp_path):
 def test_a_module_that_is_not_there(folder):
     arguments = ["inspect", folder / "small.keras", "--import", "no_such_one"]
     assert "no_such_one" in call(*arguments, code=outcomes.MISSING)
+
+
+def test_a_module_in_the_present_folder(tmp_path, monkeypatch):
+    (tmp_path / "kgrow_users_module.py").write_text("FOUND = True")
+    monkeypatch.chdir(tmp_path)
+    # As it is for a command that pip has installed.
+    monkeypatch.setattr(sys, "path", [p for p in sys.path if p])
+    with pytest.raises(FileNotFoundError):
+        read_model("none.keras", ["kgrow_users_module"])
+    assert sys.modules.pop("kgrow_users_module").FOUND
 
 
 # --- plan --------------------------------------------------------------------
@@ -534,6 +545,23 @@ def test_marks_lie_where_the_growths_were(run_dir):
     assert scratch.metrics == ["val_loss"]
 
 
+def test_files_of_one_name_are_of_one_run(tmp_path):
+    """Where several ledgers lie in a folder, as those of the demo do."""
+    for name in ("grown", "scratch"):
+        file = RunFile(tmp_path / f"{name}.jsonl")
+        file.begin({"name": name, "seed": 0, "source": "scratch"}, 0, 0)
+        file.append(**reading(1, 2e9, 3.4, [Stage("1: 8 x 2", 1)]))
+        file.append("end", step=1, peak_learning_rate=None)
+    (tmp_path / "scratch.csv").write_text("epoch,val_accuracy\n0,0.5\n")
+    (tmp_path / "other.csv").write_text("epoch,val_accuracy\n0,0.25\n")
+    grown, scratch, other = read_records(tmp_path)
+    assert grown.sources == ["grown.jsonl"] and grown.metrics == ["val_loss"]
+    assert scratch.sources == ["scratch.jsonl", "scratch.csv"]
+    assert scratch.columns["val_accuracy"] == [0.5]
+    assert other.sources == ["other.csv"]
+    assert other.columns["val_accuracy"] == [0.25]
+
+
 def test_a_file_that_is_no_ledger_is_named(run_dir):
     (run_dir / "scratch" / "other.jsonl").write_text("{}\n")
     said = call("report", run_dir)
@@ -596,11 +624,37 @@ def test_debug_shows_the_traceback(monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_demo_leaves_a_grown_model_and_a_picture(tmp_path):
+def test_the_demo_leaves_a_grown_model_ledgers_and_a_picture(tmp_path):
+    # Of an earlier demo, which came to its end.
+    old = RunFile(tmp_path / "grown.jsonl")
+    old.begin({"name": "old", "seed": 0, "source": "scratch"}, 0, 0)
+    old.append("end", step=1)
     call("demo", "--scale", 0.02, "--out", tmp_path)
-    assert listing(tmp_path) == ["grown.keras", "loss_over_flops.png"]
-    model = keras.models.load_model(tmp_path / "grown.keras")
-    assert [r.target_config["num_layers"] for r in model.growth_history] == [
-        2,
-        4,
+    assert listing(tmp_path) == [
+        "from_scratch.jsonl",
+        "grown.jsonl",
+        "grown.keras",
+        "loss_over_flops.png",
     ]
+    model = keras.models.load_model(tmp_path / "grown.keras")
+    sizes = [r.target_config["num_layers"] for r in model.growth_history]
+    assert sizes == [2, 4]
+    runs = [
+        kgrow.Run.load(tmp_path / f"{name}.jsonl")
+        for name in ("grown", "from_scratch")
+    ]
+    assert [run.finished for run in runs] == [True, True]
+    assert [len(run.growths) for run in runs] == [2, 0]
+    # Of the large model, as many steps as the grown one's FLOPs pay for.
+    grown, scratch = (run.ledger for run in runs)
+    step = training_flops(model, (8, 128), "int32")
+    assert grown.stages[-1].flops == grown.stages[-1].steps * step
+    excess = scratch.total("flops") - grown.total("flops")
+    assert 0 <= excess < 20 * step
+    books = demo.books(runs[0])
+    assert [stage.source for stage in books.stages] == [True, False, False]
+    assert not demo.books(runs[1]).stages[0].source
+    assert demo.curve(runs[0]).events[0][1] == "32 x 2 to 64 x 2"
+    call("report", tmp_path)
+    text = (tmp_path / "report.html").read_text()
+    assert "hidden_dim 32 to 64, +2" in text and "grown.keras" in text

@@ -108,6 +108,7 @@ def test_file_says_what_the_callback_does(whole):
     assert run.rate_left == pytest.approx(0, abs=1e-6)
     curve = run.curve()
     assert list(curve.flops) == history["flops"]
+    assert list(curve.tokens) == history["tokens"]
     assert curve.events == [(growth["flops"], growth["label"])]
 
 
@@ -327,6 +328,35 @@ def test_fitting_an_operator_is_booked():
     assert stage.fitting_seconds > 0 < stage.growing_seconds
     learned = model.growth_history[0].learned
     assert stage.fitting_flops == learned["flops"]
+
+
+def test_a_growth_right_before_the_run_is_booked(tmp_path):
+    small = _model()
+    small.grow({"num_layers": 2}, "direct")
+    small.fit(X, Y, batch_size=4, verbose=0)
+    small.grow({"num_layers": 3}, "direct")
+    path = tmp_path / "run.jsonl"
+    costs = Ledger(path, source="unknown")
+    _fit(small, costs, epochs=1, growth=False)
+    # The first growth is a part of what the model had cost before.
+    last = small.growth_history[-1]
+    (stage,) = costs.ledger.stages
+    assert stage.growing_seconds == last.seconds <= stage.seconds
+    (growth,) = Run.load(path).growths
+    assert growth["step"] == 0 and growth["receipt"] == last.to_dict()
+
+
+@pytest.mark.compiles
+def test_an_operator_fitted_right_before_the_run_is_booked():
+    model = _model()
+    ligo = kgrow.strategies.LiGO(steps=7, batch_size=4, verbose=0)
+    model.grow({"hidden_dim": 6, "num_layers": 2}, ligo, data=(X, Y))
+    costs = Ledger(source="unknown")
+    _fit(model, costs, epochs=1, growth=False)
+    (stage,) = costs.ledger.stages
+    learned = model.growth_history[0].learned
+    assert stage.fitting_flops == learned["flops"] < stage.flops
+    assert stage.fitting_seconds == learned["seconds"] <= stage.seconds
 
 
 @pytest.mark.compiles

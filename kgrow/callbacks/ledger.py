@@ -28,6 +28,9 @@ class Ledger(keras.callbacks.Callback):
     are those of `kgrow.flops`, the fitted operator's among them; they are
     known on the host, so that no step waits for the device.
 
+    A growth right before the run, with no training step in between, is booked
+    with the run; older ones are what the source has cost.
+
     Each epoch's logs get `flops`, `tokens` and `seconds`, the run's so far.
     With them they are in the `History`, and in what `CSVLogger` and
     `TensorBoard` write if they stand behind this callback. A file of JSON lines
@@ -180,10 +183,12 @@ class Ledger(keras.callbacks.Callback):
                     "what it has cost: Ledger(..., source=<file or Ledger>), "
                     "or source='unknown'. Received: source='scratch'"
                 )
+            growths -= _growths_at(model, trained)
             state.update(
                 steps=0, examples=0, growths=growths, pending={}, stages=[]
             )
-            self._new_stage()
+            if not self._receipts():
+                self._new_stage()
         if self._file is not None and _is_first():
             header = {
                 "name": self.name,
@@ -375,6 +380,16 @@ def _iterations(model):
     if optimizer is None:
         return 0
     return int(keras.ops.convert_to_numpy(optimizer.iterations))
+
+
+def _growths_at(model, step):
+    """How many of the model's latest growths happened at this very step."""
+    count = 0
+    for receipt in reversed(getattr(model, "growth_history", ())):
+        if (receipt.step or 0) != step:
+            break
+        count += 1
+    return count
 
 
 def _size(model):

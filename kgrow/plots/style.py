@@ -38,6 +38,9 @@ def load_pyplot():
         raise ImportError(
             "Plots need matplotlib. Install it with: pip install 'kgrow[plots]'"
         ) from error
+    # Loads the backend. A notebook's then says that figures are shown by
+    # themselves, and the end of an `rc_context()` around it would unsay it.
+    pyplot.draw_if_interactive()
     return pyplot
 
 

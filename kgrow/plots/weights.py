@@ -1,6 +1,8 @@
 """The norms of a network's weights, layer by layer, before and after."""
 
+import collections
 import math
+import re
 
 from kgrow.plots.style import (
     COLOURS,
@@ -74,9 +76,10 @@ def norms_by_layer(before, after, path=None, title=None):
             layout="constrained",
         )
         places = list(axes.flat)
+        titles = _titles(inside)
         for number, name in enumerate(inside):
             _draw_blocks(
-                places[number], name, before.get(name, ()), after[name]
+                places[number], titles[name], before.get(name, ()), after[name]
             )
             places[number].set_xlabel("block", fontsize=11)
             if number % columns == 0:
@@ -100,10 +103,10 @@ def norms_by_layer(before, after, path=None, title=None):
         return finished(figure, path)
 
 
-def _draw_blocks(axes, name, before, after):
+def _draw_blocks(axes, title, before, after):
     axes.plot(range(len(before)), before, zorder=3, **_BEFORE)
     axes.plot(range(len(after)), after, zorder=2, **_AFTER)
-    axes.set_title(wrapped(_short(name), 24), fontsize=10, loc="left")
+    axes.set_title(wrapped(title, 24), fontsize=10, loc="left")
     axes.set_ylim(0, 1.15 * max([*before, *after, 1e-12]))
     axes.set_xlim(-0.4, len(after) - 0.6)
     axes.set_xticks(range(0, len(after), math.ceil(len(after) / 8)))
@@ -137,7 +140,28 @@ def _draw_outside(axes, names, before, after):
     axes.grid(axis="y", visible=False)
 
 
-def _short(name):
+def _titles(names):
+    """What to call each variable of a block, no two the same.
+
+    Example:
+
+    >>> _titles(["b_{n}/up/kernel", "b_{n}/down/kernel"]).values()
+    dict_values(['up', 'down'])
+    >>> _titles(["b_{n}_up/kernel", "b_{n}_down/kernel"]).values()
+    dict_values(['b_n_up', 'b_n_down'])
+    """
+    titles = {name: _short(name) for name in names}
+    counts = collections.Counter(titles.values())
+    return {
+        # What tells them apart stands beside the block's number, or before.
+        name: title
+        if counts[title] == 1
+        else _short(re.sub(r"\{\w+\}", "n", name), parts=None)
+        for name, title in titles.items()
+    }
+
+
+def _short(name, parts=2):
     """What of a path says which variable it is.
 
     Example:
@@ -145,7 +169,7 @@ def _short(name):
     >>> _short("block_{n}/attention/query/kernel")
     'attention/query'
     """
-    parts = [p for p in name.split("/") if "{" not in p]
-    if len(parts) > 1 and parts[-1] in ("kernel", "embeddings"):
-        parts = parts[:-1]
-    return "/".join(parts[-2:])
+    words = [word for word in name.split("/") if "{" not in word]
+    if len(words) > 1 and words[-1] in ("kernel", "embeddings"):
+        words = words[:-1]
+    return "/".join(words if parts is None else words[-parts:])

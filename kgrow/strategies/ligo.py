@@ -76,11 +76,11 @@ class LiGO(Learned):
             public code. Or any strategy that writes every block. Zero units
             with zero readers on a dimension without a norm have no gradient.
         tying: `"normalised"` or `"plain"`.
-        steps, learning_rate, optimizer, batch_size, tune_small, patience,
-            callbacks, verbose: see `Learned`. The rate is by default ten
-            times what the paper used for BERT: the published recipe, whose
-            warm-up is a hundred times as long as its training, moves the
-            operator by 1e-4 in all.
+        steps, optimizer, batch_size, tune_small: see `Learned`.
+        patience, callbacks, verbose: see `Learned`.
+        learning_rate: see `Learned`. By default ten times what the paper used
+            for BERT: the published recipe, whose warm-up is a hundred times
+            as long as its training, moves the operator by 1e-4 in all.
 
     Example:
 

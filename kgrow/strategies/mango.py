@@ -69,9 +69,10 @@ class Mango(Learned):
             r3, r4)`.
         noise: float, standard deviation of the noise on the cores, relative
             to a root mean square entry of each.
-        steps, learning_rate, optimizer, batch_size, tune_small, patience,
-            callbacks, verbose: see `Learned`. The paper's rate for BERT and
-            GPT is 1e-5, with which a hundred steps move an entry by 1e-3.
+        steps, optimizer, batch_size, tune_small: see `Learned`.
+        patience, callbacks, verbose: see `Learned`.
+        learning_rate: see `Learned`. The paper's for BERT and GPT is 1e-5,
+            with which a hundred steps move an entry by 1e-3.
 
     Example:
 
