@@ -108,7 +108,7 @@ class Advice:
         return table
 
     def __str__(self):
-        console = Console(file=StringIO(), width=100)
+        console = Console(file=StringIO(), width=100, force_jupyter=False)
         console.print(self)
         return console.file.getvalue().rstrip()
 

@@ -77,10 +77,8 @@ class Architecture:
         current = self.config
         for field, value in target_config.items():
             if field not in current:
-                near = difflib.get_close_matches(str(field), current, n=1)
-                hint = f" Did you mean `{near[0]}`?" if near else ""
                 raise GrowthError(
-                    f"Cannot grow `{field}`.{hint} Received: "
+                    f"Cannot grow `{field}`{self._why_not(field)} Received: "
                     f"{field}={value!r}. Fields that grow: {current}"
                 )
             value = check_size(field, value)
@@ -97,6 +95,13 @@ class Architecture:
                 )
         wanted = {f: check_size(f, v) for f, v in target_config.items()}
         return {**current, **wanted}
+
+    def _why_not(self, field):
+        """What is known of a field that does not grow, as a message ends."""
+        if field in self.axes.notes:
+            return f": {'; '.join(self.axes.notes[field])}."
+        near = difflib.get_close_matches(str(field), self.config, n=1)
+        return f". Did you mean `{near[0]}`?" if near else "."
 
     @property
     def treatments(self):

@@ -5,7 +5,7 @@ import contextlib
 import keras
 from keras.src.utils.tracking import DotNotTrackScope
 
-from kgrow import backend, growth_file
+from kgrow import backend, growth_file, orbax_load
 from kgrow.architecture import Architecture
 from kgrow.axis_map import AxisMap
 from kgrow.derivation import derive
@@ -525,6 +525,8 @@ class GrowableModel(keras.Model):
         vars(self)["_file_error"] = None
         try:
             with all_or_nothing(self):
+                if orbax_load.is_for(filepath):
+                    return orbax_load.load(self, filepath)
                 super().load_weights(filepath, skip_mismatch, **kwargs)
                 if self._file_error is not None:
                     raise self._file_error

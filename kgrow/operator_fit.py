@@ -100,7 +100,8 @@ class OperatorModel(keras.Model):
         return {n: _array(v) for n, v in self._operator.items()}
 
     def small_values(self):
-        return {p: _array(v) for p, v in self._small.items()}
+        """The small network's weights now, each where it lies."""
+        return {p: _copy(v) for p, v in self._small.items()}
 
     def call(self, inputs, training=None):
         network = self._held.network
@@ -269,11 +270,18 @@ def _relative(after, before):
 
 
 def _array(variable):
-    # A copy: the variable's memory is given back after the fit.
-    if backend.is_spread(backend.raw(variable)):
-        value = backend.raw(variable)
-        if not value.is_fully_replicated:
-            return backend.pieces.copy_of(value)
+    """A value on the host, unless no device has the whole of it."""
+    value = backend.raw(variable)
+    if backend.is_spread(value) and value.is_fully_replicated:
+        return np.array(ops.convert_to_numpy(variable))
+    return _copy(variable)
+
+
+def _copy(variable):
+    # The variable's memory is given back after the fit.
+    value = backend.raw(variable)
+    if backend.is_spread(value):
+        return backend.pieces.copy_of(value)
     return np.array(ops.convert_to_numpy(variable))
 
 

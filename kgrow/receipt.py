@@ -91,7 +91,9 @@ class Receipt:
             table.add_row(
                 "loss", f"{self.loss_before:.6f}", f"{self.loss_after:.6f}"
             )
-        console = Console(file=io.StringIO(), width=_WIDTH, record=True)
+        console = Console(
+            file=io.StringIO(), width=_WIDTH, record=True, force_jupyter=False
+        )
         console.print(table)
         kept = "function kept" if self.exact else "approximate"
         console.print(

@@ -303,7 +303,7 @@ class Savings:
         return table
 
     def __str__(self):
-        console = Console(file=StringIO(), width=120)
+        console = Console(file=StringIO(), width=120, force_jupyter=False)
         console.print(self)
         return console.file.getvalue().rstrip()
 

@@ -19,6 +19,8 @@ from kgrow.growth_file import become, optimizer_config, state_of
 _GROWTH = "growth"
 _WEIGHTS = ("trainable_variables", "non_trainable_variables")
 _OPTIMIZER, _METRICS = "optimizer_variables", "metrics_variables"
+# Where the growth state is in a tree.
+GROWTH = (_WEIGHTS[1], _GROWTH)
 
 
 def tree_of(model, value_format="backend_tensor"):
@@ -74,10 +76,35 @@ def load_tree(model, tree):
         FileError: it is the state of another kind of model, or lacks some of
             it.
     """
+    fill_saved(model, become_saved(model, tree), tree)
+
+
+def become_saved(model, tree):
+    """The first half of `load_tree()`: all but the values.
+
+    Args:
+        model: `GrowableModel`.
+        tree: nested dicts of shapes, with `growth` itself.
+
+    Returns:
+        dict, what the growth state says.
+    """
     tree = _checked(tree)
-    growth = tree[_WEIGHTS[1]].pop(_GROWTH)
-    saved = unpack(growth)
+    saved = unpack(tree[_WEIGHTS[1]].pop(_GROWTH))
     become(model, saved, lambda: extent_of_tree(tree))
+    return saved
+
+
+def fill_saved(model, saved, tree):
+    """The second half: gives the model the values of a tree.
+
+    Args:
+        model: `GrowableModel`.
+        saved: dict, what `become_saved()` gave.
+        tree: nested dicts of arrays.
+    """
+    tree = _checked(tree)
+    del tree[_WEIGHTS[1]][_GROWTH]
     given = {}
     for name in _WEIGHTS:
         given.update(_flat(tree[name]))
@@ -187,11 +214,19 @@ def _numbered(variables, value):
 def _laid_out(array):
     """An array on every device, where there is a distribution: beside arrays
     that are, Orbax finds none on loading that it saved from the host."""
+    if keras.distribution.distribution() is None:
+        return array
+    return everywhere(array)
+
+
+def everywhere(array=0):
+    """A tensor of an array, on every device of the active distribution."""
+    tensor = keras.ops.convert_to_tensor(array)
     distribution = keras.distribution.distribution()
     if distribution is None:
-        return array
-    layout = keras.distribution.TensorLayout([None], distribution.device_mesh)
-    tensor = keras.ops.convert_to_tensor(array)
+        return tensor
+    axes = [None] * len(tensor.shape)
+    layout = keras.distribution.TensorLayout(axes, distribution.device_mesh)
     return keras.distribution.distribute_tensor(tensor, layout)
 
 

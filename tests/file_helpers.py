@@ -2,6 +2,8 @@
 
 import contextlib
 import copy
+import hashlib
+import json
 import warnings
 
 import keras
@@ -228,6 +230,18 @@ def assert_same_model(left, right):
         assert one[key] == other[key], key
     assert_same_state(left, right)
     assert type(left) is type(right)
+
+
+def digest(model):
+    """A hash of all that `assert_same_model()` compares, for a model of
+    another process."""
+    found = state_of(model)
+    found["seeds"] = list(found["seeds"].values())
+    made = hashlib.sha256(json.dumps(found, sort_keys=True).encode())
+    for value in state(model).values():
+        made.update(f"{value.dtype} {value.shape}".encode())
+        made.update(np.ascontiguousarray(value).tobytes())
+    return made.hexdigest()
 
 
 def assert_trains_on_alike(kind, *models):

@@ -32,6 +32,7 @@ RARELY = {
         "ligo_tuned",
         "mango",
         "msg_learned",
+        "plain",
         "rests",
     ),
     "tensorflow": ("mirrored_resume", "compiled_steps"),
@@ -104,10 +105,11 @@ def test_no_weight_comes_to_the_host(name):
 
 
 @on_jax
-def test_no_device_ever_holds_a_whole_matrix():
+@pytest.mark.parametrize("name", each(["plain", "derived"]))
+def test_no_device_ever_holds_a_whole_matrix(name):
     """Beside the old state each device gets its pieces of the new one, and at
     most a few more at a time."""
-    found = run("derived")
+    found = run(name)
     assert found["peak"] <= found["grown"] + 3 * found["piece"]
     # The limit would not hold with one matrix in one place.
     assert found["whole"] > 4 * found["piece"]

@@ -12,6 +12,7 @@ from file_helpers import (
     assert_same_model,
     assert_trains_on_alike,
     assert_unchanged,
+    digest,
     fit,
     fresh_for,
     grow,
@@ -20,7 +21,7 @@ from file_helpers import (
     save_orbax,
     taught,
 )
-from fit_helpers import BACKEND, mlp
+from fit_helpers import BACKEND, mlp, with_optimizer
 
 import kgrow
 
@@ -153,12 +154,23 @@ def test_a_tree_that_does_not_fit_changes_nothing(change):
 
 @pytest.mark.slow
 @pytest.mark.skipif(BACKEND != "jax", reason="only JAX has layouts")
-def test_layouts_come_back_with_the_values():
+def test_a_checkpoint_of_one_mesh_is_read_on_others(tmp_path):
+    """Written on a mesh of 2 x 4; read there, on 4 x 2, on 8 x 1, with the
+    weights on every device, on one device of the eight, and here, where there
+    is one device alone."""
     program = pathlib.Path(__file__).parent / "orbax_on_devices.py"
     done = subprocess.run(
-        [sys.executable, program], capture_output=True, text=True, check=False
+        [sys.executable, program, tmp_path],
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    assert done.stdout.split() == ["same"], done.stderr
+    said = done.stdout.split()
+    assert said[:1] == ["same"], done.stderr
+    model = with_optimizer(mlp(hidden_dim=8, intermediate_dim=8), "Adam")
+    model.load_weights(tmp_path)
+    assert model.growth_config["hidden_dim"] == 16
+    assert said[1] == digest(model)
 
 
 def test_a_value_format_that_there_is_not():

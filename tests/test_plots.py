@@ -6,6 +6,7 @@ import re
 import sys
 
 import keras
+import matplotlib
 import numpy as np
 import pytest
 from matplotlib import colors, pyplot
@@ -135,6 +136,26 @@ def test_without_matplotlib(monkeypatch):
     monkeypatch.delitem(sys.modules, "matplotlib.pyplot", raising=False)
     with pytest.raises(ImportError, match=r"pip install 'kgrow\[plots\]'"):
         plots.loss_curves([GROWN])
+
+
+def test_a_backend_goes_on_showing_figures_by_itself(tmp_path, monkeypatch):
+    """A notebook's says so when it is loaded, for a first figure. What is set
+    within the style of a picture ends with it."""
+    (tmp_path / "showing_backend.py").write_text(
+        "import matplotlib\n"
+        "from matplotlib.backends.backend_agg import *\n"
+        "matplotlib.interactive(True)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(pyplot, "_backend_mod", None)
+    matplotlib.use("module://showing_backend", force=False)
+    try:
+        plots.norms_by_layer(NORMS, MORE)
+        assert matplotlib.is_interactive()
+    finally:
+        matplotlib.interactive(False)
+        pyplot.close("all")
+        pyplot.switch_backend("agg")
 
 
 # --- loss --------------------------------------------------------------------
@@ -313,6 +334,13 @@ def test_norms_are_drawn_over_their_blocks():
     np.testing.assert_array_equal(after.get_ydata(), [1.0, 2.0, 1.5])
     with pytest.raises(ValueError, match="norms of one model"):
         plots.norms_by_layer(MORE, {"other": [1.0]})
+
+
+def test_norms_have_titles_that_differ():
+    names = ["b_{n}_up/kernel", "b_{n}_down/kernel", "c_{n}/up/kernel"]
+    figure = plots.norms_by_layer({}, dict.fromkeys(names, [1.0]))
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert titles == ["b_n_up", "b_n_down", "up"]
 
 
 # --- preservation ------------------------------------------------------------

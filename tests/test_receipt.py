@@ -16,7 +16,8 @@ from fit_helpers import (
     train,
 )
 
-from kgrow import Receipt, strategies
+import kgrow
+from kgrow import Receipt, ledger, schedules, strategies
 from kgrow.strategies import Copy
 
 TARGET = {"hidden_dim": 7, "num_layers": 3}
@@ -196,3 +197,19 @@ def test_strategy_in_the_receipt_is_the_one_asked_for():
             assert "Copy(" in str(error), name
             continue
         assert receipt.strategy == repr(strategies.get(name))
+
+
+def test_what_prints_is_shown_once_in_a_notebook(grown, monkeypatch):
+    """Rich takes a notebook for a terminal of its own, and shows there what
+    is only to become text."""
+    found = [
+        grown.growth_history[0],
+        schedules.get("Sch1-B"),
+        ledger.Ledger("run", [ledger.Stage("small", flops=5)]),
+        kgrow.advise({"num_layers": 2}, {"num_layers": 4}, tokens=1e9),
+    ]
+    texts = [str(thing) for thing in found]
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    monkeypatch.setattr("rich.jupyter.display", pytest.fail)
+    assert [str(thing) for thing in found] == texts
+    assert all(texts)

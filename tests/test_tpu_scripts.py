@@ -771,6 +771,27 @@ def test_gpt2_from_a_backup():
     assert "12 of 12 checks" in out, out
 
 
+@on_jax
+@pytest.mark.slow
+def test_the_notebook_for_kaggle(tmp_path):
+    """Its cells, all but the installation, in miniature."""
+    notebook = json.loads((SCRIPTS / "kaggle_tpu.ipynb").read_text())
+    cells = [c for c in notebook["cells"] if c["cell_type"] == "code"]
+    lines = [line for cell in cells for line in [*cell["source"], "\n"]]
+    program = "".join(line for line in lines if not line.startswith("%"))
+    out = start(
+        "-c",
+        program,
+        KGROW_SMOKE="1",
+        KGROW_SOURCE=str(ROOT),
+        KGROW_WORKING=str(tmp_path),
+    ).stdout
+    assert "kgrow: stage 3 of 3" in out
+    end = out.strip().splitlines()[-1]
+    assert "2 layers of 16, on 8 devices, equal to the model" in end
+    assert not (tmp_path / "backup").exists()
+
+
 PREFLIGHT = [
     "train_gpt2",
     "--config",

@@ -68,6 +68,13 @@ def spread(make, shape, dtype, place):
     return jax.make_array_from_single_device_arrays(shape, place, pieces)
 
 
+def wanted(form, like):
+    """A shape and dtype, to be where another array is."""
+    return jax.ShapeDtypeStruct(
+        tuple(form.shape), form.dtype, sharding=like.sharding
+    )
+
+
 def copy_of(value):
     """The same values in the same places, in memory of their own."""
     return _copier(value.sharding)(value)

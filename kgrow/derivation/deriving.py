@@ -1,5 +1,7 @@
 """`derive()`: which axes each variable of any network has."""
 
+import contextlib
+
 import keras
 
 from kgrow.axis_map import AxisMap
@@ -67,10 +69,11 @@ def derive(network, inputs=None, check=True):
     key = cache.key_of({**source, "inputs": str(inputs)})
     kept = cache.load(key) or {}
     if "axes" not in kept or (check and not kept["checked"]):
-        config = kept.get("axes") or _derived(recipe, inputs)
-        axes = AxisMap.from_config(config)
-        if check:
-            axes = verify(recipe, axes, inputs)
+        with _undistributed():
+            config = kept.get("axes") or _derived(recipe, inputs)
+            axes = AxisMap.from_config(config)
+            if check:
+                axes = verify(recipe, axes, inputs)
         kept = {"axes": axes.get_config(), "checked": bool(check)}
         if source["module"] != "__main__":
             cache.save(key, kept)
@@ -83,3 +86,15 @@ def _derived(recipe, inputs):
     from kgrow.derivation.analysis import analyse
 
     return analyse(recipe, inputs).get_config()
+
+
+@contextlib.contextmanager
+def _undistributed():
+    """Context without the active distribution: networks are tried out at odd
+    sizes, which no mesh divides."""
+    active = keras.distribution.distribution()
+    keras.distribution.set_distribution(None)
+    try:
+        yield
+    finally:
+        keras.distribution.set_distribution(active)

@@ -278,7 +278,7 @@ class Search:
         return table
 
     def __str__(self):
-        console = Console(file=io.StringIO(), width=200)
+        console = Console(file=io.StringIO(), width=200, force_jupyter=False)
         console.print(self)
         lines = console.file.getvalue().splitlines()
         return "\n".join(line.rstrip() for line in lines).rstrip()

@@ -38,7 +38,9 @@ def schedule_table(schedule):
     shown = [c.header for c in table.columns]
     for row in rows:
         table.add_row(*(row.get(column, "") for column in shown))
-    console = Console(file=io.StringIO(), width=_WIDTH, record=True)
+    console = Console(
+        file=io.StringIO(), width=_WIDTH, record=True, force_jupyter=False
+    )
     console.print(table)
     lines = console.export_text(styles=False).splitlines()
     return "\n".join(line.rstrip() for line in lines).rstrip()
