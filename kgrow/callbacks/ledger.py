@@ -323,10 +323,9 @@ class Ledger(keras.callbacks.Callback):
         if not isinstance(schedule, kind):
             return None
         steps = np.linspace(0, _iterations(self._model), _POINTS)
-        return max(
-            float(keras.ops.convert_to_numpy(schedule(int(step))))
-            for step in steps
-        )
+        # At once: a schedule with a warm-up would be compiled at each point.
+        rates = keras.ops.map(schedule, steps.astype("int32"))
+        return float(keras.ops.convert_to_numpy(rates).max())
 
     def _write(self, kind, **values):
         if self._file is not None and _is_first():
