@@ -42,6 +42,7 @@ import time
 import warnings
 
 import keras
+import numpy as np
 from report import Flags, add_text_flags, publish, text_of, text_suffix
 from rich.progress import Progress
 
@@ -97,6 +98,8 @@ def halves(options):
 class Text:
     """Language models on a text, see `kgrow.text`."""
 
+    metric = "validation loss (nats a token)"
+
     def __init__(self, options, masked):
         self.options, self.masked = options, masked
         self.text = text_of(options, options.out)
@@ -135,6 +138,8 @@ class Text:
 
 class Digits:
     """A Vision Transformer on scikit-learn's digits."""
+
+    metric = "test loss (nats an image)"
 
     family = kgrow.models.ViT
 
@@ -500,6 +505,83 @@ def bits_per_byte(task, found):
     return runs
 
 
+COLUMNS = [
+    "run",
+    "loss",
+    "TFLOP",
+    "saving %",
+    "95 %",
+    "saving without the small model %",
+    "better at equal FLOPs",
+]
+
+
+def summary(found):
+    """A line a method: its end, its cost, and what it saved of the cost of a
+    reference that ends as good; see `kgrow.savings` for all the answers."""
+    lines = []
+    for runs in grouped(found.reference):
+        ends = [run.values("val_loss")[-1] for run in runs]
+        lines.append(
+            [
+                runs[0].name,
+                spread([value for _, value in ends], 3),
+                spread([reading["flops"] / 1e12 for reading, _ in ends], 3),
+                *[""] * 4,
+            ]
+        )
+    for row in found.rows:
+        runs = [run for run in found.runs if run.name == row.name]
+        flops = [
+            (run.source_cost("flops") + run.values("val_loss")[-1][0]["flops"])
+            / 1e12
+            for run in runs
+        ]
+        with_small, without = (row.own_end["flops", s] for s in (True, False))
+        gain = row.equal_flops[True]
+        lines.append(
+            [
+                row.name,
+                spread(row.final, 3),
+                spread(flops, 3),
+                percent(with_small),
+                between(with_small),
+                percent(without),
+                "" if gain.mean is None else f"{gain.mean:.3f}",
+            ]
+        )
+    return lines
+
+
+def grouped(runs):
+    names = list(dict.fromkeys(run.name for run in runs))
+    return [[run for run in runs if run.name == name] for name in names]
+
+
+def spread(values, digits):
+    mean = f"{np.mean(values):.{digits}f}"
+    if len(values) < 2:
+        return mean
+    return f"{mean} ± {np.std(values, ddof=1):.{digits}f}"
+
+
+def percent(estimate):
+    """A saving, with a star for each seed whose line was drawn on."""
+    if estimate.saving is None:
+        return "–"
+    stars = "*" * estimate.extrapolated
+    if estimate.spread is None:
+        return f"{100 * estimate.saving:.0f}{stars}"
+    return f"{100 * estimate.saving:.0f} ± {100 * estimate.spread:.0f}{stars}"
+
+
+def between(estimate):
+    if estimate.interval is None:
+        return ""
+    low, high = estimate.interval
+    return f"{100 * low:.0f} to {100 * high:.0f}"
+
+
 def main(args=None):
     options = parse(args)
     options.out.mkdir(parents=True, exist_ok=True)
@@ -521,17 +603,24 @@ def main(args=None):
         print(f"{name}: {ends} bits a byte")
     backend = keras.backend.backend()
     options.results.mkdir(parents=True, exist_ok=True)
-    print(found.plot(options.results / f"{options.name}_{backend}.png"))
+    print(
+        found.plot(
+            options.results / f"{options.name}_{backend}.png",
+            ylabel=bench.task.metric,
+        )
+    )
     settings = {k: v for k, v in vars(options).items() if k != "out"}
     publish(
         options.name,
         f"{options.family}: {steps} steps, {options.seeds} seeds",
-        ["table"],
-        [[line] for line in found.to_markdown().splitlines()],
+        COLUMNS,
+        summary(found),
         folder=options.results,
         options=settings,
         steps=steps,
         bits_per_byte=bits,
+        answers=found.lines(),
+        notes=found.notes,
         **bench.task.facts(),
     )
 

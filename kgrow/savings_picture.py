@@ -11,6 +11,8 @@ from kgrow.plots.style import (
     load_pyplot,
 )
 
+_FEW = 5
+
 # What begins a note on a reference whose learning rate has not decayed.
 NOT_DECAYED = "NOT DECAYED"
 
@@ -44,9 +46,13 @@ def draw_savings(found, path=None, unit="flops", ylabel=None):
         )
     pyplot = load_pyplot()
     with pyplot.rc_context(STYLE):
-        figure, axes = pyplot.subplots(figsize=(6.5, 4.2), layout="constrained")
-        _references(axes, found, unit)
         names = [row.name for row in found.rows]
+        # The legend of more than a few runs would lie on them.
+        beside = len(names) > _FEW
+        figure, axes = pyplot.subplots(
+            figsize=(8.2 if beside else 6.5, 4.2), layout="constrained"
+        )
+        _references(axes, found, unit)
         markers = MARKERS[1:]  # the first is that of the references
         for place, name in enumerate(names):
             runs = [run for run in found.runs if run.name == name]
@@ -63,7 +69,10 @@ def draw_savings(found, path=None, unit="flops", ylabel=None):
         _label_costs(axes)
         axes.set_xlabel(labels[unit])
         axes.set_ylabel(ylabel or found.metric)
-        axes.legend(loc="best", fontsize=10)
+        if beside:
+            figure.legend(loc="outside right upper", fontsize=10)
+        else:
+            axes.legend(loc="best", fontsize=10)
         return finished(figure, path)
 
 
@@ -107,10 +116,16 @@ def _end(run, metric, unit):
 
 
 def _label_costs(axes):
-    """Ticks at 1, 2 and 5 times a power of ten: budgets lie close together."""
+    """Ticks within powers of ten: budgets lie close together."""
     from matplotlib.ticker import LogFormatterSciNotation, LogLocator
 
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    low, high = axes.get_xlim()
+    subs = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
+    if high > 6 * low:
+        subs = (1.0, 2.0, 5.0)
+    axes.xaxis.set_major_locator(LogLocator(subs=subs, numticks=30))
     axes.xaxis.set_minor_locator(LogLocator(subs="all"))
-    axes.xaxis.set_major_formatter(LogFormatterSciNotation(labelOnlyBase=False))
+    axes.xaxis.set_major_formatter(
+        LogFormatterSciNotation(labelOnlyBase=False, minor_thresholds=(99, 99))
+    )
     axes.tick_params(axis="x", which="minor", labelbottom=False)
