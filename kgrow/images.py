@@ -19,6 +19,7 @@ import keras
 import numpy as np
 
 from kgrow.errors import GrowthError
+from kgrow.named_data import builder_of, load_tfds
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # Means and standard deviations of the channels, of values from 0 to 1.
@@ -342,7 +343,7 @@ def load(
     `load("imagenet2012", 256, data_dir="gs://my-bucket/tensorflow_datasets")`,
     and `load("cifar10", 128, "test", download=True)`.
     """
-    tf, tfds = _import_tfds()
+    tf, tfds = load_tfds()
     _check_count("batch_size", batch_size)
     _check_count("first", first, least=0)
     _check_count("shuffle_buffer", shuffle_buffer)
@@ -357,7 +358,9 @@ def load(
             "Argument `crop_ratio` must be in (0, 1]. "
             f"Received: crop_ratio={crop_ratio}"
         )
-    builder = _builder(tfds, name, data_dir, download)
+    builder = builder_of(name, data_dir)
+    if download:
+        builder.download_and_prepare()
     image_key, label_key = _keys(tfds, builder.info.features, name)
     feature = builder.info.features[image_key]
     classes = builder.info.features[label_key].num_classes
@@ -426,8 +429,7 @@ def count(name, split="train", data_dir=None):
 
     `count("imagenet2012") // 256` batches of 256 are an epoch.
     """
-    _, tfds = _import_tfds()
-    builder = _builder(tfds, name, data_dir, download=False)
+    builder = builder_of(name, data_dir)
     try:
         return builder.info.splits[split].num_examples
     except (KeyError, ValueError) as error:
@@ -464,36 +466,6 @@ def _interpolation(source, target):
     places = np.clip(places, 0, source - 1)
     distance = np.abs(places[:, None] - np.arange(source))
     return np.maximum(0.0, 1.0 - distance)
-
-
-def _import_tfds():
-    try:
-        import tensorflow as tf
-        import tensorflow_datasets as tfds
-    except ImportError as error:
-        raise ImportError(
-            "Data sets by name need TensorFlow Datasets and TensorFlow. "
-            "Install them with: pip install 'kgrow[tfds,tensorflow]'"
-        ) from error
-    if keras.backend.backend() != "tensorflow":
-        try:
-            tf.config.set_visible_devices([], "GPU")
-        except RuntimeError:
-            pass  # It has begun to use them; nothing to keep it from.
-    return tf, tfds
-
-
-def _builder(tfds, name, data_dir, download):
-    try:
-        builder = tfds.builder(name, data_dir=data_dir)
-    except (ValueError, tfds.core.DatasetNotFoundError) as error:
-        raise GrowthError(
-            "TFDS knows no such data set, and there is none in `data_dir`. "
-            f"Received: name={name!r}, data_dir={data_dir!r}"
-        ) from error
-    if download:
-        builder.download_and_prepare()
-    return builder
 
 
 def _keys(tfds, features, name):

@@ -125,6 +125,7 @@ def _label_costs(axes):
         subs = (1.0, 2.0, 5.0)
     axes.xaxis.set_major_locator(LogLocator(subs=subs, numticks=30))
     axes.xaxis.set_minor_locator(LogLocator(subs="all"))
+    # Its thresholds would leave labels out where there is less than a decade.
     axes.xaxis.set_major_formatter(
         LogFormatterSciNotation(labelOnlyBase=False, minor_thresholds=(99, 99))
     )

@@ -14,10 +14,9 @@ All of a text is held in memory. Of a large data set of TFDS take a slice:
 import hashlib
 import pathlib
 
-import keras
-
 from kgrow import corpus
 from kgrow.errors import GrowthError
+from kgrow.named_data import builder_of, load_tfds
 
 STDLIB = "stdlib"
 TFDS = "tfds:"
@@ -117,16 +116,10 @@ def _parts(content):
 
 def _tfds(name, data_dir):
     """Every example's text, a line's end behind it."""
-    tfds = _import_tfds()
+    _, tfds = load_tfds()
     known, _, split = name[len(TFDS) :].partition("@")
     split = split or "train"
-    try:
-        builder = tfds.builder(known, data_dir=data_dir)
-    except (ValueError, tfds.core.DatasetNotFoundError) as error:
-        raise GrowthError(
-            "TFDS knows no such data set, and there is none in its folder. "
-            f"Received: text={name!r}, data_dir={data_dir!r}"
-        ) from error
+    builder = builder_of(known, data_dir)
     key = _text_key(tfds, builder.info.features, name)
     # One reader, so that the order is the same in every run.
     config = tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False)
@@ -142,24 +135,6 @@ def _tfds(name, data_dir):
         ) from error
     texts = examples.map(lambda example: example[key])
     return [text + b"\n" for text in texts.as_numpy_iterator()]
-
-
-def _import_tfds():
-    try:
-        import tensorflow as tf
-        import tensorflow_datasets as tfds
-    except ImportError as error:
-        raise ImportError(
-            "Texts by a TFDS name need TensorFlow Datasets and TensorFlow. "
-            "Install them with: pip install 'kgrow[tfds,tensorflow]'"
-        ) from error
-    if keras.backend.backend() != "tensorflow":
-        try:
-            # It would take the memory of an accelerator that it has no use for.
-            tf.config.set_visible_devices([], "GPU")
-        except RuntimeError:
-            pass  # It has begun to use them; nothing to keep it from.
-    return tfds
 
 
 def _text_key(tfds, features, name):

@@ -80,7 +80,7 @@ LAYERS = (
     ("hub", "hub.*"),
     ("callbacks*", "schedules*"),
     ("advice*", "fitting", "savings*", "stage_data"),
-    ("windows",),
+    ("named_data", "windows"),
     ("corpus", "subwords"),
     ("masked_corpus", "text_sources"),
     ("text",),
