@@ -105,7 +105,7 @@ def unfreeze(model):
     backend.sync(model)
     network, frozen = architecture.network, architecture.frozen
     optimizer = getattr(model, "optimizer", None)
-    built = optimizer is not None and optimizer.built
+    built, state = optimizer is not None and optimizer.built, None
 
     def freeze_again():
         architecture.frozen = frozen
@@ -120,7 +120,7 @@ def unfreeze(model):
             undo.callback(state.remember())
         set_trainable(network, {}, before=frozen)
         architecture.frozen = {}
-        if built:
+        if state is not None:
             same = Plan(architecture.spec, architecture.spec, (Term(),))
             paths = variable_paths(network)
             state.rebuild(

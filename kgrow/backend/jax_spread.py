@@ -261,7 +261,8 @@ def _apply(step, table, value):
     shape = (value.shape[0], size, value.shape[2])
     take = _multiply if step.dense else _choose
     if not step.names:
-        out = take(table, 0, 0, value, jnp.zeros(shape, value.dtype))
+        here = 0
+        out = take(table, here, 0, value, jnp.zeros(shape, value.dtype))
     else:
         count = jax.lax.psum(1, step.names)
         here = jax.lax.axis_index(step.names)
@@ -275,7 +276,7 @@ def _apply(step, table, value):
         start = value, jnp.zeros(shape, value.dtype)
         _, out = jax.lax.fori_loop(0, count, pass_on, start)
     if not step.dense:
-        weights = table["weights"][here if step.names else 0]
+        weights = table["weights"][here]
         out = out * weights[None, :, None].astype(out.dtype)
     return out.reshape(*before, *step.local, *after)
 

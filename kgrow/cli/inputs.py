@@ -31,8 +31,8 @@ def make_inputs(network, spec, batch, length=None):
             "The model takes no sequences of tokens, so they have no length. "
             f"Received: --length {length}"
         )
+    usual = max((a.shape[1] for a in tokens), default=None)
     if tokens:
-        usual = max(a.shape[1] for a in tokens)
         longest = getattr(network, "max_sequence_length", None)
         length = length or longest or usual
         if longest is not None and length > longest:

@@ -86,6 +86,7 @@ def run_blocks(
     if not training or savings is None:
         savings = Savings()
     fewer = _fewer_tokens(depth, x, savings, padding_mask)
+    whole, mask = x, padding_mask
     for i, block in enumerate(blocks[:depth]):
         if i == start and start > 0:
             x = ops.stop_gradient(x)

@@ -249,7 +249,8 @@ class SwinNetwork(keras.Model):
             )
             if stage < len(self.mergings):
                 x = self.mergings[stage](x, gate=gates[f"hidden{stage}"])
-        return self.layer_norm(x, gate=gates[f"hidden{stage}"])
+        last = len(self.stages) - 1
+        return self.layer_norm(x, gate=gates[f"hidden{last}"])
 
     def example_inputs(self, batch_size, seed=0):
         """Random images, `(batch_size, image_size, image_size,

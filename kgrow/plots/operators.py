@@ -149,7 +149,8 @@ def depth_maps(after, path=None, title=None):
                 panel.tick_params(labelbottom=False)
             else:
                 panel.set_xlabel("old block", fontsize=10)
-        figure.colorbar(image, ax=axes, shrink=0.6, aspect=30, label="weight")
+        first = axes.flat[0].images[0]  # All have one range.
+        figure.colorbar(first, ax=axes, shrink=0.6, aspect=30, label="weight")
         if title:
             figure.suptitle(title, fontsize=12)
         return finished(figure, path)

@@ -115,7 +115,7 @@ def search(
     _check_lengths(lengths, variants, costs, windows, every)
     rows = []
     for (field, size, sizes), count in zip(variants, lengths, strict=True):
-        runs = []
+        runs, parameters = [], None
         for seed in seeds:
             with _seeded(seed):
                 model = _made(make_model, sizes, {**known, **sizes})

@@ -96,7 +96,7 @@ def _chosen(name, values, allowed):
 def _row(beside, name, placement, dim, size):
     place = (name, placement, dim, size, *growth(dim, size))
     strategy = strategies.get(name)
-    differences = {}
+    plan, differences = None, {}
     try:
         for dtype, bench in beside.items():
             plan = bench.plan(strategy, dim, size)
