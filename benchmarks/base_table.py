@@ -13,6 +13,7 @@ of memory, the bytes of the old and the new state together.
 """
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -126,10 +127,13 @@ def main():
             if value is not None:
                 command += [f"--{flag}", str(value)]
         done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode:
+        if done.returncode == -signal.SIGKILL:
+            found = {"refuses": "killed: not enough memory on this machine"}
+        elif done.returncode:
             print(done.stderr, file=sys.stderr)
             raise SystemExit(f"{name} failed")
-        found = json.loads(done.stdout.strip().splitlines()[-1])
+        else:
+            found = json.loads(done.stdout.strip().splitlines()[-1])
         if "refuses" in found:
             rows.append([name, found["refuses"].split(".")[0], *[""] * 6])
         else:

@@ -19,7 +19,8 @@ from kgrow.ramps import Ramp
 from kgrow.receipt import Receipt
 from kgrow.recipes import Blueprint
 from kgrow.run_file import Run
-from kgrow.savings import Savings, savings
+from kgrow.savings import savings
+from kgrow.savings_result import Savings
 from kgrow.spec import Dim, ModelSpec, Stack, VariableSpec
 from kgrow.term import Fresh, Term
 from kgrow.tolerance import tolerance

@@ -9,7 +9,8 @@ import kgrow
 from kgrow.errors import GrowthError
 from kgrow.ledger import Ledger, Stage
 from kgrow.run_file import Run, RunFile
-from kgrow.savings import Estimate, savings
+from kgrow.savings import savings
+from kgrow.savings_estimates import Estimate
 from kgrow.student_t import interval, quantile
 
 
