@@ -21,8 +21,9 @@ import numpy as np
 from keras import ops
 from keras.src.utils.backend_utils import DynamicBackend, in_tf_graph
 
+from kgrow import arguments
 from kgrow.errors import GrowthError
-from kgrow.images import IMAGENET
+from kgrow.named_images import IMAGENET
 
 # What an operation does at magnitude 10, as DeiT's code has it.
 _SHEAR = 0.3
@@ -515,11 +516,7 @@ def deit_recipe(batch_size, steps_per_epoch, epochs=300):
         ("steps_per_epoch", steps_per_epoch, 1),
         ("epochs", epochs, WARMUP_EPOCHS + 1),
     ):
-        if not isinstance(value, int) or value < least:
-            raise GrowthError(
-                f"`{name}` must be an integer of at least {least}. "
-                f"Received: {name}={value!r}"
-            )
+        arguments.integer(name, value, least)
     rate = LEARNING_RATE * batch_size / BASE_BATCH
     schedule = keras.optimizers.schedules.CosineDecay(
         FIRST_RATE,

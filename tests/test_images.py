@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from kgrow import augmentation, images
+from kgrow import augmentation, digits, images, named_images
 from kgrow.errors import GrowthError
 
 
@@ -45,9 +45,9 @@ def test_larger_digits_look_like_the_small_ones(size):
 
 def test_interpolation_keeps_what_is_linear():
     ramp = np.arange(8.0)
-    wide = images._interpolation(8, 16) @ ramp
+    wide = digits._interpolation(8, 16) @ ramp
     np.testing.assert_allclose(np.diff(wide)[1:-1], 0.5)
-    np.testing.assert_array_equal(images._interpolation(8, 8), np.eye(8))
+    np.testing.assert_array_equal(digits._interpolation(8, 8), np.eye(8))
 
 
 def test_batches_depend_on_seed_and_number():
@@ -319,7 +319,7 @@ def test_named_sets_as_tfds_imitates_them(tfds, tmp_path, name, size, classes):
 def test_cars_have_an_image_and_a_label(tfds, tmp_path):
     """TFDS cannot imitate this one: its boxes come out invalid."""
     builder = tfds.builder("cars196", data_dir=str(tmp_path))
-    keys = images._keys(tfds, builder.info.features, "cars196")
+    keys = named_images._keys(tfds, builder.info.features, "cars196")
     assert keys == ["image", "label"]
     assert builder.info.features["label"].num_classes == 196
 

@@ -18,9 +18,10 @@ ROOT = pathlib.Path(kgrow.__file__).parent
 # Imports run downwards in this table: a module may import from its own row
 # and from those above it, never from one below. First match wins.
 LAYERS = (
+    ("errors",),
     (
+        "arguments",
         "data",
-        "errors",
         "flops",
         "inheritance",
         "masks",
@@ -80,11 +81,11 @@ LAYERS = (
     ("hub", "hub.*"),
     ("callbacks*", "schedules*"),
     ("advice*", "fitting", "savings*", "stage_data"),
-    ("named_data", "windows"),
-    ("corpus", "subwords"),
+    ("image_dataset", "named_data", "windows"),
+    ("corpus", "digits", "named_images", "subwords"),
     ("masked_corpus", "text_sources"),
-    ("text",),
-    ("cli", "cli.*", "distillation", "images", "testing*"),
+    ("images", "text"),
+    ("cli", "cli.*", "distillation", "testing*"),
     ("augmentation",),
 )
 

@@ -5,8 +5,8 @@ import dataclasses
 import keras
 from keras import ops
 
+from kgrow import arguments
 from kgrow.errors import GrowthError
-from kgrow.layers import arguments
 from kgrow.layers.layer_drop import keep_probability, run_or_skip
 from kgrow.layers.masked_residual import MaskedResidual
 from kgrow.layers.token_drop import choose_tokens, put_back, take_tokens

@@ -2,7 +2,7 @@
 
 import keras
 
-from kgrow.layers import arguments
+from kgrow import arguments
 
 
 @keras.saving.register_keras_serializable("kgrow")

@@ -3,8 +3,8 @@
 import keras
 from keras import ops
 
+from kgrow import arguments
 from kgrow.errors import GrowthError
-from kgrow.layers import arguments
 
 
 @keras.saving.register_keras_serializable("kgrow")

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from kgrow.layers import arguments
+from kgrow import arguments
 
 
 @keras.saving.register_keras_serializable("kgrow")

@@ -2,7 +2,7 @@
 
 import keras
 
-from kgrow.layers import arguments
+from kgrow import arguments
 from kgrow.layers.float64 import float64_exact
 from kgrow.layers.head_extensible_attention import HeadExtensibleAttention
 from kgrow.layers.layer_scale import LayerScale

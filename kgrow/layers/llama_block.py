@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from kgrow.layers import arguments
+from kgrow import arguments
 from kgrow.layers.dropout import Dropout
 from kgrow.layers.float64 import float64_exact
 from kgrow.layers.masked_dense import MaskedDense

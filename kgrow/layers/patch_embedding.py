@@ -2,8 +2,8 @@
 
 import keras
 
+from kgrow import arguments
 from kgrow.errors import GrowthError
-from kgrow.layers import arguments
 from kgrow.layers.masked_conv2d import MaskedConv2D
 
 # What a projection of patches that neither overlap nor leave gaps decides.

@@ -3,8 +3,8 @@
 import keras
 from keras import ops
 
+from kgrow import arguments
 from kgrow.errors import GrowthError
-from kgrow.layers import arguments
 from kgrow.layers.float64 import float64_exact
 from kgrow.layers.masked_dense import MaskedDense
 from kgrow.layers.masked_layer_normalization import MaskedLayerNormalization

@@ -1,7 +1,7 @@
 """Checks of arguments that have one value for each stage of a network."""
 
+from kgrow import arguments
 from kgrow.errors import GrowthError
-from kgrow.layers import arguments
 
 
 def integers(name, values, stages=None, minimum=1):

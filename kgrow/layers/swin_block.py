@@ -3,8 +3,8 @@
 import keras
 from keras import ops
 
+from kgrow import arguments
 from kgrow.errors import GrowthError
-from kgrow.layers import arguments
 from kgrow.layers.dropout import Dropout
 from kgrow.layers.float64 import float64_exact
 from kgrow.layers.gelu import gelu_exact

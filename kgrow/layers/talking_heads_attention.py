@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from kgrow.layers import arguments
+from kgrow import arguments
 from kgrow.layers.head_extensible_attention import HeadExtensibleAttention
 from kgrow.layers.head_projection import HeadProjection
 

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from kgrow.layers import arguments
+from kgrow import arguments
 from kgrow.layers.dropout import Dropout
 from kgrow.layers.float64 import float64_exact
 from kgrow.layers.masked_einsum_dense import MaskedEinsumDense

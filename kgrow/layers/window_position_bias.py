@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from kgrow.layers import arguments
+from kgrow import arguments
 
 
 @keras.saving.register_keras_serializable("kgrow")

@@ -3,7 +3,8 @@
 import keras
 from keras import ops
 
-from kgrow.layers import MaskedEmbedding, arguments
+from kgrow import arguments
+from kgrow.layers import MaskedEmbedding
 from kgrow.layers.gelu import gelu_approximate
 from kgrow.models.encoder_network import EncoderNetwork
 

@@ -2,7 +2,7 @@
 
 import keras
 
-from kgrow.layers import arguments
+from kgrow import arguments
 from kgrow.models.vit_network import ViTNetwork
 
 LOGITS = ("mean", "both")

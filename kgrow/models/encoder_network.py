@@ -4,8 +4,9 @@ import keras
 import numpy as np
 from keras import ops
 
+from kgrow import arguments
 from kgrow.errors import GrowthError
-from kgrow.layers import Bias, MaskedDense, arguments
+from kgrow.layers import Bias, MaskedDense
 from kgrow.layers.embedding_pooling import pool_tokens
 from kgrow.layers.float64 import float64_exact
 from kgrow.layers.gelu import gelu_exact

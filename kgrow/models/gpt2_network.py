@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from kgrow.layers import arguments
+from kgrow import arguments
 from kgrow.layers.float64 import float64_exact
 from kgrow.layers.gelu import gelu_approximate
 from kgrow.models.transformer_network import TransformerNetwork

@@ -3,8 +3,9 @@
 import keras
 import numpy as np
 
+from kgrow import arguments
 from kgrow.errors import GrowthError
-from kgrow.layers import MaskedRMSNormalization, arguments
+from kgrow.layers import MaskedRMSNormalization
 from kgrow.layers.float64 import float64_exact
 from kgrow.layers.llama_block import LlamaBlock
 from kgrow.models.transformer_network import TransformerNetwork

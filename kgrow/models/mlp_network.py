@@ -3,7 +3,8 @@
 import keras
 import numpy as np
 
-from kgrow.layers import Gates, MaskedDense, ResidualMLPBlock, arguments
+from kgrow import arguments
+from kgrow.layers import Gates, MaskedDense, ResidualMLPBlock
 from kgrow.layers.blocks import run_blocks
 from kgrow.layers.float64 import float64_exact
 

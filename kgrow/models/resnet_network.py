@@ -4,7 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from kgrow.layers import Gates, arguments
+from kgrow import arguments
+from kgrow.layers import Gates
 from kgrow.layers.blocks import run_blocks
 from kgrow.layers.float64 import float64_exact
 from kgrow.layers.masked_batch_normalization import MaskedBatchNormalization

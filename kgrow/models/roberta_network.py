@@ -2,7 +2,7 @@
 
 import keras
 
-from kgrow.layers import arguments
+from kgrow import arguments
 from kgrow.layers.gelu import gelu_exact
 from kgrow.models.encoder_network import EncoderNetwork
 

@@ -4,8 +4,9 @@ import keras
 import numpy as np
 from keras import ops
 
+from kgrow import arguments
 from kgrow.errors import GrowthError
-from kgrow.layers import Dropout, Gates, MaskedLayerNormalization, arguments
+from kgrow.layers import Dropout, Gates, MaskedLayerNormalization
 from kgrow.layers.blocks import run_blocks
 from kgrow.layers.float64 import float64_exact
 from kgrow.layers.masked_conv2d import MaskedConv2D

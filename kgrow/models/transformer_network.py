@@ -2,6 +2,7 @@
 
 import keras
 
+from kgrow import arguments
 from kgrow.layers import (
     Dropout,
     Gates,
@@ -9,7 +10,6 @@ from kgrow.layers import (
     MaskedLayerNormalization,
     PositionEmbedding,
     TransformerBlock,
-    arguments,
 )
 from kgrow.layers.blocks import Savings, check_savings, run_blocks
 

@@ -4,8 +4,9 @@ import keras
 import numpy as np
 from keras import ops
 
+from kgrow import arguments
 from kgrow.errors import GrowthError
-from kgrow.layers import MaskedDense, arguments
+from kgrow.layers import MaskedDense
 from kgrow.layers.class_token import ClassToken
 from kgrow.layers.grid_position_embedding import GridPositionEmbedding
 from kgrow.layers.patch_embedding import PatchEmbedding

@@ -4,8 +4,6 @@ import keras
 import numpy as np
 from keras import ops
 
-from kgrow.errors import GrowthError
-
 # Points at which a schedule is evaluated at once to find its maximum.
 _POINTS = 129
 # Rates that differ by less, relatively, are the same but for rounding.
@@ -198,18 +196,3 @@ def is_bent(schedule):
 
 def _is_whole(*numbers):
     return all(isinstance(number, int) for number in numbers)
-
-
-def check_steps(name, value, least):
-    """Refuses what is no number of steps.
-
-    Raises:
-        GrowthError: it is no integer, or smaller than `least`.
-    """
-    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-    if not whole or value < least:
-        raise GrowthError(
-            f"`{name}` must be an integer of at least {least}. Received: "
-            f"{name}={value!r}"
-        )
-    return int(value)

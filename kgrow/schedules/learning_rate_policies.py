@@ -2,8 +2,8 @@
 
 import keras
 
+from kgrow.arguments import integer
 from kgrow.errors import GrowthError
-from kgrow.schedules.learning_rate_events import check_steps
 
 
 class LearningRatePolicy:
@@ -161,8 +161,8 @@ class Rewind(LearningRatePolicy):
                 "Say either how many `steps` to go back or where `to`. "
                 f"Received: steps={steps!r}, to={to!r}"
             )
-        self.steps = None if steps is None else check_steps("steps", steps, 1)
-        self.to = None if to is None else check_steps("to", to, 0)
+        self.steps = None if steps is None else integer("steps", steps, 1)
+        self.to = None if to is None else integer("to", to, 0)
 
     def bend(self, schedule, step, total_steps=None):
         del total_steps
@@ -196,7 +196,7 @@ class Rewarm(LearningRatePolicy):
     needs_schedule = True
 
     def __init__(self, steps):
-        self.steps = check_steps("steps", steps, 1)
+        self.steps = integer("steps", steps, 1)
 
     def bend(self, schedule, step, total_steps=None):
         del total_steps
@@ -257,7 +257,7 @@ class Asymmetric(LearningRatePolicy):
             )
         self.new = float(new)
         self.old = float(old)
-        self.steps = None if steps is None else check_steps("steps", steps, 1)
+        self.steps = None if steps is None else integer("steps", steps, 1)
 
     def get_config(self):
         return {"new": self.new, "old": self.old, "steps": self.steps}

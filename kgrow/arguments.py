@@ -1,4 +1,4 @@
-"""Checks of constructor arguments that several layers and networks share."""
+"""Checks of arguments that layers, networks and data sets share."""
 
 import operator
 
