@@ -166,7 +166,7 @@ def test_inspect_says_all(folder):
         "transformer_layer_{layers}/",
         "self_attention/query/kernel (8, 2, 4) hidden -> heads qk | qk^0.5",
         "training step",
-        "grown 0 times",
+        "growths 0",
     ):
         assert part in said, part
 

@@ -149,7 +149,7 @@ def tree_of(facts):
     )
     gates = f", {facts['open_gates']} gates still opening"
     tree.add(
-        f"[bold]grown[/] {facts['growths']} times"
+        f"[bold]growths[/] {facts['growths']}"
         + (gates if facts["open_gates"] else "")
     )
     return tree

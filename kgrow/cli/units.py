@@ -34,10 +34,14 @@ def seconds_text(seconds):
 
     Example:
 
-    >>> seconds_text(0.0123), seconds_text(95), seconds_text(7200)
-    ('12 ms', '1.6 min', '2 h')
+    >>> seconds_text(0.0123), seconds_text(0.138), seconds_text(95)
+    ('12 ms', '140 ms', '1.6 min')
     """
     for size, unit in ((3600, "h"), (60, "min"), (1, "s")):
         if seconds >= size:
-            return f"{seconds / size:.2g} {unit}"
-    return f"{seconds * 1000:.2g} ms"
+            return f"{_two_figures(seconds / size)} {unit}"
+    return f"{_two_figures(seconds * 1000)} ms"
+
+
+def _two_figures(number):
+    return f"{float(f'{number:.2g}'):g}"

@@ -7,6 +7,7 @@ python -m kgrow.testing.write_tables [path]
 python -m kgrow.testing.write_tables --hub [NAME ...]
 """
 
+import argparse
 import contextlib
 import os
 import pathlib
@@ -133,6 +134,18 @@ def _alone(path):
         os.close(folder)
 
 
+def command():
+    """What the command line asks for."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("path", nargs="?", default=PAGE)
+    parser.add_argument("--hub", nargs="*", metavar="NAME")
+    options = parser.parse_args()
+    if options.hub is None:
+        return main(options.path)
+    return write_hub(options.hub)
+
+
 if __name__ == "__main__":
-    hub = sys.argv[1:2] == ["--hub"]
-    sys.exit(write_hub(sys.argv[2:]) if hub else main(*sys.argv[1:]))
+    sys.exit(command())
