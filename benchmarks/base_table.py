@@ -128,7 +128,7 @@ def main():
                 command += [f"--{flag}", str(value)]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode == -signal.SIGKILL:
-            found = {"refuses": "killed: not enough memory on this machine"}
+            found = {"refuses": "killed (SIGKILL), as for want of memory"}
         elif done.returncode:
             print(done.stderr, file=sys.stderr)
             raise SystemExit(f"{name} failed")

@@ -209,6 +209,21 @@ def test_a_damaged_file(folder, tmp_path):
     assert "cannot be loaded" in said
 
 
+def test_a_class_that_is_not_imported(tmp_path):
+    @keras.saving.register_keras_serializable("gone")
+    class Doubled(keras.layers.Layer):
+        def call(self, x):
+            return 2 * x
+
+    path = tmp_path / "doubled.keras"
+    keras.Sequential([keras.Input((2,)), Doubled()]).save(path)
+    del keras.saving.get_custom_objects()["gone>Doubled"]
+    said = call("inspect", path, code=outcomes.FILES)
+    assert "'Doubled'" in said and "--import" in said
+    # What Keras appends: the config of all that was to be built.
+    assert "build_config" not in said
+
+
 def test_a_module_that_is_not_there(folder):
     arguments = ["inspect", folder / "small.keras", "--import", "no_such_one"]
     assert "no_such_one" in call(*arguments, code=outcomes.MISSING)

@@ -47,8 +47,9 @@ def read_model(path, imports=()):
     try:
         model = keras.saving.load_model(path)
     except Exception as error:
-        # Keras goes on with the whole config, hundreds of lines of a network.
-        said = str(error).split("Full object config:")[0].rstrip()
+        # Keras puts whole configs before and behind it, hundreds of lines.
+        _, _, cause = str(error).rpartition("Exception encountered:")
+        said = cause.partition("Full object config:")[0].strip()
         raise OSError(
             f"{str(path)!r} cannot be loaded: {said}\nIf the model has "
             "classes of yours, name the module that registers them: --import "
