@@ -24,9 +24,9 @@ from growth_cost import BASE, SMALL, state_bytes
 from report import Flags, publish
 
 from kgrow import GrowthError, models, strategies
-from kgrow.memory import PeakMemory
+from kgrow.analysis.preservation.completion import completed
+from kgrow.backend.memory import PeakMemory
 from kgrow.strategies import Filled, LiGO, Mango
-from kgrow.testing.completion import completed
 
 GPT2_BASE = BASE
 GPT2_MEDIUM = {

@@ -25,11 +25,11 @@ from operator_step import operator_model
 from report import Flags, publish
 
 import kgrow
-from kgrow.flops import training_flops
-from kgrow.images import digits
-from kgrow.ledger import Ledger, Stage
+from kgrow.analysis.ledger import Ledger, Stage
+from kgrow.analysis.plots import COLOURS, STYLE, load_pyplot
+from kgrow.backend.flops import training_flops
+from kgrow.datasets.images import digits
 from kgrow.models import ViT
-from kgrow.plots import COLOURS, STYLE, load_pyplot
 from kgrow.strategies import MSG, Copy, LiGO
 
 LARGE = dict(hidden_dim=64, num_heads=4, intermediate_dim=256, num_layers=4)

@@ -23,8 +23,8 @@ from report import Flags, publish
 
 import kgrow
 from kgrow import backend
-from kgrow.architecture import relative_path
-from kgrow.memory import PeakMemory
+from kgrow.architecture.architecture import relative_path
+from kgrow.backend.memory import PeakMemory
 
 SMALL = {
     "num_layers": 6,

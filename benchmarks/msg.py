@@ -29,9 +29,9 @@ import numpy as np
 from report import Flags, add_text_flags, publish, text_of, text_suffix
 
 import kgrow
+from kgrow.analysis.plots import Curve, loss_over_flops
+from kgrow.backend.flops import training_flops
 from kgrow.callbacks import Growth
-from kgrow.flops import training_flops
-from kgrow.plots import Curve, loss_over_flops
 from kgrow.strategies import MSG, Copy
 
 PARTS = (0.4, 0.55, 0.75, 1.0)  # of the longest run from scratch

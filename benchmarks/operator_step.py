@@ -16,9 +16,9 @@ import numpy as np
 from report import Flags, publish
 
 import kgrow
-from kgrow.operator_fit import OperatorModel
+from kgrow.growth.context import Task
+from kgrow.growth.operator_fit import OperatorModel
 from kgrow.strategies import LiGO, Mango
-from kgrow.task import Task
 
 SMALL = dict(
     hidden_dim=170,

@@ -13,7 +13,7 @@ import keras
 from rich.console import Console
 from rich.table import Table
 
-from kgrow.text import TOKENIZERS, Text
+from kgrow.datasets.text.text import TOKENIZERS, Text
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 QUICK = pathlib.Path("runs") / "quick"
@@ -89,7 +89,7 @@ def add_text_flags(parser):
 
 
 def text_of(options, folder):
-    """The `kgrow.text.Text` that the flags name.
+    """The `kgrow.datasets.text.text.Text` that the flags name.
 
     Args:
         options: parsed flags.

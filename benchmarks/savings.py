@@ -48,7 +48,7 @@ from rich.progress import Progress
 
 import kgrow
 from kgrow.callbacks import Growth, Ledger, SubModels
-from kgrow.images import digits
+from kgrow.datasets.images import digits
 from kgrow.schedules import GrowthSchedule, Stage
 from kgrow.strategies import AKI, MSG, Copy, KnowledgeInheritance, LiGO, Mango
 
@@ -96,7 +96,7 @@ def halves(options):
 
 
 class Text:
-    """Language models on a text, see `kgrow.text`."""
+    """Language models on a text, see `kgrow.datasets.text.text`."""
 
     metric = "validation loss (nats a token)"
 

@@ -13,7 +13,7 @@ medians over rounds, and ratios are medians of the ratios within rounds.
     KERAS_BACKEND=jax python benchmarks/throughput.py --size gpt2 \
         --dtype mixed_bfloat16 --peak-tflops 989 --compile
 
-FLOPs are those of `kgrow.ledger`, three times a forward pass. With
+FLOPs are those of `kgrow.analysis.ledger`, three times a forward pass. With
 `--peak-tflops`, what the device can do at most in TFLOP/s, the fraction of it
 that is reached is printed too. `--size gpt2` is GPT-2 of 124 million
 parameters.
@@ -38,7 +38,7 @@ from report import Flags, publish
 from rich.progress import track
 
 import kgrow
-from kgrow.ledger import cost
+from kgrow.analysis.ledger import cost
 
 SIZES = {
     "small": {},

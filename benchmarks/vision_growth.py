@@ -17,7 +17,7 @@ from growth_cost import state_bytes
 from report import Flags, publish
 
 from kgrow import GrowthError
-from kgrow.memory import PeakMemory
+from kgrow.backend.memory import PeakMemory
 from kgrow.models import configurations
 
 PAIRS = {

@@ -1,6 +1,6 @@
 """Grows a byte-level GPT inside one `fit`, then asks whether it paid.
 
-The same as the command `kgrow demo`, whose program is `kgrow/cli/demo.py`.
+The same as the command `kgrow demo`; see `kgrow_cli/commands/demo.py`.
 
     make demo                             # 3 to 5 minutes on two cores
     make demo ARGS="--scale 4"            # four times the steps

@@ -178,7 +178,7 @@ def demo(
     """
     with outcome(debug):
         choose(backend)
-        from kgrow.cli.demo import run_demo
+        from kgrow_cli.commands.demo import run_demo
 
         run_demo(
             scale,
@@ -217,7 +217,7 @@ def inspect(
     """
     with outcome(debug):
         choose(backend)
-        from kgrow.cli.inspection import inspect_model
+        from kgrow_cli.commands.inspection import inspect_model
 
         inspect_model(model, batch, length, imports, as_json)
 
@@ -256,7 +256,7 @@ def plan(
         target = settings.sizes(sizes)
         arguments = settings.pairs(option, "--option")
         choose(backend)
-        from kgrow.cli.planning import plan_growth
+        from kgrow_cli.commands.planning import plan_growth
 
         plan_growth(
             model,
@@ -329,7 +329,7 @@ def grow(
         target = settings.sizes(sizes)
         arguments = settings.pairs(option, "--option")
         choose(backend)
-        from kgrow.cli.growing import grow_model
+        from kgrow_cli.commands.growing import grow_model
 
         grow_model(
             model,
@@ -373,7 +373,7 @@ def strip(
     """
     with outcome(debug):
         choose(backend)
-        from kgrow.cli.stripping import strip_model
+        from kgrow_cli.commands.stripping import strip_model
 
         strip_model(model, output, force, open_gates, imports)
 
@@ -419,7 +419,7 @@ def report(
     """
     with outcome(debug):
         choose()
-        from kgrow.cli.reporting import write_report
+        from kgrow_cli.commands.reporting import write_report
 
         write_report(run_dir, output, metric, force)
 

@@ -58,7 +58,7 @@ def code_of(error):
     (3, 4)
     """
     # Only where Keras was imported can growing have been refused.
-    errors = sys.modules.get("kgrow.errors")
+    errors = sys.modules.get("kgrow.algebra.errors")
     if isinstance(error, OSError):
         return FILES
     if errors is not None and isinstance(error, errors.GrowthError):

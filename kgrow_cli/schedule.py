@@ -51,7 +51,7 @@ def list_schedules(backend: OnBackend = None, debug: Debug = False):
     """
     with outcome(debug):
         choose(backend)
-        from kgrow.cli.scheduling import list_published
+        from kgrow_cli.commands.scheduling import list_published
 
         list_published()
 
@@ -79,7 +79,7 @@ def show(
     """
     with outcome(debug):
         choose(backend)
-        from kgrow.cli.scheduling import show_schedule
+        from kgrow_cli.commands.scheduling import show_schedule
 
         show_schedule(schedule, picture, force)
 
@@ -127,7 +127,7 @@ def scale(
                 "nothing to do: --steps, --factor or --set"
             )
         choose(backend)
-        from kgrow.cli.scheduling import scale_schedule
+        from kgrow_cli.commands.scheduling import scale_schedule
 
         scale_schedule(schedule, steps, factor, final, output, force)
 
@@ -163,6 +163,6 @@ def validate(
     """
     with outcome(debug):
         choose(backend)
-        from kgrow.cli.scheduling import validate_schedule
+        from kgrow_cli.commands.scheduling import validate_schedule
 
         validate_schedule(schedule, model, imports)

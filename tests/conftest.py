@@ -13,11 +13,9 @@ matplotlib.use("Agg")
 
 # Programs that tests start: they set up devices of their own when imported.
 collect_ignore = [
-    "crash_run.py",
-    "distributed_growth.py",
-    "multi_process_growth.py",
-    "orbax_on_devices.py",
-    "write_golden.py",
+    "golden",
+    "helpers",
+    "programs",
 ]
 
 

@@ -16,7 +16,7 @@ import sys
 import common  # noqa: F401
 from common import encoders, finetuning, glue, settings, smoke_finetuning
 
-from kgrow.errors import GrowthError
+from kgrow.algebra.errors import GrowthError
 
 NAME = "finetune_glue.py"
 

@@ -24,7 +24,7 @@ from common import (
     squad_metrics,
 )
 
-from kgrow.errors import GrowthError
+from kgrow.algebra.errors import GrowthError
 
 NAME = "finetune_squad.py"
 

@@ -28,7 +28,8 @@ from common import (
 )
 
 import kgrow
-from kgrow.errors import GrowthError
+from kgrow.algebra.errors import GrowthError
+from kgrow.growth import device_layout
 
 PROGRAMS = ("train_gpt2.py", "train_bert.py", "train_deit.py")
 
@@ -128,7 +129,7 @@ class Preflight:
         def make():
             return self.family(**{**self.fields, **self.whole.sizes[0]})
 
-        kgrow.distribution.check(make, self.whole, self.distribution)
+        device_layout.check(make, self.whole, self.distribution)
         return f"every stage divides ({len(self.whole)} stages)", {}
 
     def memory(self):

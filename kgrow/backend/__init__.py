@@ -47,7 +47,7 @@ tensors, as numpy arrays.
 import keras
 
 if keras.backend.backend() == "jax":
-    from kgrow.backend import jax_spread as pieces
+    from kgrow.backend import jax_sharded as pieces
     from kgrow.backend.jax import (
         adopt,
         as_batch,
@@ -121,7 +121,7 @@ else:
     )
 
 if keras.backend.backend() != "jax":
-    from kgrow.backend.whole import (
+    from kgrow.backend.unsharded import (
         as_batch,
         constrained,
         gathered,

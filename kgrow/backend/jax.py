@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from jax.experimental import multihost_utils
 
-from kgrow.backend.jax_spread import is_spread, place_of, spread
+from kgrow.backend.jax_sharded import is_spread, place_of, spread
 
 
 def sync(model):

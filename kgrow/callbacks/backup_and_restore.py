@@ -6,6 +6,7 @@ import warnings
 import keras
 from keras.src.utils import file_utils
 
+from kgrow.algebra.errors import GrowthError
 from kgrow.callbacks.data_position import (
     KEY,
     DataPosition,
@@ -14,7 +15,6 @@ from kgrow.callbacks.data_position import (
     set_metric_values,
 )
 from kgrow.callbacks.growth import STAGE_END
-from kgrow.errors import GrowthError
 
 
 class BackupAndRestore(keras.callbacks.BackupAndRestore):

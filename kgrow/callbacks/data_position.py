@@ -3,8 +3,8 @@
 import keras
 from keras.src.trainers.data_adapters.py_dataset_adapter import PyDatasetAdapter
 
-from kgrow.errors import GrowthError
-from kgrow.random_states import random_states, set_random_states
+from kgrow.algebra.errors import GrowthError
+from kgrow.backend.random import random_states, set_random_states
 
 KEY = "backup"
 

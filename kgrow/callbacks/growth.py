@@ -6,17 +6,17 @@ import warnings
 import keras
 from keras.src.utils import io_utils
 
-from kgrow import distribution
-from kgrow.agreement import agreed_number
-from kgrow.callbacks.announcement import announcement
+from kgrow.algebra.errors import GrowthError
 from kgrow.callbacks.data_position import resumes_inside_epoch, was_stopped
-from kgrow.callbacks.readings import check_monitor, running, since
-from kgrow.errors import GrowthError
-from kgrow.pace import steps_taken
-from kgrow.schedules import learning_rate
-from kgrow.schedules.bounds import Tokens
+from kgrow.callbacks.metric_readings import check_monitor, running, since
+from kgrow.callbacks.stage_message import announcement
+from kgrow.growth import device_layout
+from kgrow.growth.process_agreement import agreed_number
+from kgrow.growth.update_scale import steps_taken
 from kgrow.schedules.checks import KEY, seed_of
+from kgrow.schedules.learning_rate import apply_policies
 from kgrow.schedules.progress import Progress
+from kgrow.schedules.stage_bounds import Tokens
 from kgrow.schedules.triggers import Trigger
 
 # What `model.stop_training` is where `kgrow.fit` is to call `fit` anew.
@@ -107,7 +107,7 @@ class Growth(keras.callbacks.Callback):
         del logs
         if not self.is_checked:
             self.check()
-        learning_rate.restore(self.model)
+        apply_policies.restore(self.model)
         self._clock = time.perf_counter()
         self._validates = False
 
@@ -117,7 +117,7 @@ class Growth(keras.callbacks.Callback):
             self.schedule = self.adaptive.begin(self.model, self.data)
         schedule, progress = self.schedule, self.progress
         schedule.check(self.model, (self.params or {}).get("steps"))
-        distribution.check(self.model, schedule)
+        device_layout.check(self.model, schedule)
         if self.is_finished:
             if was_stopped(self.model):
                 return  # A backup was loaded, and there is nothing to train.
@@ -203,7 +203,7 @@ class Growth(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         del epoch, logs
         # Another callback may have loaded weights when `fit` began.
-        learning_rate.restore(self.model)
+        apply_policies.restore(self.model)
         if not resumes_inside_epoch(self.model):
             self.progress.begin_epoch((self.params or {}).get("steps"))
         self._last_batch = -1
@@ -348,7 +348,7 @@ class Growth(keras.callbacks.Callback):
         if stage.treatments:
             model.treat(**stage.treatments)
         if stage.learning_rate and index:
-            learning_rate.apply(
+            apply_policies.apply(
                 model, stage.learning_rate, self._total_iterations()
             )
         progress = self.progress

@@ -9,8 +9,8 @@ class OperatorRecord(keras.callbacks.Callback):
     """Keeps the parameters of an operator from before and after its fit.
 
     A callback for strategies that learn, `LiGO(callbacks=[record])`, and for
-    the pictures `kgrow.plots.width_maps` and `kgrow.plots.depth_maps`. Of
-    several growths it keeps the last.
+    the pictures `kgrow.analysis.plots.width_maps` and
+    `kgrow.analysis.plots.depth_maps`. Of several growths it keeps the last.
 
     Attributes:
         before: dict from names to arrays, as the operator started.

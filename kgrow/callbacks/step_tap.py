@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import keras
 
-from kgrow.cost import count_tokens
-from kgrow.errors import GrowthError
-from kgrow.flops import forward_flops, training_flops
+from kgrow.algebra.errors import GrowthError
+from kgrow.analysis.cost_estimate import count_tokens
+from kgrow.backend.flops import forward_flops, training_flops
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from kgrow.errors import GrowthError
+from kgrow.algebra.errors import GrowthError
 
 
 class SubModels(keras.callbacks.Callback):

@@ -3,7 +3,8 @@
 import dataclasses
 
 from kgrow.hub.bert_head import HubBERT
-from kgrow.hub.renaming import (
+from kgrow.hub.weight_mapping import Twin
+from kgrow.hub.weight_names import (
     MASKED_LM_HEAD,
     MASKED_LM_LAYERS,
     TEXT_FIELDS,
@@ -11,7 +12,6 @@ from kgrow.hub.renaming import (
     named,
     text_block,
 )
-from kgrow.hub.twin import Twin
 from kgrow.models.bert import BERT
 
 TWIN = Twin(

@@ -3,12 +3,12 @@
 import numpy as np
 
 from kgrow import backend
-from kgrow.architecture import grown_weights, relative_path
-from kgrow.deferred import give_value, initialize, without_values
-from kgrow.errors import GrowthError
+from kgrow.algebra.errors import GrowthError
+from kgrow.architecture.architecture import grown_weights, relative_path
+from kgrow.backend.lazy_variables import give_value, initialize, without_values
+from kgrow.growth.growable_model import GrowableModel
 from kgrow.hub import bert, deit, gpt2, roberta, vit
-from kgrow.hub.library import keras_hub
-from kgrow.model import GrowableModel
+from kgrow.hub.keras_hub_import import keras_hub
 
 TWINS = (
     gpt2.TWIN,

@@ -5,9 +5,9 @@ heads, which is the same where the one has twice the weights and the other
 zeros.
 """
 
-from kgrow.hub.renaming import block, named
-from kgrow.hub.twin import Twin
 from kgrow.hub.vit import IMAGE_FIELDS, IMAGE_FIXED, NO_DROPOUT, TOKEN_HEAD
+from kgrow.hub.weight_mapping import Twin
+from kgrow.hub.weight_names import block, named
 from kgrow.models.deit import DeiT
 
 _EMBEDDING = "deit_patching_and_embedding"

@@ -1,7 +1,7 @@
 """GPT-2 here and in KerasHub."""
 
-from kgrow.hub.renaming import TEXT_FIELDS, TEXT_FIXED, named, text_block
-from kgrow.hub.twin import Twin
+from kgrow.hub.weight_mapping import Twin
+from kgrow.hub.weight_names import TEXT_FIELDS, TEXT_FIXED, named, text_block
 from kgrow.models.gpt2 import GPT2
 
 TWIN = Twin(

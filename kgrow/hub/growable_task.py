@@ -5,9 +5,9 @@ import sys
 import keras
 
 from kgrow import backend
-from kgrow.errors import GrowthError
+from kgrow.algebra.errors import GrowthError
+from kgrow.growth.growable_model import GrowableModel, register_kind
 from kgrow.hub.preprocessing import Batches, apply, preprocessed
-from kgrow.model import GrowableModel, register_kind
 
 
 @keras.saving.register_keras_serializable("kgrow")

@@ -5,7 +5,7 @@ import types
 import keras
 import numpy as np
 
-from kgrow.errors import GrowthError
+from kgrow.algebra.errors import GrowthError
 
 _BATCH_SIZE = 32
 

@@ -1,6 +1,7 @@
 """RoBERTa here and in KerasHub."""
 
-from kgrow.hub.renaming import (
+from kgrow.hub.weight_mapping import Twin
+from kgrow.hub.weight_names import (
     MASKED_LM_HEAD,
     MASKED_LM_LAYERS,
     TEXT_FIELDS,
@@ -8,7 +9,6 @@ from kgrow.hub.renaming import (
     named,
     text_block,
 )
-from kgrow.hub.twin import Twin
 from kgrow.models.roberta import RoBERTa
 
 _TABLES = ("token_embedding/embeddings", "position_embedding/embeddings")

@@ -1,7 +1,7 @@
 """The Vision Transformer here and in KerasHub."""
 
-from kgrow.hub.renaming import block, named
-from kgrow.hub.twin import Twin
+from kgrow.hub.weight_mapping import Twin
+from kgrow.hub.weight_names import block, named
 from kgrow.models.vit import ViT
 
 IMAGE_FIELDS = {

@@ -2,7 +2,7 @@
 
 import keras
 
-from kgrow import arguments
+from kgrow.layers import argument_checks
 
 
 @keras.saving.register_keras_serializable("kgrow")
@@ -31,7 +31,7 @@ class Dropout(keras.layers.Dropout):
 
     def __init__(self, rate, noise_shape=None, seed=None, **kwargs):
         super().__init__(0.0, noise_shape=noise_shape, seed=seed, **kwargs)
-        self.rate = arguments.rate("rate", rate)
+        self.rate = argument_checks.rate("rate", rate)
 
     def build(self, input_shape=None):
         if self.rate > 0:

@@ -2,12 +2,12 @@
 
 import keras
 
-from kgrow.axis_map import AxisMap
+from kgrow.algebra.axis_map import AxisMap
+from kgrow.algebra.spec import Dim, Stack
 from kgrow.models.bert_network import BERTNetwork
 from kgrow.models.encoder_axes import ENCODER_RULES
 from kgrow.models.family import Family
 from kgrow.models.transformer_axes import block_dims
-from kgrow.spec import Dim, Stack
 
 
 @keras.saving.register_keras_serializable("kgrow")

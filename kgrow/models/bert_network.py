@@ -3,8 +3,7 @@
 import keras
 from keras import ops
 
-from kgrow import arguments
-from kgrow.layers import MaskedEmbedding
+from kgrow.layers import MaskedEmbedding, argument_checks
 from kgrow.layers.gelu import gelu_approximate
 from kgrow.models.encoder_network import EncoderNetwork
 
@@ -131,7 +130,7 @@ class BERTNetwork(EncoderNetwork):
             max_sequence_length=max_sequence_length,
             num_segments=num_segments,
         )
-        self.head_dim = arguments.head_size(
+        self.head_dim = argument_checks.head_size(
             self.hidden_dim, self.num_heads, head_dim
         )
         self.token_embedding = self._token_embedding()

@@ -2,12 +2,12 @@
 
 import keras
 
-from kgrow.axis_map import AxisMap
+from kgrow.algebra.axis_map import AxisMap
+from kgrow.algebra.spec import Dim, Stack
 from kgrow.models.cait_network import CaiTNetwork
 from kgrow.models.family import Family
 from kgrow.models.transformer_axes import BLOCK_RULES
 from kgrow.models.vision_axes import IMAGE_RULES, image_dims
-from kgrow.spec import Dim, Stack
 
 # The factors end the branches, and with zeros there a block is the identity;
 # what stands in front of them stays as it was, and has a gradient as soon as

@@ -2,11 +2,11 @@
 
 import keras
 
-from kgrow.layers.blocks import run_blocks
-from kgrow.layers.class_attention_block import ClassAttentionBlock
+from kgrow.layers.blocks.block_stack import run_blocks
+from kgrow.layers.blocks.class_attention_block import ClassAttentionBlock
+from kgrow.layers.blocks.layer_scale_block import LayerScaleBlock
 from kgrow.layers.float64 import float64_exact
 from kgrow.layers.gelu import gelu_exact
-from kgrow.layers.layer_scale_block import LayerScaleBlock
 from kgrow.models.vision_network import VisionNetwork
 
 _CLASS_DIMS = ("ffn", "heads", "qk", "value")

@@ -10,7 +10,7 @@ positions are as long as in the models' own papers, which holds them all.
 import difflib
 import inspect
 
-from kgrow.errors import GrowthError
+from kgrow.algebra.errors import GrowthError
 from kgrow.models.bert import BERT
 from kgrow.models.cait import CaiT
 from kgrow.models.gpt2 import GPT2

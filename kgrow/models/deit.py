@@ -2,12 +2,12 @@
 
 import keras
 
-from kgrow.axis_map import AxisMap
+from kgrow.algebra.axis_map import AxisMap
+from kgrow.algebra.spec import Stack
 from kgrow.models.deit_network import DeiTNetwork
 from kgrow.models.family import Family
 from kgrow.models.vision_axes import image_dims
 from kgrow.models.vit import VIT_RULES
-from kgrow.spec import Stack
 
 
 @keras.saving.register_keras_serializable("kgrow")

@@ -2,7 +2,7 @@
 
 import keras
 
-from kgrow import arguments
+from kgrow.layers import argument_checks
 from kgrow.models.vit_network import ViTNetwork
 
 LOGITS = ("mean", "both")
@@ -67,7 +67,7 @@ class DeiTNetwork(ViTNetwork):
         **kwargs,
     ):
         # Before the layers: `keras.Model` starts to track attributes then.
-        self.logits = arguments.one_of("logits", logits, LOGITS)
+        self.logits = argument_checks.one_of("logits", logits, LOGITS)
         super().__init__(
             image_size,
             patch_size,

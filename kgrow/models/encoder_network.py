@@ -4,13 +4,12 @@ import keras
 import numpy as np
 from keras import ops
 
-from kgrow import arguments
-from kgrow.errors import GrowthError
-from kgrow.layers import Bias, MaskedDense
-from kgrow.layers.embedding_pooling import pool_tokens
+from kgrow.algebra.errors import GrowthError
+from kgrow.layers import Bias, MaskedDense, argument_checks
+from kgrow.layers.blocks.token_drop import take_tokens
+from kgrow.layers.embeddings.token_pooling import pool_tokens
 from kgrow.layers.float64 import float64_exact
 from kgrow.layers.gelu import gelu_exact
-from kgrow.layers.token_drop import take_tokens
 from kgrow.models.transformer_network import TransformerNetwork
 
 
@@ -52,7 +51,7 @@ class EncoderNetwork(TransformerNetwork):
         )
         self.mlm_layer_norm = self._norm("mlm_layer_norm")
         self.mlm_bias = Bias(dtype=self.dtype_policy, name="mlm_bias")
-        self.pooling = arguments.integer("pooling", pooling)
+        self.pooling = argument_checks.integer("pooling", pooling)
         if self.pooling > 1 and self.num_layers < 1:
             raise GrowthError(
                 "Tokens are pooled in the first block, and there is none. "

@@ -1,6 +1,6 @@
 """What a family is: a growable model that builds its own network."""
 
-from kgrow.model import GrowableModel
+from kgrow.growth.growable_model import GrowableModel
 
 
 class Family(GrowableModel):

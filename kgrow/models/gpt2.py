@@ -2,11 +2,11 @@
 
 import keras
 
-from kgrow.axis_map import AxisMap
+from kgrow.algebra.axis_map import AxisMap
+from kgrow.algebra.spec import Stack
 from kgrow.models.family import Family
 from kgrow.models.gpt2_network import GPT2Network
 from kgrow.models.transformer_axes import BLOCK_RULES, block_dims
-from kgrow.spec import Stack
 
 
 @keras.saving.register_keras_serializable("kgrow")

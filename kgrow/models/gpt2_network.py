@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from kgrow import arguments
+from kgrow.layers import argument_checks
 from kgrow.layers.float64 import float64_exact
 from kgrow.layers.gelu import gelu_approximate
 from kgrow.models.transformer_network import TransformerNetwork
@@ -107,7 +107,7 @@ class GPT2Network(TransformerNetwork):
             intermediate_dim=intermediate_dim,
             max_sequence_length=max_sequence_length,
         )
-        self.head_dim = arguments.head_size(
+        self.head_dim = argument_checks.head_size(
             self.hidden_dim, self.num_heads, head_dim
         )
         self.token_embedding = self._token_embedding()

@@ -2,10 +2,10 @@
 
 import keras
 
-from kgrow.axis_map import AxisMap
+from kgrow.algebra.axis_map import AxisMap
+from kgrow.algebra.spec import Dim, Stack
 from kgrow.models.family import Family
 from kgrow.models.llama_network import LlamaNetwork
-from kgrow.spec import Dim, Stack
 
 _BLOCK = {
     "self_attention/query/kernel": (

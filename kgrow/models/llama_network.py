@@ -3,11 +3,10 @@
 import keras
 import numpy as np
 
-from kgrow import arguments
-from kgrow.errors import GrowthError
-from kgrow.layers import MaskedRMSNormalization
+from kgrow.algebra.errors import GrowthError
+from kgrow.layers import MaskedRMSNormalization, argument_checks
+from kgrow.layers.blocks.llama_block import LlamaBlock
 from kgrow.layers.float64 import float64_exact
-from kgrow.layers.llama_block import LlamaBlock
 from kgrow.models.transformer_network import TransformerNetwork
 
 
@@ -121,7 +120,7 @@ class LlamaNetwork(TransformerNetwork):
         )
         self.head_dim = self._head_size(head_dim)
         self.rope_max_wavelength = rope_max_wavelength
-        self.tie_embeddings = arguments.one_of(
+        self.tie_embeddings = argument_checks.one_of(
             "tie_embeddings", tie_embeddings, (True, False)
         )
         self.token_embedding = self._token_embedding(
@@ -151,7 +150,7 @@ class LlamaNetwork(TransformerNetwork):
 
     def _head_size(self, head_dim):
         if head_dim is not None:
-            return arguments.integer("head_dim", head_dim)
+            return argument_checks.integer("head_dim", head_dim)
         if self.hidden_dim % self.num_query_heads:
             raise GrowthError(
                 "`hidden_dim` must be divisible by `num_query_heads`, unless "

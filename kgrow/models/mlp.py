@@ -2,10 +2,10 @@
 
 import keras
 
-from kgrow.axis_map import AxisMap
+from kgrow.algebra.axis_map import AxisMap
+from kgrow.algebra.spec import Dim, Stack
 from kgrow.models.family import Family
 from kgrow.models.mlp_network import MLPNetwork
-from kgrow.spec import Dim, Stack
 
 _BLOCK = "layer_{layers}"
 

@@ -3,9 +3,8 @@
 import keras
 import numpy as np
 
-from kgrow import arguments
-from kgrow.layers import Gates, MaskedDense, ResidualMLPBlock
-from kgrow.layers.blocks import run_blocks
+from kgrow.layers import Gates, MaskedDense, ResidualMLPBlock, argument_checks
+from kgrow.layers.blocks.block_stack import run_blocks
 from kgrow.layers.float64 import float64_exact
 
 
@@ -68,14 +67,14 @@ class MLPNetwork(keras.Model):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        integer = arguments.integer
+        integer = argument_checks.integer
         self.input_dim = integer("input_dim", input_dim)
         self.output_dim = integer("output_dim", output_dim)
         self.hidden_dim = integer("hidden_dim", hidden_dim)
         self.intermediate_dim = integer("intermediate_dim", intermediate_dim)
         self.num_layers = integer("num_layers", num_layers, minimum=0)
         self.activation = keras.activations.get(activation)
-        self.dropout = arguments.rate("dropout", dropout)
+        self.dropout = argument_checks.rate("dropout", dropout)
 
         self.input_dense = MaskedDense(
             self.hidden_dim, dtype=self.dtype_policy, name="input_dense"

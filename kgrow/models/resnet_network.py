@@ -4,14 +4,13 @@ import keras
 import numpy as np
 from keras import ops
 
-from kgrow import arguments
-from kgrow.layers import Gates
-from kgrow.layers.blocks import run_blocks
+from kgrow.layers import Gates, argument_checks
+from kgrow.layers.argument_checks import integers
+from kgrow.layers.blocks.block_stack import run_blocks
+from kgrow.layers.blocks.resnet_block import ResNetBlock
 from kgrow.layers.float64 import float64_exact
-from kgrow.layers.masked_batch_normalization import MaskedBatchNormalization
-from kgrow.layers.masked_conv2d import MaskedConv2D
-from kgrow.layers.resnet_block import ResNetBlock
-from kgrow.layers.stages import integers
+from kgrow.layers.masked.batch_normalization import MaskedBatchNormalization
+from kgrow.layers.masked.conv2d import MaskedConv2D
 
 STEMS = ("large", "small")
 
@@ -91,7 +90,7 @@ class ResNetNetwork(keras.Model):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        integer = arguments.integer
+        integer = argument_checks.integer
         self.num_classes = integer("num_classes", num_classes)
         self.filters = integers("filters", filters)
         stages = len(self.filters)
@@ -107,7 +106,7 @@ class ResNetNetwork(keras.Model):
             part = 4 if self.bottleneck else 1
             inner_filters = [max(1, n // part) for n in self.filters]
         self.inner_filters = integers("inner_filters", inner_filters, stages)
-        self.stem = arguments.one_of("stem", stem, STEMS)
+        self.stem = argument_checks.one_of("stem", stem, STEMS)
         self.image_size = integer("image_size", image_size)
         self.num_channels = integer("num_channels", num_channels)
         self.epsilon = epsilon

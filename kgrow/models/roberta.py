@@ -2,12 +2,12 @@
 
 import keras
 
-from kgrow.axis_map import AxisMap
+from kgrow.algebra.axis_map import AxisMap
+from kgrow.algebra.spec import Stack
 from kgrow.models.encoder_axes import ENCODER_RULES
 from kgrow.models.family import Family
 from kgrow.models.roberta_network import RoBERTaNetwork
 from kgrow.models.transformer_axes import block_dims
-from kgrow.spec import Stack
 
 
 @keras.saving.register_keras_serializable("kgrow")

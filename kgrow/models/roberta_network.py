@@ -2,7 +2,7 @@
 
 import keras
 
-from kgrow import arguments
+from kgrow.layers import argument_checks
 from kgrow.layers.gelu import gelu_exact
 from kgrow.models.encoder_network import EncoderNetwork
 
@@ -123,7 +123,7 @@ class RoBERTaNetwork(EncoderNetwork):
             intermediate_dim=intermediate_dim,
             max_sequence_length=max_sequence_length,
         )
-        self.head_dim = arguments.head_size(
+        self.head_dim = argument_checks.head_size(
             self.hidden_dim, self.num_heads, head_dim
         )
         self.token_embedding = self._token_embedding()

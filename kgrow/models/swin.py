@@ -2,10 +2,10 @@
 
 import keras
 
-from kgrow.axis_map import AxisMap
+from kgrow.algebra.axis_map import AxisMap
+from kgrow.algebra.spec import Dim, Stack
 from kgrow.models.family import Family
 from kgrow.models.swin_network import SwinNetwork
-from kgrow.spec import Dim, Stack
 
 # Of a block in stage `s`: each `#` stands for its number.
 _BLOCK = {

@@ -4,15 +4,19 @@ import keras
 import numpy as np
 from keras import ops
 
-from kgrow import arguments
-from kgrow.errors import GrowthError
-from kgrow.layers import Dropout, Gates, MaskedLayerNormalization
-from kgrow.layers.blocks import run_blocks
+from kgrow.algebra.errors import GrowthError
+from kgrow.layers import (
+    Dropout,
+    Gates,
+    MaskedLayerNormalization,
+    argument_checks,
+)
+from kgrow.layers.argument_checks import integers
+from kgrow.layers.blocks.block_stack import run_blocks
+from kgrow.layers.blocks.swin_block import SwinBlock
+from kgrow.layers.embeddings.patch_merging import PatchMerging
 from kgrow.layers.float64 import float64_exact
-from kgrow.layers.masked_conv2d import MaskedConv2D
-from kgrow.layers.patch_merging import PatchMerging
-from kgrow.layers.stages import integers
-from kgrow.layers.swin_block import SwinBlock
+from kgrow.layers.masked.conv2d import MaskedConv2D
 
 
 @keras.saving.register_keras_serializable("kgrow")
@@ -102,7 +106,7 @@ class SwinNetwork(keras.Model):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        integer = arguments.integer
+        integer = argument_checks.integer
         self.num_classes = integer("num_classes", num_classes)
         self.embed_dim = integer("embed_dim", embed_dim)
         self.depths = integers("depths", depths, minimum=0)
@@ -121,8 +125,8 @@ class SwinNetwork(keras.Model):
         self.image_size = integer("image_size", image_size)
         self.patch_size = integer("patch_size", patch_size)
         self.num_channels = integer("num_channels", num_channels)
-        self.dropout = arguments.rate("dropout", dropout)
-        self.drop_path = arguments.rate("drop_path", drop_path)
+        self.dropout = argument_checks.rate("dropout", dropout)
+        self.drop_path = argument_checks.rate("drop_path", drop_path)
         self.layer_norm_epsilon = layer_norm_epsilon
         if self.image_size % self.patch_size:
             raise GrowthError(

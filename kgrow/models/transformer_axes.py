@@ -5,7 +5,7 @@ so the key's head axis is the dual `~qk`. The product is divided by the square
 root of the head size, which the query makes good when it grows.
 """
 
-from kgrow.spec import Dim
+from kgrow.algebra.spec import Dim
 
 _BLOCK = {
     "self_attention/query/kernel": "hidden -> heads qk | qk^0.5",

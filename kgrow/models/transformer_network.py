@@ -2,7 +2,6 @@
 
 import keras
 
-from kgrow import arguments
 from kgrow.layers import (
     Dropout,
     Gates,
@@ -10,8 +9,9 @@ from kgrow.layers import (
     MaskedLayerNormalization,
     PositionEmbedding,
     TransformerBlock,
+    argument_checks,
 )
-from kgrow.layers.blocks import Savings, check_savings, run_blocks
+from kgrow.layers.blocks.block_stack import Savings, check_savings, run_blocks
 
 
 class TransformerNetwork(keras.Model):
@@ -61,9 +61,9 @@ class TransformerNetwork(keras.Model):
     def _set_fields(self, dropout, layer_norm_epsilon, **sizes):
         for name, value in sizes.items():
             minimum = 0 if name == "num_layers" else 1
-            value = arguments.integer(name, value, minimum=minimum)
+            value = argument_checks.integer(name, value, minimum=minimum)
             setattr(self, name, value)
-        self.dropout = arguments.rate("dropout", dropout)
+        self.dropout = argument_checks.rate("dropout", dropout)
         self.layer_norm_epsilon = layer_norm_epsilon
 
     def _initializer(self):

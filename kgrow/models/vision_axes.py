@@ -4,8 +4,8 @@ The table of positions has rows and columns, and one dimension stands for both:
 larger images have more of each. Colours and the pixels of a patch never grow.
 """
 
+from kgrow.algebra.spec import Dim
 from kgrow.models.transformer_axes import stream_dims
-from kgrow.spec import Dim
 
 IMAGE_RULES = {
     "patch_embedding/kernel": "_ _ _ -> hidden",

@@ -4,12 +4,13 @@ import keras
 import numpy as np
 from keras import ops
 
-from kgrow import arguments
-from kgrow.errors import GrowthError
-from kgrow.layers import MaskedDense
-from kgrow.layers.class_token import ClassToken
-from kgrow.layers.grid_position_embedding import GridPositionEmbedding
-from kgrow.layers.patch_embedding import PatchEmbedding
+from kgrow.algebra.errors import GrowthError
+from kgrow.layers import MaskedDense, argument_checks
+from kgrow.layers.embeddings.class_token import ClassToken
+from kgrow.layers.embeddings.grid_position_embedding import (
+    GridPositionEmbedding,
+)
+from kgrow.layers.embeddings.patch_embedding import PatchEmbedding
 from kgrow.models.transformer_network import TransformerNetwork
 
 
@@ -32,7 +33,7 @@ class VisionNetwork(TransformerNetwork):
     def _set_image_fields(self, head_dim, **fields):
         """Sets the fields that all vision transformers have."""
         self._set_fields(**fields)
-        self.head_dim = arguments.head_size(
+        self.head_dim = argument_checks.head_size(
             self.hidden_dim, self.num_heads, head_dim
         )
         if self.image_size % self.patch_size:

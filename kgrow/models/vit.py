@@ -2,12 +2,12 @@
 
 import keras
 
-from kgrow.axis_map import AxisMap
+from kgrow.algebra.axis_map import AxisMap
+from kgrow.algebra.spec import Stack
 from kgrow.models.family import Family
 from kgrow.models.transformer_axes import BLOCK_RULES
 from kgrow.models.vision_axes import IMAGE_RULES, image_dims
 from kgrow.models.vit_network import ViTNetwork
-from kgrow.spec import Stack
 
 VIT_RULES = {
     **IMAGE_RULES,

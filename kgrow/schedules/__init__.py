@@ -1,8 +1,9 @@
 """Growth schedules: when a model grows, into what, and how."""
 
-from kgrow.schedules.adaptive import Adaptive
-from kgrow.schedules.bounds import Epochs, Tokens
-from kgrow.schedules.learning_rate import (
+from kgrow.schedules.adaptive.controller import Adaptive
+from kgrow.schedules.grid_search.result import Search
+from kgrow.schedules.grid_search.run_search import search
+from kgrow.schedules.learning_rate.apply_policies import (
     Asymmetric,
     Constant,
     Keep,
@@ -11,12 +12,11 @@ from kgrow.schedules.learning_rate import (
     Rewarm,
     Rewind,
 )
-from kgrow.schedules.published import get, names
+from kgrow.schedules.published.catalogue import get, names
+from kgrow.schedules.published.growth_timing import growth_tokens
 from kgrow.schedules.schedule import GrowthSchedule
-from kgrow.schedules.search import search
-from kgrow.schedules.search_result import Search
 from kgrow.schedules.stage import Stage
-from kgrow.schedules.timing import growth_tokens
+from kgrow.schedules.stage_bounds import Epochs, Tokens
 from kgrow.schedules.triggers import (
     LossSlope,
     Plateau,

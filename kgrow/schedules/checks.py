@@ -4,12 +4,12 @@ import math
 import warnings
 
 from kgrow import backend
-from kgrow.errors import GrowthError
-from kgrow.private_random import private_random
-from kgrow.schedules import learning_rate
-from kgrow.schedules.bounds import Bound
+from kgrow.algebra.config_fields import same_form, shrinks
+from kgrow.algebra.errors import GrowthError
+from kgrow.backend.random import private_random
+from kgrow.schedules.learning_rate import apply_policies
 from kgrow.schedules.progress import Progress
-from kgrow.sizes import same_form, shrinks
+from kgrow.schedules.stage_bounds import Bound
 
 KEY = "growth"
 
@@ -123,7 +123,7 @@ def check_model(schedule, model, steps_per_epoch=None, epochs=None):
             _check_ramp(schedule, index)
             model.architecture.check_treatments(stage.treatments or {})
             if stage.learning_rate is not None and index > progress.stage:
-                learning_rate.check(model, stage.learning_rate)
+                apply_policies.check(model, stage.learning_rate)
     _check_plans(schedule, model, progress.stage)
 
 

@@ -1,10 +1,11 @@
 """A schedule made longer, shorter, or for another model."""
 
-from kgrow.errors import GrowthError
-from kgrow.ramps import Ramp
-from kgrow.schedules import bounds, learning_rate
-from kgrow.schedules.bounds import Bound
-from kgrow.sizes import check_size, same_form
+from kgrow.algebra.config_fields import check_size, same_form
+from kgrow.algebra.errors import GrowthError
+from kgrow.algebra.ramp import Ramp
+from kgrow.schedules import stage_bounds
+from kgrow.schedules.learning_rate import apply_policies
+from kgrow.schedules.stage_bounds import Bound
 
 
 def scaled(schedule, total_steps=None, factor=None):
@@ -53,8 +54,8 @@ def _scaled_stage(stage, ramp, factor):
     policies = stage.learning_rate
     if policies is not None:
         policies = [policy.scaled(factor) for policy in policies]
-        policies = learning_rate.serialize(policies)
-    until = bounds.serialize(stage.until.scaled(factor))
+        policies = apply_policies.serialize(policies)
+    until = stage_bounds.serialize(stage.until.scaled(factor))
     return stage.replaced(until=until, ramp=ramp, learning_rate=policies)
 
 

@@ -5,11 +5,11 @@ import pathlib
 
 import keras
 
-from kgrow.errors import GrowthError
+from kgrow.algebra.errors import GrowthError
 from kgrow.schedules import scaling
 from kgrow.schedules.checks import check_model, check_stages
+from kgrow.schedules.print_table import schedule_table
 from kgrow.schedules.stage import Stage, readable
-from kgrow.schedules.table import schedule_table
 
 
 @keras.saving.register_keras_serializable("kgrow")
@@ -198,7 +198,7 @@ class GrowthSchedule:
         Returns:
             `pathlib.Path` of the picture, or matplotlib's figure.
         """
-        from kgrow.schedules.picture import draw_schedule
+        from kgrow.schedules.plot import draw_schedule
 
         return draw_schedule(self, path)
 

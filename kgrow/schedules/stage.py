@@ -3,15 +3,16 @@
 import keras
 
 from kgrow import strategies
-from kgrow.errors import GrowthError
-from kgrow.freezing import TRAIN
-from kgrow.optimizer_state import POLICIES
-from kgrow.ramps import Ramp
-from kgrow.schedules import bounds, learning_rate
-from kgrow.sizes import check_size, shrinks
+from kgrow.algebra.config_fields import check_size, shrinks
+from kgrow.algebra.errors import GrowthError
+from kgrow.algebra.ramp import Ramp
+from kgrow.growth.freezing import TRAIN
+from kgrow.growth.optimizer.grow_state import POLICIES
+from kgrow.schedules import stage_bounds
+from kgrow.schedules.learning_rate import apply_policies
 
 _DEFAULT = "msg"
-_IDLE = learning_rate.get("keep")
+_IDLE = apply_policies.get("keep")
 
 
 @keras.saving.register_keras_serializable("kgrow")
@@ -32,7 +33,8 @@ class Stage:
         ramp: optional int or `Ramp`, handed to the strategy: the steps in
             which what is new is let in.
         learning_rate: what becomes of the learning rate: a policy, its name
-            or a list of them; see `kgrow.schedules.learning_rate`.
+            or a list of them; see
+            `kgrow.schedules.learning_rate.apply_policies`.
         batch_size: optional int, from this stage on. Needs `kgrow.fit`.
         sequence_length: optional int, to which the data are cut from this
             stage on. Needs `kgrow.fit`.
@@ -70,7 +72,7 @@ class Stage:
         optimizer_state="carry",
         seed=None,
     ):
-        self.until = bounds.get(until)
+        self.until = stage_bounds.get(until)
         self.config = _sizes(config)
         self.strategy = _strategy(strategy)
         self.ramp = None if ramp is None else Ramp.get(ramp)
@@ -143,7 +145,7 @@ class Stage:
 
     def get_config(self):
         return {
-            "until": bounds.serialize(self.until),
+            "until": stage_bounds.serialize(self.until),
             "config": dict(self.config),
             "strategy": _serialized(self.strategy),
             "ramp": _ramp_config(self.ramp),
@@ -192,7 +194,7 @@ class Stage:
             for key, value in self.get_config().items()
             if key not in ("until", "config") and value != defaults.get(key)
         ]
-        until = bounds.serialize(self.until)
+        until = stage_bounds.serialize(self.until)
         until = until if isinstance(until, int) else self.until
         return f"Stage({', '.join([repr(until), repr(self.config), *given])})"
 
@@ -256,15 +258,15 @@ def _ramp_config(ramp):
 def _policies(policies):
     if policies is None:
         return None
-    return learning_rate.get(policies) or None
+    return apply_policies.get(policies) or None
 
 
 def _policies_config(policies):
     """A name where that is all there is to say."""
     for name in ("keep", "reset"):
-        if policies == learning_rate.get(name):
+        if policies == apply_policies.get(name):
             return name
-    return policies and learning_rate.serialize(policies)
+    return policies and apply_policies.serialize(policies)
 
 
 def _count(name, value):

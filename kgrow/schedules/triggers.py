@@ -11,7 +11,7 @@ import math
 import keras
 import numpy as np
 
-from kgrow.errors import GrowthError
+from kgrow.algebra.errors import GrowthError
 
 
 class Trigger:

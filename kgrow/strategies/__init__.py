@@ -1,9 +1,10 @@
 """Growth strategies: each chooses the matrices by which a network grows."""
 
+from kgrow.strategies.base import Strategy
 from kgrow.strategies.bert2bert import AKI, FPI
+from kgrow.strategies.combine import Copy
 from kgrow.strategies.compoundgrow import CompoundGrow
-from kgrow.strategies.copy import Copy
-from kgrow.strategies.depth import (
+from kgrow.strategies.depth_maps import (
     DepthMap,
     Identity,
     Interpolate,
@@ -13,10 +14,10 @@ from kgrow.strategies.depth import (
     Top,
 )
 from kgrow.strategies.direct import Direct, Random
-from kgrow.strategies.filled import Filled
+from kgrow.strategies.fill_new import Filled
 from kgrow.strategies.gradmax import GradMax
 from kgrow.strategies.hypercloning import HyperCloning
-from kgrow.strategies.inherit import KnowledgeInheritance
+from kgrow.strategies.knowledge_inheritance import KnowledgeInheritance
 from kgrow.strategies.lemon import LEMON
 from kgrow.strategies.ligo import LiGO
 from kgrow.strategies.llama_pro import LlamaPro
@@ -24,11 +25,10 @@ from kgrow.strategies.mango import Mango
 from kgrow.strategies.msg import MSG
 from kgrow.strategies.mslt import MSLT
 from kgrow.strategies.net2net import Net2Net
-from kgrow.strategies.positions import Positions
+from kgrow.strategies.position_table import Positions
 from kgrow.strategies.registry import get, names, serialize
 from kgrow.strategies.solar import SOLAR
 from kgrow.strategies.staged import Staged
-from kgrow.strategies.strategy import Strategy
 from kgrow.strategies.vocabulary import Vocabulary
 
 __all__ = [

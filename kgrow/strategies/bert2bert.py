@@ -5,14 +5,14 @@ import dataclasses
 import keras
 import numpy as np
 
-from kgrow.errors import GrowthError
-from kgrow.expansion import Expansion, Pair
-from kgrow.maps import UNWRITTEN, Gather
-from kgrow.mixing import Mixing
-from kgrow.strategies.depth import Top
+from kgrow.algebra.depth_expansion import Mixing
+from kgrow.algebra.errors import GrowthError
+from kgrow.algebra.expansion import Expansion, Pair
+from kgrow.algebra.linear_maps import UNWRITTEN, Gather
+from kgrow.algebra.plan_term import divisible_dims, map_each
+from kgrow.strategies.base import Strategy
+from kgrow.strategies.depth_maps import Top
 from kgrow.strategies.net2net import balanced_copies
-from kgrow.strategies.strategy import Strategy
-from kgrow.term import divisible_dims, map_each
 
 
 @keras.saving.register_keras_serializable("kgrow")
@@ -35,7 +35,7 @@ class FPI(Strategy):
 
     Example:
 
-    >>> from kgrow.spec import Dim
+    >>> from kgrow.algebra.spec import Dim
     >>> e = FPI().expand(Dim("ffn"), 4, 7, np.random.default_rng(0))
     >>> e.preserves(), e.produce.indices[:4].tolist()
     (True, [0, 1, 2, 3])

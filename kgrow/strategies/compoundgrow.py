@@ -2,12 +2,12 @@
 
 import keras
 
-from kgrow.axes import CONSUME, PRODUCE
-from kgrow.errors import GrowthError
-from kgrow.expansion import Expansion
-from kgrow.strategies.depth import Stack
-from kgrow.strategies.placement import is_placed
-from kgrow.strategies.strategy import Strategy
+from kgrow.algebra.axes import CONSUME, PRODUCE
+from kgrow.algebra.errors import GrowthError
+from kgrow.algebra.expansion import Expansion
+from kgrow.strategies.base import Strategy
+from kgrow.strategies.depth_maps import Stack
+from kgrow.strategies.fixed_dims import is_placed
 
 
 @keras.saving.register_keras_serializable("kgrow")
@@ -35,7 +35,7 @@ class CompoundGrow(Strategy):
 
     Example:
 
-    >>> from kgrow.spec import Dim
+    >>> from kgrow.algebra.spec import Dim
     >>> e = CompoundGrow().expand(Dim("ffn"), 2, 4, None)
     >>> e.produce.indices.tolist(), e.consume.weights.tolist()
     ([0, 1, 0, 1], [0.5, 0.5, 0.5, 0.5])

@@ -2,11 +2,11 @@
 
 import keras
 
-from kgrow.errors import GrowthError
-from kgrow.expansion import Expansion
-from kgrow.strategies.depth import StackingList
-from kgrow.strategies.strategy import Strategy
-from kgrow.term import FRESH, Fresh
+from kgrow.algebra.errors import GrowthError
+from kgrow.algebra.expansion import Expansion
+from kgrow.algebra.plan_term import FRESH, Fresh
+from kgrow.strategies.base import Strategy
+from kgrow.strategies.depth_maps import StackingList
 
 
 @keras.saving.register_keras_serializable("kgrow")

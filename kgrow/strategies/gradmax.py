@@ -6,12 +6,12 @@ import math
 import keras
 import numpy as np
 
-from kgrow.axes import PRODUCE
-from kgrow.errors import GrowthError
-from kgrow.expansion import Expansion
+from kgrow.algebra.axes import PRODUCE
+from kgrow.algebra.errors import GrowthError
+from kgrow.algebra.expansion import Expansion
+from kgrow.algebra.plan_term import Fresh
+from kgrow.strategies.base import Strategy, random_generator
 from kgrow.strategies.registry import get, register, serialize
-from kgrow.strategies.strategy import Strategy, random_generator
-from kgrow.term import Fresh
 
 
 @register("gradmax")

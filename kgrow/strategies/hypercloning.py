@@ -4,9 +4,9 @@ import math
 
 import keras
 
-from kgrow.errors import GrowthError
-from kgrow.expansion import Expansion
-from kgrow.strategies.strategy import Strategy
+from kgrow.algebra.errors import GrowthError
+from kgrow.algebra.expansion import Expansion
+from kgrow.strategies.base import Strategy
 
 
 @keras.saving.register_keras_serializable("kgrow")
@@ -34,7 +34,7 @@ class HyperCloning(Strategy):
 
     Example:
 
-    >>> from kgrow.spec import Dim
+    >>> from kgrow.algebra.spec import Dim
     >>> e = HyperCloning().expand(Dim("hidden"), 2, 4, None)
     >>> e.produce.indices.tolist(), e.consume.weights.tolist()
     ([0, 1, 0, 1], [0.5, 0.5, 0.5, 0.5])

@@ -3,12 +3,12 @@
 import keras
 import numpy as np
 
-from kgrow.expansion import Expansion, Pair
-from kgrow.maps import UNWRITTEN, Dense, Gather
-from kgrow.strategies.depth import DepthMap
+from kgrow.algebra.expansion import Expansion, Pair
+from kgrow.algebra.linear_maps import UNWRITTEN, Dense, Gather
+from kgrow.algebra.plan_term import Fresh
+from kgrow.strategies.base import Strategy
+from kgrow.strategies.depth_maps import DepthMap
 from kgrow.strategies.net2net import uneven_shares
-from kgrow.strategies.strategy import Strategy
-from kgrow.term import Fresh
 
 
 @keras.saving.register_keras_serializable("kgrow")
@@ -42,7 +42,7 @@ class LEMON(Strategy):
 
     Example:
 
-    >>> from kgrow.spec import Dim
+    >>> from kgrow.algebra.spec import Dim
     >>> stream = Dim("hidden", kind="stream", norm="layer")
     >>> e = LEMON().expand(stream, 4, 6, np.random.default_rng(0))
     >>> e.produce.matrix()[4].round(3).tolist()

@@ -4,22 +4,22 @@ import keras
 import numpy as np
 from keras import ops
 
-from kgrow.axes import CONSUME
-from kgrow.errors import GrowthError
-from kgrow.expansion import Expansion, Pair
-from kgrow.maps import Dense
-from kgrow.mixing import Mixing
-from kgrow.plan import Plan
-from kgrow.strategies.copy import Copy
-from kgrow.strategies.depth import Identity, Stack
+from kgrow.algebra.axes import CONSUME
+from kgrow.algebra.depth_expansion import Mixing
+from kgrow.algebra.errors import GrowthError
+from kgrow.algebra.expansion import Expansion, Pair
+from kgrow.algebra.linear_maps import Dense
+from kgrow.algebra.plan import Plan
+from kgrow.algebra.plan_term import Term, factors, stands
+from kgrow.strategies.base import Strategy, random_generator
+from kgrow.strategies.combine import Copy
+from kgrow.strategies.depth_maps import Identity, Stack
 from kgrow.strategies.direct import Direct
-from kgrow.strategies.learned import Learned
+from kgrow.strategies.fixed_dims import is_placed
+from kgrow.strategies.learned_operator import Learned
 from kgrow.strategies.lemon import LEMON
 from kgrow.strategies.net2net import Net2Net
-from kgrow.strategies.placement import is_placed
 from kgrow.strategies.registry import get, register, serialize
-from kgrow.strategies.strategy import Strategy, random_generator
-from kgrow.term import Term, factors, stands
 
 TYINGS = ("normalised", "plain")
 _TINY = 1e-30

@@ -2,7 +2,7 @@
 
 import keras
 
-from kgrow.strategies.depth import DepthMap
+from kgrow.strategies.depth_maps import DepthMap
 
 
 @keras.saving.register_keras_serializable("kgrow")

@@ -6,18 +6,24 @@ import keras
 import numpy as np
 from keras import ops
 
-from kgrow.errors import GrowthError
-from kgrow.expansion import Expansion
-from kgrow.laws import Claim
-from kgrow.maps import Dense
-from kgrow.mixing import Mixing
-from kgrow.strategies.depth import Stack
-from kgrow.strategies.learned import Learned
+from kgrow.algebra.depth_expansion import Mixing
+from kgrow.algebra.errors import GrowthError
+from kgrow.algebra.exactness import Claim
+from kgrow.algebra.expansion import Expansion
+from kgrow.algebra.linear_maps import Dense
+from kgrow.algebra.plan_term import Term
+from kgrow.strategies.base import random_generator
+from kgrow.strategies.depth_maps import Stack
+from kgrow.strategies.learned_operator import Learned
 from kgrow.strategies.lemon import LEMON
+from kgrow.strategies.mango_ring import (
+    CORES,
+    Ring,
+    RingPlan,
+    find_layout,
+    inner_dims,
+)
 from kgrow.strategies.registry import register
-from kgrow.strategies.ring import CORES, Ring, RingPlan, find_layout, inner_dims
-from kgrow.strategies.strategy import random_generator
-from kgrow.term import Term
 
 
 @register("mango")

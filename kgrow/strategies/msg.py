@@ -4,16 +4,16 @@ import dataclasses
 
 import keras
 
-from kgrow.errors import GrowthError
-from kgrow.expansion import Expansion
-from kgrow.laws import Claim, claims
-from kgrow.opening import Opening
-from kgrow.ramps import Ramp
-from kgrow.strategies.depth import StackingList
-from kgrow.strategies.placement import is_placed
+from kgrow.algebra.errors import GrowthError
+from kgrow.algebra.exactness import Claim, claims
+from kgrow.algebra.expansion import Expansion
+from kgrow.algebra.gate import Opening
+from kgrow.algebra.plan_term import Fresh
+from kgrow.algebra.ramp import Ramp
+from kgrow.strategies.base import Strategy
+from kgrow.strategies.depth_maps import StackingList
+from kgrow.strategies.fixed_dims import is_placed
 from kgrow.strategies.registry import get, register, serialize
-from kgrow.strategies.strategy import Strategy
-from kgrow.term import Fresh
 
 _INITIALIZERS = ("normal", "layer")
 

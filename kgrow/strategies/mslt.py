@@ -2,7 +2,7 @@
 
 import keras
 
-from kgrow.strategies.depth import Top
+from kgrow.strategies.depth_maps import Top
 
 
 @keras.saving.register_keras_serializable("kgrow")

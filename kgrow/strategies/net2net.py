@@ -3,10 +3,10 @@
 import keras
 import numpy as np
 
-from kgrow.errors import GrowthError
-from kgrow.expansion import Expansion
-from kgrow.strategies.depth import Identity
-from kgrow.strategies.strategy import Strategy
+from kgrow.algebra.errors import GrowthError
+from kgrow.algebra.expansion import Expansion
+from kgrow.strategies.base import Strategy
+from kgrow.strategies.depth_maps import Identity
 
 SPLITS = ("uneven", "even")
 
@@ -36,7 +36,7 @@ class Net2Net(Strategy):
 
     Example:
 
-    >>> from kgrow.spec import Dim
+    >>> from kgrow.algebra.spec import Dim
     >>> rng = np.random.default_rng(0)
     >>> e = Net2Net().expand(Dim("ffn"), 4, 6, rng)
     >>> e.produce.counts.max(), e.preserves()

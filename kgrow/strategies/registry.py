@@ -4,10 +4,11 @@ import difflib
 
 import keras
 
-from kgrow.errors import GrowthError
+from kgrow.algebra.errors import GrowthError
+from kgrow.strategies.base import Strategy
 from kgrow.strategies.bert2bert import AKI, FPI
 from kgrow.strategies.compoundgrow import CompoundGrow
-from kgrow.strategies.depth import (
+from kgrow.strategies.depth_maps import (
     Identity,
     Interpolate,
     Middle,
@@ -23,7 +24,6 @@ from kgrow.strategies.mslt import MSLT
 from kgrow.strategies.net2net import Net2Net
 from kgrow.strategies.solar import SOLAR
 from kgrow.strategies.staged import Staged
-from kgrow.strategies.strategy import Strategy
 
 _STRATEGIES = {
     "direct": Direct,

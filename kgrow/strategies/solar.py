@@ -2,8 +2,8 @@
 
 import keras
 
-from kgrow.errors import GrowthError
-from kgrow.strategies.depth import DepthMap
+from kgrow.algebra.errors import GrowthError
+from kgrow.strategies.depth_maps import DepthMap
 
 
 @keras.saving.register_keras_serializable("kgrow")

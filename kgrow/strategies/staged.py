@@ -5,17 +5,13 @@ import dataclasses
 import keras
 import numpy as np
 
-from kgrow.errors import GrowthError
-from kgrow.expansion import Expansion, Pair
-from kgrow.maps import Gather
-from kgrow.strategies.depth import Stack
-from kgrow.strategies.hypercloning import (
-    check_snr,
-    noise_ratio,
-    whole_tiles,
-)
-from kgrow.strategies.strategy import Strategy
-from kgrow.term import divisible_dims, map_each
+from kgrow.algebra.errors import GrowthError
+from kgrow.algebra.expansion import Expansion, Pair
+from kgrow.algebra.linear_maps import Gather
+from kgrow.algebra.plan_term import divisible_dims, map_each
+from kgrow.strategies.base import Strategy
+from kgrow.strategies.depth_maps import Stack
+from kgrow.strategies.hypercloning import check_snr, noise_ratio, whole_tiles
 
 
 @keras.saving.register_keras_serializable("kgrow")
@@ -42,7 +38,7 @@ class Staged(Strategy):
 
     Example:
 
-    >>> from kgrow.spec import Dim
+    >>> from kgrow.algebra.spec import Dim
     >>> Staged().expand(Dim("ffn"), 2, 4, None).consume.weights.tolist()
     [0.5, 0.5, 0.5, 0.5]
 

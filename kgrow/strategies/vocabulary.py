@@ -7,11 +7,11 @@ import keras
 import numpy as np
 from keras import ops
 
-from kgrow.errors import GrowthError
-from kgrow.laws import Claim
+from kgrow.algebra.errors import GrowthError
+from kgrow.algebra.exactness import Claim
+from kgrow.algebra.plan_term import factor_shape, factors
+from kgrow.strategies.base import Strategy, random_generator
 from kgrow.strategies.registry import get, serialize
-from kgrow.strategies.strategy import Strategy, random_generator
-from kgrow.term import factor_shape, factors
 
 _RULES = ("mean", "gaussian", "compose", "fresh")
 

@@ -7,7 +7,7 @@ import json
 from rich.console import Console
 from rich.table import Table
 
-from kgrow.errors import GrowthError
+from kgrow.algebra.errors import GrowthError
 
 OK, FAILED, SKIPPED = "ok", "FAILED", "skipped"
 

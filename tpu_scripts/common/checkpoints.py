@@ -11,8 +11,8 @@ data come next depends on how far it was.
 
 import keras
 
+from kgrow.algebra.errors import GrowthError
 from kgrow.callbacks import BackupAndRestore
-from kgrow.errors import GrowthError
 
 FORMATS = ("orbax", "backup")
 

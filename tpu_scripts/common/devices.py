@@ -11,7 +11,7 @@ import os
 import keras
 
 from common import layouts
-from kgrow.errors import GrowthError
+from kgrow.algebra.errors import GrowthError
 
 _PROCESSES = "KERAS_DISTRIBUTION_NUM_PROCESSES"
 

@@ -10,7 +10,7 @@ import pathlib
 import keras
 
 import kgrow
-from kgrow.errors import GrowthError
+from kgrow.algebra.errors import GrowthError
 
 
 @dataclasses.dataclass

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from common import devices, optimizing, records, settings
-from kgrow.errors import GrowthError
+from kgrow.algebra.errors import GrowthError
 
 
 def parser(description, program):

@@ -4,7 +4,7 @@ import uuid
 
 from keras.src.utils import file_utils
 
-from kgrow.errors import GrowthError
+from kgrow.algebra.errors import GrowthError
 
 
 def check_writable(folder):

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from common import glue_metrics
-from kgrow.errors import GrowthError
+from kgrow.algebra.errors import GrowthError
 
 
 @dataclasses.dataclass(frozen=True)

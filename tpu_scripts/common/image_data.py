@@ -9,8 +9,9 @@ Each host reads its own images.
 import numpy as np
 
 from common.token_data import Rows
-from kgrow import augmentation, images
-from kgrow.errors import GrowthError
+from kgrow.algebra.errors import GrowthError
+from kgrow.datasets import images
+from kgrow.datasets.images import deit_augmentation
 
 AUGMENTATIONS = ("none", "deit")
 
@@ -129,6 +130,6 @@ class ImageSource:
         import tensorflow_datasets as tfds
 
         info = tfds.builder(name, data_dir=self.data_dir).info
-        return augmentation.deit_augmentation(
+        return deit_augmentation.deit_augmentation(
             info.features["label"].num_classes, self.image_size, seed=self.seed
         )

@@ -14,7 +14,7 @@ import re
 
 import keras
 
-from kgrow.errors import GrowthError
+from kgrow.algebra.errors import GrowthError
 
 BATCH, MODEL = "batch", "model"
 SPLIT = ("heads", "ffn", "vocab", "classes")

@@ -1,6 +1,7 @@
 """Some tokens of a window hidden, to be found: the objective of BERT.
 
-The same protocol as `kgrow.masked_corpus`, inside `tf.data`, for any
+The same protocol as `kgrow.datasets.text.masked_corpus`, inside `tf.data`, for
+any
 tokenizer: of every window the same number of places, so that shapes are
 static; 80 % of them show the mask, 10 % another token and 10 % themselves.
 """

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from kgrow.errors import GrowthError
+from kgrow.algebra.errors import GrowthError
 
 DECAYS = ("linear", "cosine", "constant")
 # Gains, shifts, biases, tokens and positions are not decayed.

@@ -6,9 +6,9 @@ import io
 from rich.console import Console
 from rich.table import Table
 
-from kgrow.architecture import count_parameters
-from kgrow.flops import training_flops
-from kgrow.schedules.bounds import Epochs, Steps, Tokens
+from kgrow.architecture.architecture import count_parameters
+from kgrow.backend.flops import training_flops
+from kgrow.schedules.stage_bounds import Epochs, Steps, Tokens
 
 
 @dataclasses.dataclass

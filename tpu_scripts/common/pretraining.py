@@ -24,9 +24,10 @@ from common import (
     smoke,
 )
 from kgrow import schedules
-from kgrow.architecture import count_parameters
+from kgrow.algebra.errors import GrowthError
+from kgrow.architecture.architecture import count_parameters
 from kgrow.callbacks import Growth
-from kgrow.errors import GrowthError
+from kgrow.growth import device_layout
 from kgrow.models import configurations
 
 
@@ -130,7 +131,7 @@ class Run:
             batch = batch_size_of(self.schedule, index, options)
             devices.check_batch(batch, self.distribution)
         # Before there are variables, which would not divide either.
-        kgrow.distribution.check(self._make, self.whole, self.distribution)
+        device_layout.check(self._make, self.whole, self.distribution)
         keras.distribution.set_distribution(self.distribution)
         self.source = program.source(
             options, self.fields, devices.data_shard(self.distribution)
@@ -188,7 +189,7 @@ class Run:
             self.inputs,
             self.options.epoch_steps,
         )
-        memory = kgrow.distribution.memory_forecast(
+        memory = device_layout.memory_forecast(
             self.model, self.whole, self.distribution
         )
         for stage, row in zip(found, memory[-len(found) :], strict=True):

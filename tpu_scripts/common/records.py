@@ -12,8 +12,8 @@ import time
 
 import keras
 
-from kgrow.architecture import count_parameters
-from kgrow.flops import training_flops
+from kgrow.architecture.architecture import count_parameters
+from kgrow.backend.flops import training_flops
 
 FILE = "metrics.jsonl"
 

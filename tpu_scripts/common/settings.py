@@ -14,7 +14,7 @@ import pathlib
 import re
 import tomllib
 
-from kgrow.errors import GrowthError
+from kgrow.algebra.errors import GrowthError
 
 TABLES = ("paper", "model", "run")
 PAPER = (

@@ -17,7 +17,7 @@ import keras
 import numpy as np
 
 from common import devices, records
-from kgrow.errors import GrowthError
+from kgrow.algebra.errors import GrowthError
 
 CONFIGS = pathlib.Path(__file__).parents[1] / "configs" / "smoke"
 

@@ -14,7 +14,7 @@ import re
 import keras
 import numpy as np
 
-from kgrow.errors import GrowthError
+from kgrow.algebra.errors import GrowthError
 
 _WORD = re.compile(r"\w+|[^\w\s]")
 MOST_TOKENS = 30

@@ -20,9 +20,9 @@ import dataclasses
 import keras
 
 from common import masking
-from kgrow.corpus import VOCABULARY_SIZE, ByteDataset
-from kgrow.errors import GrowthError
-from kgrow.masked_corpus import MASK, MaskedByteDataset
+from kgrow.algebra.errors import GrowthError
+from kgrow.datasets.text.masked_corpus import MASK, MaskedByteDataset
+from kgrow.datasets.text.stdlib_corpus import VOCABULARY_SIZE, ByteDataset
 
 KINDS = ("stdlib", "tfds:", "text:", "tfrecord:")
 _NEWLINE = 10

@@ -1,0 +1,1 @@
+"""Named axes, linear maps, expansions and plans; what keeps a function."""

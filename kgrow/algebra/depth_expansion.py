@@ -1,0 +1,172 @@
+"""How depth grows: which old blocks each new block is made of."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from kgrow.algebra.errors import GrowthError
+from kgrow.algebra.linear_maps import UNWRITTEN, Dense, Gather
+
+
+@dataclass(frozen=True, eq=False)
+class Mixing:
+    """Makes each of `m` new blocks from the `n` old ones.
+
+    Args:
+        rows: `Gather` or `Dense` from the old to the new blocks. A row that is
+            not written is a block with the layers' own initial weights.
+        exits: float array `(m,)`, factor on the exits of each new block (the
+            last projections of its residual branches); zero makes it the
+            identity. Ones by default.
+        parts: dict with other rows for some variables, named by the template
+            of their path or by the flag `"inner"` or `"outer"` of their axes.
+            A norm in a row that is not written does nothing but normalise.
+
+    Example:
+
+    >>> Mixing.select(2, [0, 1, 0, 1]).rows.counts.tolist()
+    [2, 2]
+    >>> Mixing.select(2, [0, 0, 1], exits=[1, 0, 1]).keeps_blocks()
+    True
+    """
+
+    rows: Gather | Dense
+    exits: np.ndarray | None = None
+    parts: Mapping[str, Gather | Dense] = field(default_factory=dict)
+
+    def __post_init__(self):
+        exits = (
+            np.ones(self.rows.target)
+            if self.exits is None
+            else np.asarray(self.exits, dtype=np.float64)
+        )
+        if exits.shape != (self.rows.target,):
+            raise GrowthError(
+                "A mixing needs one exit factor per new block. Received: "
+                f"{self.rows.target} blocks, exits of shape {exits.shape}"
+            )
+        object.__setattr__(self, "exits", exits)
+
+    @classmethod
+    def identity(cls, size):
+        return cls.select(size, np.arange(size))
+
+    @classmethod
+    def select(cls, source, stacking_list, exits=None):
+        """Blocks as copies: `stacking_list[i]` is the old block that new block
+        `i` copies, or `None` for a block with fresh weights."""
+        indices = [UNWRITTEN if i is None else i for i in stacking_list]
+        return cls(Gather(source, np.asarray(indices, np.int64)), exits)
+
+    @property
+    def source(self):
+        return self.rows.source
+
+    @property
+    def target(self):
+        return self.rows.target
+
+    @property
+    def is_identity(self):
+        rows = (self.rows, *self.parts.values())
+        return all(r.is_identity for r in rows) and bool(
+            np.all(self.exits == 1)
+        )
+
+    def rows_of(self, variable):
+        """The rows for a variable, given by its `VariableSpec`."""
+        if variable.template in self.parts:
+            return self.parts[variable.template]
+        for flag in ("inner", "outer"):
+            if flag in self.parts and getattr(variable.axes, flag):
+                return self.parts[flag]
+        return self.rows
+
+    def reads(self, block, rows=None):
+        """`[(old block, weight), ...]` that make up new block `block`, by the
+        given rows, or by those of the mixing."""
+        rows = self.rows if rows is None else rows
+        if isinstance(rows, Dense):
+            return [
+                (old, rows.values[block, old]) for old in range(rows.source)
+            ]
+        old = int(rows.indices[block])
+        if old == UNWRITTEN:
+            return []
+        weights = rows.weights
+        return [(old, 1.0 if weights is None else float(weights[block]))]
+
+    def power(self, degree):
+        return self._each(lambda rows: rows.power(degree), self.exits)
+
+    def dual(self):
+        """The mixing of gradients.
+
+        A block whose exits are zero passes no gradient to its inside, whatever
+        it was copied from; it has no history and starts fresh.
+        """
+        if isinstance(self.rows, Dense):
+            return Mixing(self.rows, None, self.parts)
+        indices = np.where(self.exits == 0, UNWRITTEN, self.rows.indices)
+        rows = Gather(self.source, indices, self.rows.weights)
+        return Mixing(rows, None, self.parts)
+
+    def first_only(self):
+        return self._each(lambda rows: rows.first_only(), self.exits)
+
+    def _each(self, change, exits):
+        parts = {name: change(rows) for name, rows in self.parts.items()}
+        return Mixing(change(self.rows), exits, parts)
+
+    def keeps_blocks(self):
+        """Whether the old blocks stand once each, in order and unchanged, and
+        every other block adds nothing. Norms are not looked at."""
+        if isinstance(self.rows, Dense) or self.rows.weights is not None:
+            return False
+        live = self.rows.indices[self.exits != 0]
+        return np.array_equal(live, np.arange(self.source)) and bool(
+            np.all(self.exits[self.exits != 0] == 1)
+        )
+
+    def repeating_norms(self):
+        """The same mixing with norms placed for a post-norm stack.
+
+        There a block whose exits are zero normalises once more, which changes
+        nothing if what comes in is normalised already and not scaled yet. The
+        last block of a run of silent ones therefore takes over the gain and
+        the shift of the live block below, and all norms between only
+        normalise. A silent block at the bottom, with none below, keeps its
+        norms.
+        """
+        silent = self.exits == 0
+        live = np.where(silent, UNWRITTEN, np.arange(self.target))
+        below = np.maximum.accumulate(live)
+        blocks = np.where(below < 0, UNWRITTEN, self.rows.indices[below])
+        own = np.where(below < 0, self.rows.indices, UNWRITTEN)
+        last = np.append(~silent[1:], True)
+        inner = np.where(silent, own, blocks)
+        outer = np.where(last & (below >= 0), blocks, own)
+        parts = {
+            "inner": Gather(self.source, inner),
+            "outer": Gather(self.source, outer),
+        }
+        return Mixing(self.rows, self.exits, {**self.parts, **parts})
+
+    def __matmul__(self, before):
+        """`self` after `before`."""
+        parts = {
+            name: self.parts.get(name, self.rows)
+            @ before.parts.get(name, before.rows)
+            for name in {**self.parts, **before.parts}
+        }
+        if isinstance(self.rows, Dense):
+            if not np.all(before.exits == 1):
+                raise GrowthError(
+                    "Blocks with rescaled exits cannot be mixed linearly. "
+                    "Apply the two plans one after the other."
+                )
+            return Mixing(self.rows @ before.rows, self.exits, parts)
+        read = self.rows.indices
+        inner = np.where(read == UNWRITTEN, 1.0, before.exits[read])
+        return Mixing(self.rows @ before.rows, self.exits * inner, parts)

@@ -1,0 +1,218 @@
+"""How one dimension grows: a pair of linear maps from `n` to `m` values."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kgrow.algebra.errors import GrowthError
+from kgrow.algebra.linear_maps import UNWRITTEN, Dense, Gather
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """A map of values and the map of their gradients.
+
+    Args:
+        value: `Gather` or `Dense`.
+        gradient: the same between the same sizes.
+    """
+
+    value: Gather | Dense
+    gradient: Gather | Dense
+
+    def dual(self):
+        return Pair(self.gradient, self.value)
+
+    def power(self, degree):
+        return Pair(self.value.power(degree), self.gradient.power(degree))
+
+    def first_only(self):
+        return Pair(self.value.first_only(), self.gradient.first_only())
+
+    def __matmul__(self, before):
+        """`self` after `before`."""
+        return Pair(self.value @ before.value, self.gradient @ before.gradient)
+
+
+@dataclass(frozen=True, eq=False)
+class Expansion:
+    """How a dimension of `n` entries grows to `m`.
+
+    Values along the dimension become `produce @ x`; weights that read them
+    become `consume @ w`. The function of the network is kept where
+    `produce.T @ consume == I`, provided that whatever stands between the two
+    commutes with `produce`.
+
+    What a norm multiplies by and adds has maps of its own, for a norm undoes
+    what `produce` scales and takes off what it averages.
+
+    Args:
+        produce: `Gather` or `Dense` from `n` to `m`.
+        consume: `Gather` or `Dense` from `n` to `m`.
+        gain: `Pair` for the gains of norms along the dimension. By default
+            they are copied where `produce` copies: a gain is never mixed.
+        shift: `Pair` for their shifts; they grow as values by default.
+        tied_gain: `Pair` for the gain of a norm that tied weights read; by
+            default it grows as a reader.
+        tied_shift: `Pair` for its shift; the same.
+
+    Example:
+
+    >>> e = Expansion.select(3, [0, 1, 2, 0], shares=[0.6, 1, 1, 0.4])
+    >>> bool(e.preserves())
+    True
+    >>> (e.dual().dual().consume.matrix() == e.consume.matrix()).all()
+    np.True_
+    """
+
+    produce: Gather | Dense
+    consume: Gather | Dense
+    gain: Pair | None = None
+    shift: Pair | None = None
+    tied_gain: Pair | None = None
+    tied_shift: Pair | None = None
+
+    def __post_init__(self):
+        if (self.produce.source, self.produce.target) != (
+            self.consume.source,
+            self.consume.target,
+        ):
+            raise GrowthError(
+                "The two maps of an expansion go between the same sizes. "
+                f"Received: produce {self.produce.source} -> "
+                f"{self.produce.target}, consume {self.consume.source} -> "
+                f"{self.consume.target}"
+            )
+        grows, reads = (
+            Pair(self.produce, self.consume),
+            Pair(self.consume, self.produce),
+        )
+        for name, default in {
+            "gain": Pair(self.produce.power(0), self.consume),
+            "shift": grows,
+            "tied_gain": reads,
+            "tied_shift": reads,
+        }.items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, default)
+
+    @classmethod
+    def identity(cls, size):
+        return cls.select(size, np.arange(size))
+
+    @classmethod
+    def select(cls, source, indices, shares=None):
+        """Copies of entries; readers of copies get `shares` of the weight.
+
+        Args:
+            source: int. Entries before.
+            indices: `(m,)`, the entry that each new one copies.
+            shares: `(m,)`, adding up to one over the copies of an entry;
+                equal shares by default.
+        """
+        produce = Gather(source, indices)
+        if shares is None:
+            shares = 1.0 / np.maximum(produce.counts, 1)[produce.indices]
+        return cls(produce, Gather(source, indices, shares))
+
+    @classmethod
+    def tile(cls, source, times):
+        """`times` copies of the whole, read in equal shares."""
+        return cls.select(source, np.tile(np.arange(source), times))
+
+    @classmethod
+    def pad(cls, source, target):
+        """Entries kept in front; the new ones written by nobody."""
+        indices = np.full(target, UNWRITTEN)
+        indices[:source] = np.arange(source)
+        return cls(Gather(source, indices), Gather(source, indices))
+
+    @classmethod
+    def place(cls, source, target, positions):
+        """Entries kept at given positions; the new ones written by nobody."""
+        indices = np.full(target, UNWRITTEN)
+        indices[positions] = np.arange(source)
+        return cls(Gather(source, indices), Gather(source, indices))
+
+    @property
+    def source(self):
+        return self.produce.source
+
+    @property
+    def target(self):
+        return self.produce.target
+
+    @property
+    def is_identity(self):
+        return self.produce.is_identity and self.consume.is_identity
+
+    def dual(self):
+        """The expansion of gradients: what consumed now produces.
+
+        If values along the dimension map by `produce`, the gradients of the
+        weights that made them map by `consume`, and the other way round.
+        """
+        return self._each(self.consume, self.produce, lambda pair: pair.dual())
+
+    def power(self, degree):
+        """Entrywise power of all maps: 2 after `dual()` maps second moments,
+        0 says who reads whom and forgets the weights."""
+        return self._each(
+            self.produce.power(degree),
+            self.consume.power(degree),
+            lambda pair: pair.power(degree),
+        )
+
+    def squared(self):
+        return self.power(2)
+
+    def first_only(self):
+        """Writes only the first copy of each entry."""
+        return self._each(
+            self.produce.first_only(),
+            self.consume.first_only(),
+            lambda pair: pair.first_only(),
+        )
+
+    def _each(self, produce, consume, change):
+        return Expansion(
+            produce,
+            consume,
+            change(self.gain),
+            change(self.shift),
+            change(self.tied_gain),
+            change(self.tied_shift),
+        )
+
+    def preserves(self, tolerance=1e-9):
+        """Whether `produce.T @ consume` is the identity."""
+        return _is_identity_product(self.produce, self.consume, tolerance)
+
+    def __matmul__(self, before):
+        """`self` after `before`."""
+        return Expansion(
+            self.produce @ before.produce,
+            self.consume @ before.consume,
+            self.gain @ before.gain,
+            self.shift @ before.shift,
+            self.tied_gain @ before.tied_gain,
+            self.tied_shift @ before.tied_shift,
+        )
+
+
+def _is_identity_product(left, right, tolerance):
+    """Whether `left.T @ right == I`, without matrices where both gather alike:
+    the dimension may be a vocabulary."""
+    gathers = isinstance(left, Gather) and isinstance(right, Gather)
+    if gathers and np.array_equal(left.indices, right.indices):
+        rows = left.indices != UNWRITTEN
+        product = np.ones(left.target)
+        for side in (left, right):
+            if side.weights is not None:
+                product = product * side.weights
+        sums = np.bincount(
+            left.indices[rows], weights=product[rows], minlength=left.source
+        )
+        return bool(np.abs(sums - 1).max() <= tolerance)
+    product = left.matrix().T @ right.matrix()
+    return bool(np.abs(product - np.eye(left.source)).max() <= tolerance)

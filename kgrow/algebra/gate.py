@@ -1,0 +1,87 @@
+"""What one growth keeps behind a gate, and how the gate opens."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from kgrow.algebra.errors import GrowthError
+from kgrow.algebra.ramp import Ramp
+
+
+@dataclass(frozen=True)
+class Opening:
+    """The gate of one growth: what is new, and the ramp that lets it in.
+
+    Args:
+        ramp: `Ramp`.
+        units: dict from names of dimensions to `(start, stop)`, the units
+            that are new.
+        blocks: dict from names of stacks to the numbers of the blocks that
+            are.
+
+    Example:
+
+    >>> Opening(Ramp(100), {"ffn": (16, 24)}).size("ffn")
+    24
+    """
+
+    ramp: Ramp
+    units: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    blocks: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def __post_init__(self):
+        units = {dim: tuple(span) for dim, span in self.units.items()}
+        for dim, (start, stop) in units.items():
+            if not 0 < start < stop:
+                raise GrowthError(
+                    "A gate opens the units from `start` on, behind at least "
+                    "one that is there, up to `stop`. Received: "
+                    f"{dim}={units[dim]}"
+                )
+        blocks = {stack: tuple(b) for stack, b in self.blocks.items()}
+        object.__setattr__(self, "units", units)
+        object.__setattr__(self, "blocks", blocks)
+
+    def size(self, dim):
+        """The size of a dimension at the growth, or `None`."""
+        return self.units[dim][1] if dim in self.units else None
+
+    def moved(self, plan, opening):
+        """This gate in a network that a later growth has made larger.
+
+        Args:
+            plan: `Plan` of that growth.
+            opening: `Opening` of that growth, or `None`.
+
+        Raises:
+            GrowthError: the growth does not leave what stands behind this
+                gate where it is, or copies it without a gate.
+        """
+        gated = () if opening is None else (*opening.units, *opening.blocks)
+        for name in plan.grown:
+            if name in gated or name not in (*self.units, *self.blocks):
+                continue
+            raise GrowthError(
+                f"A gate along {name!r} is still opening, and this strategy "
+                "would copy what stands behind it. Wait until the ramp ends, "
+                "call `open_gates()` before, or grow it with 'msg', of which "
+                f"several can be under way. Received: {name!r} to grow, "
+                f"{self.ramp!r} under way"
+            )
+        blocks = {}
+        for stack, numbers in self.blocks.items():
+            new = () if opening is None else opening.blocks.get(stack, ())
+            depth = plan.target.depths[stack]
+            places = [b for b in range(depth) if b not in new]
+            blocks[stack] = tuple(places[b] for b in numbers)
+        return Opening(self.ramp, self.units, blocks)
+
+    def get_config(self):
+        return {
+            "ramp": self.ramp.get_config(),
+            "units": {dim: list(span) for dim, span in self.units.items()},
+            "blocks": {stack: list(b) for stack, b in self.blocks.items()},
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**{**config, "ramp": Ramp.get(config["ramp"])})

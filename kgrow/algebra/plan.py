@@ -1,0 +1,323 @@
+"""A plan: everything that one growth does to the weights, as data."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from keras import ops
+from keras.backend import standardize_dtype
+
+from kgrow.algebra.contraction import contract
+from kgrow.algebra.depth_expansion import Mixing
+from kgrow.algebra.errors import GrowthError
+from kgrow.algebra.expansion import Expansion
+from kgrow.algebra.gate import Opening
+from kgrow.algebra.new_entries import (
+    add_noise,
+    fill_unwritten,
+    new_block,
+    unwritten,
+)
+from kgrow.algebra.plan_term import (
+    Fresh,
+    Term,
+    blocks,
+    compose_terms,
+    factor_maps,
+    factor_shape,
+    joint_maps,
+)
+from kgrow.algebra.spec import ModelSpec
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """Maps the variables of a network to those of a larger one.
+
+    A grown variable is the sum over `terms` of the old one with each axis
+    contracted with the matching map, mixed over the blocks of its stack.
+    Entries that no term writes are filled by `fresh`.
+
+    Args:
+        source: `ModelSpec` before.
+        target: `ModelSpec` after.
+        terms: tuple of `Term`s.
+        fresh: dict from dim names to `Fresh`.
+        noise: dict from dim names to a relative standard deviation. Weights
+            that read the dimension get Gaussian noise of that size, projected
+            onto what copies of a value cannot see, so that the function is
+            kept while the copies part.
+        seed: int, for fresh entries and noise.
+        degree: 1 for values, -1 for their gradients, -2 for squares of those:
+            the power of the size ratios in the axes' `dim^power` flags.
+        effect: tuple of `Term`s that grow activations as `terms` do, by which
+            gradients are mapped; `terms` by default. A network made of two
+            copies side by side, for one, is a sum of two terms in its
+            weights, and a single one in its activations.
+        given: dict from paths to arrays, which entries are taken from that
+            would otherwise be drawn from the layers' initializers.
+        opening: `Opening`, the gate that the grown network keeps what is new
+            behind, or `None`.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from kgrow.algebra.axis_map import AxisMap
+    >>> from kgrow.algebra.plan_term import Term
+    >>> axes = AxisMap({"in": "_ -> units", "out": "units -> _"})
+    >>> source = axes.spec([("in", (3, 2)), ("out", (2, 1))], {})
+    >>> target = axes.spec([("in", (3, 4)), ("out", (4, 1))], {})
+    >>> plan = Plan(source, target, (Term({"units": Expansion.tile(2, 2)}),))
+    >>> grown = plan.apply({"in": np.ones((3, 2)), "out": np.ones((2, 1))})
+    >>> grown["out"].ravel().tolist()
+    [0.5, 0.5, 0.5, 0.5]
+    """
+
+    source: ModelSpec
+    target: ModelSpec
+    terms: tuple[Term, ...]
+    fresh: Mapping[str, Fresh] = field(default_factory=dict)
+    noise: Mapping[str, float] = field(default_factory=dict)
+    seed: int = 0
+    degree: int = 1
+    effect: tuple[Term, ...] | None = None
+    given: Mapping[str, np.ndarray] = field(default_factory=dict)
+    opening: Opening | None = None
+
+    def apply(self, values):
+        """Grows all variables: `{path: array} -> {path: array}`.
+
+        Args:
+            values: dict from the paths of the source to arrays, numpy's or the
+                backend's.
+
+        Returns:
+            dict from the paths of the target to new arrays of the same kind.
+
+        Raises:
+            GrowthError: a variable is missing or has another shape.
+        """
+        check_values(self.source, values)
+        return {path: self.grow(path, values) for path in self.target.variables}
+
+    def grow(self, path, values, fill=None):
+        """Grows one variable of the target.
+
+        Args:
+            path: path in the target.
+            values: dict with at least the source's `reads(path)`.
+            fill: what to put into entries that no term writes: an array of
+                the target's shape, a number, or `None` for this plan's `fresh`
+                values.
+        """
+        variable = self.target.variables[path]
+        reads = [self._read(term, variable, values) for term in self.terms]
+        reads = [r for r in reads if r is not None]
+        if not reads:
+            if fill is None:
+                fill = new_block(self, variable)
+            return _as_values(np.broadcast_to(fill, variable.shape), values)
+        total = reads[0]
+        for other in reads[1:]:
+            total = total + other
+        total = self._rescale(total, variable)
+        if self.degree == 1:
+            total = add_noise(self, total, variable)
+        return fill_unwritten(self, total, variable, fill)
+
+    def grown_together(self, path, values):
+        """One of the variables that are made all at once, before `dim^power`
+        is seen to; `None` for one that is made by itself, as most are."""
+        del path, values
+
+    def reads(self, path):
+        """Paths in the source that a variable of the target is made of."""
+        variable = self.target.variables[path]
+        paths = {}
+        for term in self.terms:
+            for old, _ in blocks(term, variable):
+                paths[old] = None
+        return list(paths)
+
+    def dual(self, degree=1):
+        """The plan that maps gradients, or their `degree`-th power.
+
+        What was copied receives its share of the gradient, what was split the
+        full one; blocks and entries without a history start fresh. `degree` 0
+        forgets the weights: for slots that hold updates, not gradients.
+        """
+        return dataclasses.replace(
+            self,
+            terms=tuple(
+                t.map(
+                    lambda e: e.dual().power(degree),
+                    lambda m: m.dual().power(degree),
+                )
+                for t in self.effect or self.terms
+            ),
+            effect=None,
+            noise={},
+            given={},
+            degree=-degree,
+        )
+
+    def first_only(self):
+        """Writes only the first copy of every entry and of every block."""
+        return dataclasses.replace(
+            self,
+            terms=tuple(
+                t.map(Expansion.first_only, Mixing.first_only)
+                for t in self.terms
+            ),
+        )
+
+    def without_axis(self, axis):
+        """The plan for averages over one axis of each matrix."""
+        return dataclasses.replace(
+            self,
+            source=self.source.without_axis(axis),
+            target=self.target.without_axis(axis),
+        )
+
+    def mean_weight(self, path, axis):
+        """Mean weight of the written rows along one axis of a variable: what
+        becomes of an average over that axis."""
+        variable = self.target.variables[path]
+        maps = factor_maps(self.terms[0], variable)
+        sizes = [len(a.factors) or 1 for a in variable.axes]
+        start = sum(sizes[:axis])
+        mean = 1.0
+        for m in maps[start : start + sizes[axis]]:
+            if m is not None:
+                rows = m.matrix().sum(axis=1)
+                mean *= float(np.delete(rows, m.unwritten).mean())
+        return mean
+
+    def keeps(self, path):
+        """Whether the plan leaves a variable exactly as it was."""
+        variable = self.target.variables[path]
+        return all(
+            blocks(term, variable) == [(path, 1.0)]
+            and all(
+                m is None or m.is_identity
+                for _, m in joint_maps(term, variable)
+            )
+            for term in self.terms
+        ) and all(
+            self.source.sizes[d] == self.target.sizes[d]
+            for d, _ in variable.axes.scale
+        )
+
+    def __matmul__(self, before):
+        """`self` after `before`, as one plan.
+
+        Raises:
+            GrowthError: the plans do not meet, one of them adds noise, or
+                `before` leaves entries to fresh values: only each by itself
+                can draw those.
+        """
+        if self.source.variables != before.target.variables:
+            raise GrowthError(
+                "A plan can only follow one that ends where it starts. "
+                f"Received: sizes {before.target.sizes}, then "
+                f"{self.source.sizes}"
+            )
+        noisy = any((*before.noise.values(), *self.noise.values()))
+        if noisy or not before.is_complete:
+            raise GrowthError(
+                "Plans compose into one where neither adds noise and the "
+                "first writes every entry. Apply the two one after the other."
+            )
+        terms = tuple(
+            compose_terms(outer, inner, self)
+            for outer in self.terms
+            for inner in before.terms
+        )
+        return dataclasses.replace(self, source=before.source, terms=terms)
+
+    @property
+    def grown(self):
+        """Names of the dimensions and stacks that grow."""
+        old = {**self.source.sizes, **self.source.depths}
+        new = {**self.target.sizes, **self.target.depths}
+        return [name for name, size in new.items() if old.get(name) != size]
+
+    @property
+    def is_complete(self):
+        """Whether every entry is written by some term."""
+        probe = dataclasses.replace(self, fresh={})
+        return all(
+            not unwritten(probe, v) and probe.reads(v.path)
+            for v in self.target.variables.values()
+        )
+
+    def _read(self, term, variable, values):
+        """What a term makes of a variable: blocks are mixed first, while they
+        are small, and then expanded once."""
+        reads = blocks(term, variable)
+        share = term.share_of(variable)
+        if not reads or share == 0:
+            return None
+        if variable.axes.exit and variable.stack in term.depths:
+            exits = term.depths[variable.stack].exits
+            share = share * float(exits[variable.block])
+        total = None
+        for path, weight in reads:
+            value = values[path]
+            if not isinstance(weight, float) or weight != 1.0:
+                value = value * _like(weight, value)
+            total = value if total is None else total + value
+        old = self.source.variables[reads[0][0]]
+        value = self._expand(total, term, old, variable)
+        return value if share == 1.0 else value * _like(share, value)
+
+    def _expand(self, value, term, old, new):
+        """One old variable with every axis expanded, in the new shape."""
+        groups = joint_maps(term, new)
+        sizes, shape = iter(factor_shape(old, self.source.sizes)), []
+        for count, _ in groups:
+            shape.append(math.prod(next(sizes) for _ in range(count)))
+        maps = [m for _, m in groups]
+        return _reshape(contract(_reshape(value, shape), maps), new.shape)
+
+    def _rescale(self, value, variable):
+        factor = 1.0
+        for dim, power in variable.axes.scale:
+            ratio = self.target.sizes[dim] / self.source.sizes[dim]
+            factor *= ratio ** (power * self.degree)
+        return value if factor == 1.0 else value * _like(factor, value)
+
+
+def check_values(spec, values):
+    """Raises unless `values` has every variable of `spec` in its shape."""
+    for path, variable in spec.variables.items():
+        shape = tuple(values[path].shape) if path in values else None
+        if shape != variable.shape:
+            raise GrowthError(
+                f"The plan starts from {path!r} of shape {variable.shape}. "
+                "Received: "
+                + ("no such variable" if shape is None else f"shape {shape}")
+            )
+
+
+def _as_values(array, values):
+    """A new array of the kind and dtype of those in `values`."""
+    other = next(iter(values.values()))
+    array = np.array(array, np.dtype(standardize_dtype(other.dtype)))
+    host = isinstance(other, np.ndarray)
+    return array if host else ops.convert_to_tensor(array)
+
+
+def _reshape(value, shape):
+    if isinstance(value, np.ndarray):
+        return value.reshape(shape)
+    return ops.reshape(value, shape)
+
+
+def _like(factor, value):
+    """A factor in the kind and dtype of `value`."""
+    if isinstance(value, np.ndarray):
+        return np.asarray(factor, value.dtype)
+    return ops.cast(factor, value.dtype)

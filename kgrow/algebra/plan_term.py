@@ -1,0 +1,250 @@
+"""One summand of a plan, and how it meets the axes of a variable."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from kgrow.algebra.axes import CONSUME, PRODUCE
+from kgrow.algebra.depth_expansion import Mixing
+from kgrow.algebra.errors import GrowthError
+from kgrow.algebra.expansion import Expansion
+
+FRESH = ("zeros", "initializer")
+
+
+@dataclass(frozen=True)
+class Fresh:
+    """What stands in entries of a grown dimension that no map writes.
+
+    Args:
+        incoming: `"zeros"` or `"initializer"` (the layer's own), for weights
+            that make the new values.
+        outgoing: the same for weights that read them.
+    """
+
+    incoming: str = "initializer"
+    outgoing: str = "zeros"
+
+    def __post_init__(self):
+        for side in (self.incoming, self.outgoing):
+            if side not in FRESH:
+                raise GrowthError(
+                    f"New entries start as one of {FRESH}. Received: {side!r}"
+                )
+
+
+@dataclass(frozen=True, eq=False)
+class Term:
+    """One summand of a plan: an expansion per dimension, a mixing per stack.
+
+    Args:
+        widths: dict from dim names to an `Expansion`, or to a tuple with one
+            per new block for a dimension local to a stack. A tuple of names,
+            such as `("heads", "value")`, stands for the product of dimensions
+            that follow one another in a variable's axes, and goes before
+            what is said of each alone; `~` marks one of the other role than
+            the first.
+        depths: dict from stack names to a `Mixing`.
+        parts: names of the dimensions whose new entries the terms of a plan
+            divide among themselves: of a variable that produces one of them,
+            a term writes its part.
+        share: float. What a variable that produces none of `parts` gets of
+            the term; over the terms, the shares add up to one.
+    """
+
+    widths: Mapping[str | tuple, Expansion | tuple[Expansion, ...]] = field(
+        default_factory=dict
+    )
+    depths: Mapping[str, Mixing] = field(default_factory=dict)
+    parts: frozenset[str] = frozenset()
+    share: float = 1.0
+
+    def width(self, dim, block):
+        expansion = self.widths.get(dim)
+        if isinstance(expansion, tuple):
+            return expansion[block]
+        return expansion
+
+    def map(self, change_width, change_depth):
+        """The term with every expansion and every mixing replaced."""
+        widths = {
+            dim: map_each(expansion, change_width)
+            for dim, expansion in self.widths.items()
+        }
+        depths = {s: change_depth(m) for s, m in self.depths.items()}
+        return dataclasses.replace(self, widths=widths, depths=depths)
+
+    def share_of(self, variable):
+        """What a variable gets of the term, see `share`."""
+        produced = {
+            dim
+            for axis in variable.axes
+            if axis.role == PRODUCE
+            for dim in axis.dims
+        }
+        return 1.0 if self.parts & produced else self.share
+
+
+def map_each(expansion, change):
+    """Changes an expansion, or each of a tuple of them."""
+    if isinstance(expansion, tuple):
+        return tuple(change(e) for e in expansion)
+    return change(expansion)
+
+
+def divisible_dims(spec):
+    """Dimensions whose entries terms can divide among themselves: those that
+    no variable produces beside another one of them, and that no index reads.
+    """
+    beside = set()
+    for variable in spec.variables.values():
+        produced = [
+            dim
+            for axis in variable.axes
+            if axis.role == PRODUCE
+            for dim in axis.dims
+        ]
+        beside |= set(produced[1:])
+    return {
+        name
+        for name, dim in spec.dims.items()
+        if dim.kind in ("stream", "copy") and name not in beside
+    }
+
+
+def factors(axes):
+    """The factors of all axes in a row, each with its axis' role; an axis
+    without a name is one factor, `None`."""
+    return [
+        (factor, axis.role)
+        for axis in axes
+        for factor in (axis.factors or (None,))
+    ]
+
+
+def factor_shape(variable, sizes):
+    shape = []
+    for axis, size in zip(variable.axes, variable.shape, strict=True):
+        if axis.factors:
+            shape += [sizes.get(f, f) for f in axis.factors]
+        else:
+            shape.append(size)
+    return tuple(shape)
+
+
+def factor_maps(term, variable):
+    """The map of each factor of the axes, taken alone."""
+    return [
+        _factor_map(term, variable, factor, role)
+        for factor, role in factors(variable.axes)
+    ]
+
+
+def joint_maps(term, variable):
+    """The maps of the factors, products taken together.
+
+    Returns:
+        `[(number of factors, map), ...]`
+    """
+    found = factors(variable.axes)
+    keys = [key for key in term.widths if isinstance(key, tuple)]
+    maps, start = [], 0
+    while start < len(found):
+        standing = [k for k in keys if stands(k, found[start:])]
+        key = max(standing, key=len, default=None)
+        if key is None:
+            maps.append((1, _factor_map(term, variable, *found[start])))
+            start += 1
+            continue
+        e = term.width(key, variable.block)
+        consumes = found[start][1] == CONSUME
+        maps.append((len(key), _map_of(e, variable.axes, consumes)))
+        start += len(key)
+    return maps
+
+
+def stands(key, found):
+    """Whether a product of dims is what the next factors are."""
+    if len(found) < len(key):
+        return False
+    first = found[0][1]
+    return all(
+        name == (factor if role == first else f"~{factor}")
+        for name, (factor, role) in zip(key, found, strict=False)
+    )
+
+
+def _factor_map(term, variable, factor, role):
+    if not isinstance(factor, str):
+        return None
+    e = term.width(factor, variable.block)
+    return None if e is None else _map_of(e, variable.axes, role == CONSUME)
+
+
+def _map_of(e, axes, consumes):
+    if axes.gain or axes.factor:
+        return (e.tied_gain if consumes else e.gain).value
+    if axes.shift:
+        return (e.tied_shift if consumes else e.shift).value
+    return e.consume if consumes else e.produce
+
+
+def blocks(term, variable):
+    """`[(source path, weight), ...]` that a target variable is mixed from."""
+    if variable.stack is None:
+        return [(variable.path, 1.0)]
+    mixing = term.depths.get(variable.stack)
+    if mixing is None:
+        return [(variable.path, 1.0)]
+    rows = mixing.rows_of(variable)
+    return [
+        (variable.at(old), weight)
+        for old, weight in mixing.reads(variable.block, rows)
+    ]
+
+
+def compose_terms(outer, inner, plan):
+    if outer.parts or inner.parts:
+        raise GrowthError(
+            "Plans whose terms divide a network among themselves do not "
+            "compose into one. Apply the two one after the other."
+        )
+    depths = dict(inner.depths)
+    for stack, mixing in outer.depths.items():
+        before = depths.get(stack)
+        depths[stack] = mixing if before is None else mixing @ before
+    widths = {}
+    for dim in {**inner.widths, **outer.widths}:
+        if isinstance(inner.widths.get(dim), tuple) or isinstance(
+            outer.widths.get(dim), tuple
+        ):
+            widths[dim] = _composeblocks(outer, inner, dim, plan)
+        else:
+            widths[dim] = _compose(outer.width(dim, 0), inner.width(dim, 0))
+    return Term(widths, depths)
+
+
+def _composeblocks(outer, inner, dim, plan):
+    stack = plan.source.stack_of(dim)
+    mixing = outer.depths.get(stack)
+    if mixing is None:
+        mixing = Mixing.identity(plan.source.depths[stack])
+    composed = []
+    for block in range(mixing.target):
+        # A block that reads none is fresh, and any map of the right size does.
+        reads = mixing.reads(block) or [(0, 1.0)]
+        if len(reads) > 1:
+            raise GrowthError(
+                f"Block {block} is mixed of {len(reads)} blocks whose "
+                f"{dim!r} grew differently; that is no single map. Apply the "
+                "two plans one after the other."
+            )
+        before = inner.width(dim, reads[0][0])
+        composed.append(_compose(outer.width(dim, block), before))
+    return tuple(composed)
+
+
+def _compose(after, before):
+    if after is None or before is None:
+        return after or before
+    return after @ before

@@ -1,0 +1,132 @@
+"""How fast what a growth added is let in."""
+
+import keras
+from keras import ops
+
+from kgrow.algebra.errors import GrowthError
+
+_SHAPES = {
+    "linear": lambda t: t,
+    "cosine": lambda t: 0.5 - 0.5 * ops.cos(t * 3.141592653589793),
+    "smoothstep": lambda t: t * t * (3.0 - 2.0 * t),
+    "quadratic": lambda t: t * t,
+    "sqrt": ops.sqrt,
+}
+
+
+@keras.saving.register_keras_serializable("kgrow")
+class Ramp:
+    """Opens a gate from 0 to 1 within a number of training steps.
+
+    Args:
+        steps: int, training batches from the growth until the gate is fully
+            open; the step right after the growth sees 0. With 0 there is no
+            gate: what is new takes part at once.
+        shape: string, the way from 0 to 1: `"linear"` (the paper's),
+            `"cosine"`, `"smoothstep"`, `"quadratic"` or `"sqrt"`; or a
+            monotone function of a scalar tensor in `[0, 1]` with values 0 at
+            0 and 1 at 1, registered with Keras if the model is to be saved.
+
+    Raises:
+        GrowthError: `steps` is no integer of at least 0, `shape` is unknown,
+            or does not rise from 0 to 1.
+
+    Example:
+
+    >>> ramp = Ramp(100)
+    >>> [float(ramp(keras.ops.convert_to_tensor(t))) for t in (0, 25, 100, 999)]
+    [0.0, 0.25, 1.0, 1.0]
+
+    Reference:
+
+    - Yao et al., "Masked Structural Growth" (2305.02869), Sec. 3.1 and the
+      strength phi of Sec. 3.2.1, which is `steps`.
+    """
+
+    def __init__(self, steps, shape="linear"):
+        if isinstance(steps, bool) or not isinstance(steps, int) or steps < 0:
+            raise GrowthError(
+                "`steps` of a ramp must be an integer of at least 0. "
+                f"Received: steps={steps!r}"
+            )
+        if not callable(shape) and shape not in _SHAPES:
+            raise GrowthError(
+                f"`shape` must be one of {tuple(_SHAPES)} or a function. "
+                f"Received: shape={shape!r}"
+            )
+        self.steps = steps
+        self.shape = shape
+        if callable(shape):
+            self._check_shape()
+
+    def __call__(self, step):
+        """How far the gate is open.
+
+        Args:
+            step: integer scalar tensor, the batches trained since the growth.
+
+        Returns:
+            float32 scalar tensor in `[0, 1]`.
+        """
+        if self.steps == 0:
+            return ops.ones((), "float32")
+        # Ends on 1 to the bit: the quotient of two equal numbers is.
+        done = ops.minimum(ops.cast(step, "float32"), float(self.steps))
+        shape = self.shape if callable(self.shape) else _SHAPES[self.shape]
+        opened = ops.clip(shape(done / float(self.steps)), 0.0, 1.0)
+        return ops.where(done >= self.steps, ops.ones_like(opened), opened)
+
+    def _check_shape(self):
+        places = [i / 16 for i in range(17)]
+        found = [
+            float(self.shape(ops.convert_to_tensor(t, "float32")))
+            for t in places
+        ]
+        rises = all(a <= b for a, b in zip(found, found[1:], strict=False))
+        if abs(found[0]) > 1e-6 or abs(found[-1] - 1) > 1e-6 or not rises:
+            raise GrowthError(
+                "The `shape` of a ramp rises from 0 at 0 to 1 at 1. Received: "
+                f"{self.shape!r}, which has the values {found}"
+            )
+
+    @classmethod
+    def get(cls, identifier):
+        """A ramp from a number of steps, a config or a ramp.
+
+        Example:
+
+        >>> Ramp.get(500), Ramp.get(Ramp(3).get_config())
+        (Ramp(500), Ramp(3))
+        """
+        if isinstance(identifier, cls):
+            return identifier
+        if isinstance(identifier, dict):
+            return cls.from_config(identifier)
+        return cls(identifier)
+
+    def get_config(self):
+        shape = self.shape
+        if callable(shape):
+            shape = keras.saving.serialize_keras_object(shape)
+        return {"steps": self.steps, "shape": shape}
+
+    @classmethod
+    def from_config(cls, config):
+        config = dict(config)
+        if isinstance(config.get("shape"), dict):
+            config["shape"] = keras.saving.deserialize_keras_object(
+                config["shape"]
+            )
+        return cls(**config)
+
+    def __repr__(self):
+        if self.shape == "linear":
+            return f"Ramp({self.steps})"
+        return f"Ramp({self.steps}, shape={self.shape!r})"
+
+    def __eq__(self, other):
+        return type(self) is type(other) and (
+            self.get_config() == other.get_config()
+        )
+
+    __hash__ = None

@@ -1,0 +1,160 @@
+"""What a network is made of: dimensions, stacks of blocks, named axes.
+
+A `ModelSpec` is plain data, read off a network's variables with an `AxisMap`,
+and all that a strategy sees of a model.
+"""
+
+import dataclasses
+from dataclasses import dataclass, field
+
+from kgrow.algebra.axes import Axes
+from kgrow.algebra.errors import GrowthError
+
+KINDS = ("stream", "copy", "lookup", "rotary", "alibi")
+NORMS = (None, "layer", "rms")
+PLACEMENTS = ("pre", "post")
+
+
+@dataclass(frozen=True)
+class Dim:
+    """A dimension that can grow.
+
+    Args:
+        name: string, as it stands in the axes.
+        field: config field that sets its size; its own name by default. The
+            size need not be the field's value (a stage's width is a multiple
+            of the first one's). `"num_heads[1]"` is an entry of a list.
+        kind: what may be done to it. `"copy"`: there is a nonlinearity behind
+            it, so entries may be copied or added, never mixed. `"stream"`:
+            linear; entries may also be scaled and averaged. `"lookup"`: it is
+            indexed (a vocabulary, positions), so entries keep their places and
+            new ones are added. `"rotary"`, `"alibi"`: pairs of a head that are
+            turned by their own frequencies, heads that have their own slopes;
+            old entries go where the larger network has the same ones.
+        norm: the norm that takes statistics along it, between what makes
+            values and all that read them: `"layer"`, `"rms"` or `None`.
+    """
+
+    name: str
+    field: str | None = None
+    kind: str = "copy"
+    norm: str | None = None
+
+    def __post_init__(self):
+        _check_option("kind", self.kind, KINDS)
+        _check_option("norm", self.norm, NORMS)
+        object.__setattr__(self, "field", self.field or self.name)
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A stack of like blocks, written `{name}` in the paths of an `AxisMap`.
+
+    Args:
+        name: string, the placeholder of the block's number.
+        field: config field that holds the number of blocks, as in `Dim`.
+        norm: `"pre"` if a block whose exits are zero is the identity (norms
+            inside the residual branches, or none), `"post"` if not.
+        epsilon: config field that holds the constant inside the norms.
+        period: int. A block does what its number, modulo the period, says
+            (shifted windows: 2), so that copies keep the remainder.
+        first: int, the number of the first block in the paths.
+    """
+
+    name: str
+    field: str | None = None
+    norm: str = "post"
+    epsilon: str = "layer_norm_epsilon"
+    period: int = 1
+    first: int = 0
+
+    def __post_init__(self):
+        _check_option("norm", self.norm, PLACEMENTS)
+        object.__setattr__(self, "field", self.field or self.name)
+
+
+def _check_option(name, value, allowed):
+    if value not in allowed:
+        raise GrowthError(
+            f"`{name}` must be one of {allowed}. Received: {name}={value!r}"
+        )
+
+
+@dataclass(frozen=True)
+class VariableSpec:
+    """One variable: where it stands, its shape and its axes."""
+
+    path: str
+    shape: tuple[int, ...]
+    axes: Axes
+    stack: str | None = None
+    block: int | None = None
+    template: str | None = None
+    initializer: object = field(default=None, compare=False, repr=False)
+    first: int = 0
+
+    def at(self, block):
+        """The path of the same variable in another block of its stack."""
+        number = str(block + self.first)
+        return self.template.replace(f"{{{self.stack}}}", number)
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A network as growth sees it: plain data.
+
+    Attributes:
+        config: dict of config fields.
+        dims: `{name: Dim}`.
+        sizes: `{dim name: size}`.
+        stacks: `{name: Stack}`.
+        depths: `{stack name: number of blocks}`.
+        variables: `{path: VariableSpec}`, in the network's order.
+        outputs: tuple of the `Axes` of the network's outputs, or `None`.
+    """
+
+    config: dict
+    dims: dict[str, Dim]
+    sizes: dict[str, int]
+    stacks: dict[str, Stack]
+    depths: dict[str, int]
+    variables: dict[str, VariableSpec]
+    outputs: tuple[Axes, ...] | None = None
+
+    def without_axis(self, axis):
+        """The spec of averages over one axis of every matrix."""
+        variables = {
+            path: dataclasses.replace(
+                v,
+                shape=_without(v.shape, axis),
+                axes=dataclasses.replace(
+                    v.axes, axes=_without(v.axes.axes, axis)
+                ),
+            )
+            if len(v.shape) > 1
+            else v
+            for path, v in self.variables.items()
+        }
+        return dataclasses.replace(self, variables=variables)
+
+    @property
+    def output_dims(self):
+        """Names of the dimensions that the outputs have."""
+        return {dim for axes in self.outputs or () for dim in axes.dims}
+
+    def stack_of(self, dim):
+        """The stack whose blocks alone use `dim`, or `None`.
+
+        Such a dimension may grow differently in each block.
+        """
+        stacks = {
+            variable.stack
+            for variable in self.variables.values()
+            if dim in variable.axes.dims
+        }
+        return stacks.pop() if len(stacks) == 1 else None
+
+
+def _without(items, axis):
+    axis %= len(items)
+    return items[:axis] + items[axis + 1 :]

@@ -1,0 +1,1 @@
+"""Savings: grown runs against runs from scratch."""

@@ -1,0 +1,175 @@
+"""The norms of a network's weights, layer by layer, before and after."""
+
+import collections
+import math
+import re
+
+from kgrow.analysis.plots.style import (
+    COLOURS,
+    STYLE,
+    finished,
+    load_pyplot,
+    wrapped,
+)
+
+_BEFORE = {
+    "color": COLOURS[1],
+    "marker": "o",
+    "linestyle": (0, (4, 2)),
+    "markerfacecolor": "white",
+    "markersize": 8,
+}
+_AFTER = {
+    "color": COLOURS[0],
+    "marker": "s",
+    "linestyle": "-",
+    "markersize": 5,
+}
+
+
+def norms_by_layer(before, after, path=None, title=None):
+    """Draws the Frobenius norm of every weight matrix before and after.
+
+    One panel for each kind of variable in a block, over the block's number;
+    and one for what stands outside the blocks.
+
+    Args:
+        before: dict from paths to lists of numbers, one a block, as
+            `kgrow.analysis.norms.weight_norms(model)` makes it.
+        after: the same, afterwards.
+        path: optional, where to write; the suffix decides the format.
+        title: string or `None`.
+
+    Returns:
+        `pathlib.Path` of the picture, or matplotlib's figure if there is no
+        `path`.
+
+    Raises:
+        ImportError: where matplotlib is missing.
+        ValueError: the two are not of one model.
+
+    Example:
+
+    >>> figure = norms_by_layer({"b_{n}/kernel": [1.0]},
+    ...     {"b_{n}/kernel": [1.0, 1.5]})
+    >>> figure.axes[0].get_xlabel()
+    'block'
+    """
+    if not after or not set(before) <= set(after):
+        raise ValueError(
+            "Arguments `before` and `after` are the norms of one model, at two "
+            f"times. Received: before of {sorted(before)}, after of "
+            f"{sorted(after)}"
+        )
+    pyplot = load_pyplot()
+    inside = [name for name in after if "{" in name]
+    outside = [name for name in after if "{" not in name]
+    panels = len(inside) + bool(outside)
+    columns = min(3, panels)
+    rows = math.ceil(panels / columns)
+    with pyplot.rc_context(STYLE):
+        figure, axes = pyplot.subplots(
+            nrows=rows,
+            ncols=columns,
+            figsize=(0.6 + 2.7 * columns, 0.9 + 2.0 * rows),
+            squeeze=False,
+            layout="constrained",
+        )
+        places = list(axes.flat)
+        titles = _titles(inside)
+        for number, name in enumerate(inside):
+            _draw_blocks(
+                places[number], titles[name], before.get(name, ()), after[name]
+            )
+            places[number].set_xlabel("block", fontsize=11)
+            if number % columns == 0:
+                places[number].set_ylabel("Frobenius norm", fontsize=11)
+        if outside:
+            _draw_outside(places[len(inside)], outside, before, after)
+        for panel in places[panels:]:
+            panel.set_axis_off()
+        handles = [
+            places[0].plot([], [], **_BEFORE)[0],
+            places[0].plot([], [], **_AFTER)[0],
+        ]
+        figure.legend(
+            handles,
+            ["before", "after"],
+            loc="outside lower center",
+            ncols=2,
+        )
+        if title:
+            figure.suptitle(title, fontsize=12)
+        return finished(figure, path)
+
+
+def _draw_blocks(axes, title, before, after):
+    axes.plot(range(len(before)), before, zorder=3, **_BEFORE)
+    axes.plot(range(len(after)), after, zorder=2, **_AFTER)
+    axes.set_title(wrapped(title, 24), fontsize=10, loc="left")
+    axes.set_ylim(0, 1.15 * max([*before, *after, 1e-12]))
+    axes.set_xlim(-0.4, len(after) - 0.6)
+    axes.set_xticks(range(0, len(after), math.ceil(len(after) / 8)))
+    axes.grid(axis="x", visible=False)
+
+
+def _draw_outside(axes, names, before, after):
+    for row, name in enumerate(names):
+        pair = [*before.get(name, ()), *after[name]]
+        axes.plot(pair, [row] * len(pair), color="#BBBBBB", zorder=1)
+        for values, style in (
+            (before.get(name, ()), _BEFORE),
+            (after[name], _AFTER),
+        ):
+            marks = {**style, "linestyle": "none"}
+            axes.plot(values, [row] * len(values), zorder=3, **marks)
+        axes.annotate(
+            _short(name),
+            xy=(0, row + 0.16),
+            xytext=(4, 0),
+            textcoords="offset points",
+            fontsize=9,
+            va="bottom",
+        )
+    axes.set_yticks([])
+    axes.set_ylim(-0.4, len(names) - 0.2)
+    axes.set_xlim(left=0)
+    axes.margins(x=0.1)
+    axes.set_xlabel("Frobenius norm", fontsize=11)
+    axes.set_title("outside the blocks", fontsize=10, loc="left")
+    axes.grid(axis="y", visible=False)
+
+
+def _titles(names):
+    """What to call each variable of a block, no two the same.
+
+    Example:
+
+    >>> _titles(["b_{n}/up/kernel", "b_{n}/down/kernel"]).values()
+    dict_values(['up', 'down'])
+    >>> _titles(["b_{n}_up/kernel", "b_{n}_down/kernel"]).values()
+    dict_values(['b_n_up', 'b_n_down'])
+    """
+    titles = {name: _short(name) for name in names}
+    counts = collections.Counter(titles.values())
+    return {
+        # What tells them apart stands beside the block's number, or before.
+        name: title
+        if counts[title] == 1
+        else _short(re.sub(r"\{\w+\}", "n", name), parts=None)
+        for name, title in titles.items()
+    }
+
+
+def _short(name, parts=2):
+    """What of a path says which variable it is.
+
+    Example:
+
+    >>> _short("block_{n}/attention/query/kernel")
+    'attention/query'
+    """
+    words = [word for word in name.split("/") if "{" not in word]
+    if len(words) > 1 and words[-1] in ("kernel", "embeddings"):
+        words = words[:-1]
+    return "/".join(words if parts is None else words[-parts:])

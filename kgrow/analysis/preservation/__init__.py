@@ -1,0 +1,16 @@
+"""What strategies promise, measured."""
+
+from kgrow.analysis.preservation.measurement import preservation_table
+from kgrow.analysis.preservation.msg import MSGRow, MSGTable, msg_table
+from kgrow.analysis.preservation.picture import heat_map
+from kgrow.analysis.preservation.table import PreservationTable, Row
+
+__all__ = [
+    "MSGRow",
+    "MSGTable",
+    "PreservationTable",
+    "Row",
+    "heat_map",
+    "msg_table",
+    "preservation_table",
+]

@@ -1,0 +1,1 @@
+"""A network, the names of its axes, and the same network at another size."""

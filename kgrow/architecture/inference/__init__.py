@@ -1,0 +1,1 @@
+"""Infer the axes of a network from a trace of its computation."""

@@ -1,0 +1,137 @@
+"""Deriving in a process of its own, where Keras runs on JAX.
+
+The computation is traced with JAX. Keras has one backend in a process, so
+under another one a second process builds the network, on shapes alone, and
+sends back what it found.
+"""
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+
+import keras
+
+from kgrow.algebra.errors import GrowthError
+from kgrow.architecture.nested_config import opened
+from kgrow.architecture.recipes import Blueprint, ClassRecipe, TaskRecipe
+
+_TIMEOUT = 600
+
+
+def derive_remotely(recipe, inputs=None):
+    """The config of the `AxisMap`; see `analyse()`.
+
+    Raises:
+        GrowthError: the network cannot be made in another process, or JAX is
+            not installed.
+    """
+    source = recipe.source()
+    _check_importable(source)
+    request = {"recipe": source, "inputs": _packed(inputs)}
+    environment = {
+        **os.environ,
+        "KERAS_BACKEND": "jax",
+        "JAX_PLATFORMS": "cpu",
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "kgrow.architecture.inference.subprocess"],
+        input=json.dumps(request),
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=_TIMEOUT,
+        check=False,
+    )
+    lines = done.stdout.strip().splitlines()
+    if done.returncode or not lines:
+        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise GrowthError(
+            "What can grow is read off a trace of the network, made with JAX "
+            "in a process of its own, and that failed: "
+            f"{reason}\nInstall JAX if it is missing, or pass "
+            "`axes=kgrow.AxisMap(...)`."
+        )
+    return json.loads(lines[-1])
+
+
+def serve():
+    """Answers one request from standard input on standard output."""
+    from kgrow.architecture.inference.analysis import analyse
+
+    request = json.loads(sys.stdin.read())
+    recipe = load_recipe(request["recipe"])
+    axes = analyse(recipe, _unpacked(request["inputs"]))
+    print(json.dumps(axes.get_config()))
+
+
+def load_recipe(source):
+    """The recipe that `source()` of another process described.
+
+    Raises:
+        GrowthError: the class or the function is not where it was.
+    """
+    found = importlib.import_module(source["module"])
+    for name in source["name"].split("."):
+        found = getattr(found, name, None)
+    if found is None:
+        raise GrowthError(
+            f"There is no {source['name']!r} in {source['module']!r}."
+        )
+    if source["kind"] == "function":
+        return Blueprint(found, source["config"])
+    if source["kind"] == "task":
+        recipe = object.__new__(TaskRecipe)
+        recipe.task_class = found
+        recipe.preprocessor = None
+        recipe.backbone = load_recipe(source["backbone"])
+        recipe.head = keras.saving.deserialize_keras_object(source["head"])
+        recipe.config = {**recipe.head, **recipe.backbone.config}
+        return recipe
+    recipe = object.__new__(ClassRecipe)
+    recipe.network_class = found
+    config = keras.saving.deserialize_keras_object(source["config"])
+    recipe.config = opened(
+        {
+            name: keras.saving.serialize_keras_object(value)
+            if isinstance(value, keras.Model)
+            else value
+            for name, value in config.items()
+        }
+    )
+    return recipe
+
+
+def _check_importable(source):
+    if source["module"] == "__main__" or "<" in source["name"]:
+        raise GrowthError(
+            "What can grow is read off in another process, which imports the "
+            "network's class or function from its module. Move it into a "
+            "module of its own, run on the JAX backend, or pass "
+            f"`axes=kgrow.AxisMap(...)`. Received: {source['name']!r} of "
+            f"{source['module']!r}"
+        )
+
+
+def _packed(inputs):
+    if inputs is None:
+        return None
+    return keras.tree.map_structure(
+        lambda t: {"shape": list(t.shape), "dtype": str(t.dtype)}, inputs
+    )
+
+
+def _unpacked(inputs):
+    if inputs is None:
+        return None
+    if isinstance(inputs, dict) and set(inputs) == {"shape", "dtype"}:
+        return keras.KerasTensor(tuple(inputs["shape"]), inputs["dtype"])
+    if isinstance(inputs, dict):
+        return {key: _unpacked(value) for key, value in inputs.items()}
+    return [_unpacked(value) for value in inputs]
+
+
+if __name__ == "__main__":
+    serve()

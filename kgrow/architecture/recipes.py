@@ -1,0 +1,209 @@
+"""How a network is made again with other sizes in its config.
+
+A class whose `get_config()` has the sizes as fields is made from its config; a
+task (a backbone with a head and a preprocessor, as KerasHub has them) is made
+anew around a larger backbone; a function that builds a network is called again.
+"""
+
+import keras
+from keras.src.models.functional import Functional
+
+from kgrow.algebra.config_fields import check_size
+from kgrow.algebra.errors import GrowthError
+from kgrow.architecture.nested_config import closed, opened
+from kgrow.architecture.stable_paths import counted_names
+from kgrow.backend.lazy_variables import without_values
+
+# Where a network that a function has built keeps what built it.
+_MARK = "growth_recipe"
+
+
+def recipe_of(network):
+    """The recipe that a network is made by, or `None` for a plain Functional
+    or Sequential model, whose sizes stand in its layers."""
+    recipe = vars(network).get(_MARK)
+    if recipe is not None:
+        return recipe
+    if type(network) in (Functional, keras.Sequential):
+        return None
+    if _is_task(network):
+        return TaskRecipe(network)
+    return ClassRecipe(network)
+
+
+def twin_of(network):
+    """A network like the given one, made anew and without values, or `None`
+    if there is no recipe for it or it is not built at once."""
+    recipe = recipe_of(network)
+    # Our own networks name all their layers.
+    if recipe is None or type(network).__module__.startswith("kgrow."):
+        return None
+    try:
+        with without_values():
+            twin = recipe.make({})
+    except Exception:
+        # Whoever grows it hears of it; its names are what they are.
+        return None
+    return twin if twin.built else None
+
+
+class ClassRecipe:
+    """A network that is made from its config.
+
+    Args:
+        network: a `keras.Model`.
+    """
+
+    def __init__(self, network):
+        self.network_class = type(network)
+        self.config = opened(network.get_config())
+
+    @property
+    def has_fields(self):
+        """Whether the config has more in it than every Keras model's."""
+        return bool(set(self.config) - {"name", "trainable", "dtype"})
+
+    def make(self, fields):
+        """A network with the given fields in its config."""
+        with counted_names() as remember:
+            return remember(self.remade(fields))
+
+    def remade(self, fields):
+        """The same under the names that Keras goes on to make up."""
+        config = closed({**self.config, **fields})
+        return self.network_class.from_config(config)
+
+    def source(self):
+        """Data that JSON can hold, and that `load_recipe()` reads."""
+        return {
+            "kind": "class",
+            "module": self.network_class.__module__,
+            "name": self.network_class.__qualname__,
+            "config": keras.saving.serialize_keras_object(closed(self.config)),
+        }
+
+
+class TaskRecipe:
+    """A task, made anew around a backbone with other fields.
+
+    The preprocessor stays the same object: its vocabulary is an asset, which
+    no config holds.
+
+    Args:
+        task: a task such as `keras_hub.models.CausalLM`.
+    """
+
+    def __init__(self, task):
+        self.task_class = type(task)
+        self.preprocessor = task.preprocessor
+        self.backbone = ClassRecipe(task.backbone)
+        self.head = dict(task.get_config())
+        for name in ("backbone", "preprocessor"):
+            self.head.pop(name, None)
+        self.config = {**self.head, **self.backbone.config}
+
+    def make(self, fields):
+        """A task with the given fields in its backbone and its head."""
+        inner = {f: v for f, v in fields.items() if f in self.backbone.config}
+        head = {
+            f: v
+            for f, v in fields.items()
+            if f in self.head and f not in self.backbone.config
+        }
+        with counted_names() as remember:
+            made = self.task_class(
+                backbone=self.backbone.remade(inner),
+                preprocessor=self.preprocessor,
+                compile=False,
+                **{**self.head, **head},
+            )
+            return remember(made)
+
+    def source(self):
+        head = keras.saving.serialize_keras_object(self.head)
+        return {
+            "kind": "task",
+            "module": self.task_class.__module__,
+            "name": self.task_class.__qualname__,
+            "backbone": self.backbone.source(),
+            "head": head,
+        }
+
+
+@keras.saving.register_keras_serializable("kgrow")
+class Blueprint:
+    """A function that builds a network, and the sizes to build it with.
+
+    Takes the place of a network in `GrowableModel`: growing calls the function
+    again with larger sizes. The function is registered with
+    `keras.saving.register_keras_serializable()`, if the model is to be saved.
+
+    Args:
+        build: function from the fields of `config`, by name, to a
+            `keras.Model`. Its layers have names of their own, the same at
+            every call.
+        config: dict of sizes, integers or lists of them.
+
+    Raises:
+        GrowthError: what it builds is no model, or has no weights yet.
+
+    Example:
+
+    >>> import keras, kgrow
+    >>> @keras.saving.register_keras_serializable("example")
+    ... def build(units):
+    ...     return keras.Sequential([keras.Input((4,)),
+    ...         keras.layers.Dense(units, activation="relu", name="inner"),
+    ...         keras.layers.Dense(2, name="outer")])
+    >>> Blueprint(build, {"units": 8}).make({"units": 12}).count_params()
+    86
+    """
+
+    def __init__(self, build, config):
+        if not callable(build) or not isinstance(config, dict):
+            raise GrowthError(
+                "A `Blueprint` takes a function and a dict of the sizes to "
+                f"call it with. Received: build={build!r}, config={config!r}"
+            )
+        self.build = build
+        self.config = {f: check_size(f, v) for f, v in config.items()}
+
+    def make(self, fields=None):
+        """The network with the given sizes."""
+        config = {**self.config, **(fields or {})}
+        with counted_names() as remember:
+            network = self.build(**config)
+        if not isinstance(network, keras.Model):
+            raise GrowthError(
+                f"`build` must return a `keras.Model`. Received: {network!r} "
+                f"(of type {type(network).__name__})"
+            )
+        # Past Keras' tracking: it is no part of the network.
+        vars(network)[_MARK] = Blueprint(self.build, config)
+        return remember(network)
+
+    def source(self):
+        return {
+            "kind": "function",
+            "module": self.build.__module__,
+            "name": self.build.__qualname__,
+            "config": self.config,
+        }
+
+    def get_config(self):
+        return {
+            "build": keras.saving.serialize_keras_object(self.build),
+            "config": self.config,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        build = keras.saving.deserialize_keras_object(config["build"])
+        return cls(build, config["config"])
+
+
+def _is_task(network):
+    return (
+        hasattr(network, "preprocess_samples")
+        and getattr(network, "backbone", None) is not None
+    )

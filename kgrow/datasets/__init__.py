@@ -1,0 +1,1 @@
+"""Text and images for the demo, the benchmarks and the scripts."""

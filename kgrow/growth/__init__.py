@@ -1,0 +1,1 @@
+"""`GrowableModel`, and one growth of it: all or nothing."""

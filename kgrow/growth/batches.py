@@ -1,0 +1,105 @@
+"""The data that a growth is given: what `fit` takes, batch by batch."""
+
+import itertools
+
+import keras
+import numpy as np
+
+from kgrow.algebra.errors import GrowthError
+
+_FIRST = 32
+
+
+class Data:
+    """Batches `(x, y)` or `(x, y, sample_weight)`, as many as are asked for.
+
+    Args:
+        data: arrays `(x, y[, sample_weight])`, a `keras.utils.PyDataset`, a
+            `tf.data.Dataset` or another iterable of batches.
+
+    Raises:
+        GrowthError: the data is none of these.
+
+    Example:
+
+    >>> data = Data((np.zeros((5, 2)), np.zeros(5)))
+    >>> [x.shape for x, y in itertools.islice(data.batches(2), 3)]
+    [(2, 2), (2, 2), (2, 2)]
+    """
+
+    def __init__(self, data):
+        self._data = data
+        # A list of tuples is one of batches; `[x, y]` may be arrays.
+        self._arrays = (
+            isinstance(data, (tuple, list))
+            and len(data) in (2, 3)
+            and not (
+                isinstance(data, list)
+                and all(isinstance(part, tuple) for part in data)
+            )
+        )
+        if self._arrays:
+            self.first = tuple(_take(part, slice(_FIRST)) for part in data)
+            return
+        try:
+            batches = iter(self._once())
+            first = next(batches)
+        except Exception as error:
+            raise GrowthError(
+                "`data` is a batch (x, y), a `keras.utils.PyDataset`, a "
+                "`tf.data.Dataset` or another iterable of batches. Received: "
+                f"{type(data).__name__}, {error}"
+            ) from error
+        if not isinstance(first, (tuple, list)) or len(first) not in (2, 3):
+            raise GrowthError(
+                "`data` must yield (x, y) or (x, y, sample_weight). Received: "
+                f"a batch of type {type(first).__name__}"
+            )
+        self.first = tuple(first)
+        if batches is data:
+            # It can be gone through once only, and its head is gone.
+            self._data = itertools.chain([self.first], batches)
+
+    def batches(self, batch_size, seed=0):
+        """Yields batches without end, as long as the data can be read again.
+
+        Args:
+            batch_size: int, used where the data are arrays.
+            seed: int, of the order in which arrays are read.
+
+        Raises:
+            GrowthError: the data came to its end and cannot be read again.
+        """
+        if self._arrays:
+            yield from self._of_arrays(batch_size, seed)
+        while True:
+            count = 0
+            for batch in self._once():
+                count += 1
+                yield tuple(batch)
+            if not count:
+                raise GrowthError(
+                    "`data` came to its end before the last step. Give data "
+                    "that can be read again, or fewer `steps`."
+                )
+
+    def _of_arrays(self, batch_size, seed):
+        size = len(keras.tree.flatten(self._data[0])[0])
+        batch_size = min(batch_size, size)
+        rng = np.random.default_rng(seed)
+        while True:
+            order = rng.permutation(size)
+            for start in range(0, size - batch_size + 1, batch_size):
+                rows = np.sort(order[start : start + batch_size])
+                yield tuple(_take(part, rows) for part in self._data)
+
+    def _once(self):
+        if isinstance(self._data, keras.utils.PyDataset):
+            count = self._data.num_batches
+            numbers = itertools.count() if count is None else range(count)
+            return (self._data[i] for i in numbers)
+        return self._data
+
+
+def _take(part, rows):
+    return keras.tree.map_structure(lambda a: a[rows], part)

@@ -1,0 +1,321 @@
+"""Training what is new: which entries rest, or go at another pace.
+
+An entry is old if the plan's first copy of an entry of the small network
+stands there, and new otherwise: further copies, new units, new blocks. Where
+a growth trains only what is new, a variable of old entries alone is frozen as
+Keras freezes one, and has no slots; in a variable that is old in part, the
+optimizer keeps those entries, and slows down those that go at a pace of their
+own (see `optimizer_guard`).
+"""
+
+import contextlib
+import dataclasses
+
+import numpy as np
+
+from kgrow import backend
+from kgrow.algebra.errors import GrowthError
+from kgrow.algebra.plan import Plan
+from kgrow.algebra.plan_term import Term
+from kgrow.architecture.architecture import (
+    grown_weights,
+    relative_path,
+    variable_paths,
+)
+from kgrow.growth.freezing_masks import box, product
+from kgrow.growth.optimizer.entry_masks import guard
+from kgrow.growth.optimizer.grow_state import OptimizerState
+from kgrow.growth.optimizer.rebuild import Resting
+from kgrow.growth.update_scale import Pace, steps_taken
+
+TRAIN = ("all", "new")
+_MASKS = ("known", "olds")
+
+
+def check_train(train, strategy):
+    """What a growth trains: the argument of `grow()`, or, where that is
+    `None`, what the strategy says."""
+    if train is None:
+        return strategy.train
+    if train not in TRAIN:
+        raise GrowthError(
+            f"`train` must be one of {TRAIN}, or None for what the strategy "
+            f"says. Received: train={train!r}"
+        )
+    return train
+
+
+def freeze(network, source, plan, train):
+    """Freezes the old entries of a grown network.
+
+    Args:
+        network: the grown network, which nobody trains yet.
+        source: `Architecture` before.
+        plan: `Plan` from the one to the other.
+        train: `"new"` freezes all old entries; `"all"` those that rested
+            before, wherever they now stand.
+
+    Returns:
+        `{path: mask}`, a Boolean array in the shape of each variable that
+        rests, in whole or in part.
+
+    Raises:
+        GrowthError: nothing is new, or the plan mixes old entries, so that
+            none of the grown ones is old.
+    """
+    if train == "all" and not source.frozen:
+        return {}
+    first, frozen, trains = _first_copies(plan), {}, False
+    for weight in grown_weights(network):
+        path = relative_path(network, weight)
+        reads = plan.reads(path)
+        if reads and reads[0] in source.frozen:
+            # Not the user's choice, which goes on in every copy.
+            weight.trainable = True
+        if not weight.trainable:
+            continue
+        mask = _old_entries(first, path, source.frozen, train)
+        trains = trains or not mask.all()
+        if mask.any():
+            frozen[path] = _plain(mask)
+    if frozen and not trains:
+        raise GrowthError(
+            "train='new' trains what a growth adds, and this one adds "
+            "nothing. Choose a larger target, or train='all'. Received: "
+            f"train={train!r}, sizes {plan.target.sizes}, depths "
+            f"{plan.target.depths}"
+        )
+    set_trainable(network, frozen)
+    return frozen
+
+
+def set_trainable(network, frozen, before=()):
+    """Gives the variables of a network Keras' flag: off where all entries
+    rest, on again where they rested `before`."""
+    for weight in network.weights:
+        path = relative_path(network, weight)
+        if path in frozen and frozen[path].all():
+            weight.trainable = False
+        elif path in before:
+            weight.trainable = True
+
+
+def unfreeze(model):
+    """Lets everything train again that a growth has frozen, all or nothing;
+    see `GrowableModel.unfreeze()`."""
+    architecture = model.architecture
+    if not architecture.frozen:
+        return
+    backend.sync(model)
+    network, frozen = architecture.network, architecture.frozen
+    optimizer = getattr(model, "optimizer", None)
+    built, state = optimizer is not None and optimizer.built, None
+
+    def freeze_again():
+        architecture.frozen = frozen
+        set_trainable(network, frozen)
+        guard(model)
+
+    with contextlib.ExitStack() as undo, backend.scope(model):
+        undo.callback(model.remember())
+        undo.callback(freeze_again)
+        if built:
+            state = OptimizerState(optimizer)
+            undo.callback(state.remember())
+        set_trainable(network, {}, before=frozen)
+        architecture.frozen = {}
+        if state is not None:
+            same = Plan(architecture.spec, architecture.spec, (Term(),))
+            paths = variable_paths(network)
+            state.rebuild(
+                model.trainable_variables,
+                same,
+                paths,
+                paths,
+                "carry",
+                Resting(frozen, [*network.weights], over=True),
+            )
+        guard(model)
+        model.refresh_functions()
+        undo.pop_all()
+
+
+def first_copies(source, plan):
+    """What `begin_pace()` needs of a plan, which takes no memory: the plan
+    that writes old entries only, or the error that says why there is none.
+    Where nothing grows, what is new is what was new before."""
+    sizes = [(spec.sizes, spec.depths) for spec in (plan.source, plan.target)]
+    if sizes[0] == sizes[1]:
+        return source.first_copies
+    try:
+        first = _first_copies(plan, "another learning-rate policy")
+    except GrowthError as error:
+        return GrowthError(str(error))
+    return dataclasses.replace(first, given={})
+
+
+def begin_pace(architecture, start, new, old, steps):
+    """The `Pace` of what the last growth has added, and of what was there.
+
+    Args:
+        architecture: `Architecture` that came of the growth.
+        start: int, the optimizer's iterations at the growth.
+        new: float, see `Pace`.
+        old: float, see `Pace`.
+        steps: int or `None`, see `Pace`.
+
+    Raises:
+        GrowthError: the model has not grown, or the growth mixed old entries.
+    """
+    first = architecture.first_copies
+    if first is None:
+        raise GrowthError(
+            "Old and new entries are told apart right after a growth, and "
+            "this model was built, or loaded, as large as it is."
+        )
+    if isinstance(first, GrowthError):
+        raise GrowthError(str(first))
+    known = {
+        path: np.broadcast_to(np.True_, variable.shape)
+        for path, variable in first.target.variables.items()
+    }
+    olds = _masks(first, {}, "new")
+    return Pace(start, new, old, steps, known, olds)
+
+
+def carry_paces(model, plan):
+    """The paces of a model's entries that are not over yet, for the network
+    that a plan makes of it.
+
+    Raises:
+        GrowthError: the plan mixes the entries.
+    """
+    step = steps_taken(model)
+    paces = [p for p in model.architecture.paces if not p.is_over(step)]
+    if not paces:
+        return []
+    first = _first_copies(
+        plan,
+        "`kgrow.schedules.learning_rate.apply_policies.end(model)` before it",
+    )
+    return [p.mapped(lambda masks: _masks(first, masks, "all")) for p in paces]
+
+
+def load_paces(model, config):
+    """Gives a model the paces that `paces_to_config()` wrote."""
+    architecture = model.architecture
+    if config == paces_to_config(architecture.paces):
+        return
+    backend.sync(model)
+    spec = architecture.spec
+    architecture.paces = [
+        Pace(**entry | {n: from_config(entry[n], spec) for n in _MASKS})
+        for entry in config
+    ]
+    guard(model)
+    model.refresh_functions()
+
+
+def paces_to_config(paces):
+    """Paces as data that JSON can hold."""
+    return [
+        vars(pace) | {n: to_config(getattr(pace, n)) for n in _MASKS}
+        for pace in paces
+    ]
+
+
+def to_config(frozen):
+    """Masks as data that JSON can hold: `True` for a whole variable, the runs
+    of frozen entries along each axis, or (no product of axes) flat.
+
+    Example:
+
+    >>> import numpy as np
+    >>> mask = np.array([[True, True, False], [False, False, False]])
+    >>> to_config({"kernel": mask})
+    {'kernel': {'axes': [[[0, 1]], [[0, 2]]]}}
+    """
+    config = {}
+    for path, mask in frozen.items():
+        axes = box(mask)
+        if mask.all():
+            config[path] = True
+        elif axes is not None:
+            config[path] = {"axes": [_runs(axis) for axis in axes]}
+        else:
+            config[path] = {"flat": _runs(mask.reshape(-1))}
+    return config
+
+
+def from_config(config, spec):
+    """The masks that `to_config()` wrote, for a network of that spec."""
+    frozen = {}
+    for path, entry in config.items():
+        shape = spec.variables[path].shape
+        if entry is True:
+            mask = np.ones(shape, bool)
+        elif "axes" in entry:
+            axes = zip(entry["axes"], shape, strict=True)
+            mask = product([_vector(runs, size) for runs, size in axes])
+        else:
+            size = int(np.prod(shape))
+            mask = _vector(entry["flat"], size).reshape(shape)
+        frozen[path] = _plain(mask)
+    return frozen
+
+
+def _first_copies(plan, instead="train='all' after `model.unfreeze()`"):
+    """The plan that writes old entries only. What terms divide among
+    themselves starts with the term that keeps the network as it was."""
+    try:
+        first = plan.first_only()
+    except GrowthError as error:
+        raise GrowthError(
+            "Only a strategy that leaves every old entry somewhere can tell "
+            "it from a new one, and this one mixes them. Choose one that "
+            "copies, such as 'net2net' or 'stack', or "
+            f"{instead}. Received: {error}"
+        ) from error
+    return dataclasses.replace(first, terms=first.terms[:1], noise={})
+
+
+def _masks(first, masks, train):
+    """`{path: mask}` of the entries that `_old_entries()` finds."""
+    found = {}
+    for path in first.target.variables:
+        mask = _old_entries(first, path, masks, train)
+        if mask.any():
+            found[path] = _plain(mask)
+    return found
+
+
+def _old_entries(first, path, frozen, train):
+    """Boolean mask of the entries of a variable that rest."""
+    variable, values = first.target.variables[path], {}
+    for old in first.reads(path):
+        shape = first.source.variables[old].shape
+        rests = train == "new" or frozen.get(old, False)
+        values[old] = np.broadcast_to(rests, shape).astype("float32")
+    if not any(value.any() for value in values.values()):
+        return np.zeros(variable.shape, bool)
+    return first.grow(path, values, fill=0.0) != 0
+
+
+def _plain(mask):
+    """A mask of one value takes no memory."""
+    if mask.all():
+        return np.broadcast_to(np.True_, mask.shape)
+    return mask
+
+
+def _runs(vector):
+    """`[[start, stop], ...]` of the true entries."""
+    edges = np.flatnonzero(np.diff(np.r_[False, vector, False]))
+    return edges.reshape(-1, 2).tolist()
+
+
+def _vector(runs, size):
+    vector = np.zeros(size, bool)
+    for start, stop in runs:
+        vector[start:stop] = True
+    return vector

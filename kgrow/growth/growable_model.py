@@ -1,0 +1,597 @@
+"""A Keras model that can be made larger while it trains."""
+
+import contextlib
+
+import keras
+from keras.src.utils.tracking import DotNotTrackScope
+
+from kgrow import backend
+from kgrow.algebra.axis_map import AxisMap
+from kgrow.algebra.errors import FileError, GrowthError
+from kgrow.architecture.architecture import Architecture
+from kgrow.architecture.inference.derive_axes import derive
+from kgrow.architecture.recipes import Blueprint, recipe_of
+from kgrow.growth.freezing import unfreeze
+from kgrow.growth.gates import (
+    GateKeeper,
+    gates_of,
+    open_all,
+    remember_gates,
+    settle,
+)
+from kgrow.growth.log_callback import GrowthLog
+from kgrow.growth.optimizer.entry_masks import guard
+from kgrow.growth.saving import growth_state, orbax
+from kgrow.growth.saving.rollback import all_or_nothing
+from kgrow.growth.saving.size_limits import extent_of_store
+from kgrow.growth.saving.state_schema import pack, unpack
+from kgrow.growth.saving.state_tree import load_tree, tree_of
+from kgrow.growth.transaction import Growth
+
+_STORE_KEY = "growth"
+
+# `[(test of a network, subclass that wraps those that pass)]`.
+_KINDS = []
+
+
+def register_kind(fits, cls):
+    """Lets `GrowableModel(network)` make a subclass of some networks.
+
+    Args:
+        fits: function of a network, whether it is of the kind.
+        cls: subclass of `GrowableModel`, with the same arguments.
+    """
+    _KINDS.append((fits, cls))
+
+
+@keras.saving.register_keras_serializable("kgrow")
+class GrowableModel(keras.Model):
+    """Wraps a network, and swaps it for a larger one on `grow()`.
+
+    It is an ordinary Keras model: `compile()`, `fit()`, `evaluate()`,
+    `save()`. The network may be any built Keras model whose `get_config()` has
+    its sizes as fields (a KerasHub backbone, a subclass of one's own), or a
+    Functional or Sequential model, whose widths grow.
+
+    Args:
+        network: a built `keras.Model`, or a `Blueprint`.
+        axes: `AxisMap`, or the dict of rules for one. By default they are
+            read off the network's own computation, see `derive()`.
+        name: optional string.
+
+    Attributes:
+        callback_state: dict from a callback's name to what it wants to find
+            again, as data that JSON can hold. It is saved with the weights.
+
+    Raises:
+        GrowthError: a variable of the network has no axes, or others than its
+            shape admits.
+
+    Example:
+
+    >>> import keras, kgrow, numpy as np
+    >>> network = keras.Sequential([keras.Input((4,)),
+    ...     keras.layers.Dense(8, activation="relu", name="inner"),
+    ...     keras.layers.Dense(2, name="outer")])
+    >>> model = kgrow.GrowableModel(network, axes={
+    ...     "inner/kernel": "_ -> units", "inner/bias": "-> units",
+    ...     "outer/kernel": "units -> _", "outer/bias": "-> _"})
+    >>> receipt = model.grow({"units": 12}, seed=0)
+    >>> model.growth_config, receipt.exact
+    ({'units': 12}, True)
+    """
+
+    def __new__(cls, *args, **kwargs):
+        if cls is GrowableModel:
+            network = args[0] if args else kwargs.get("network")
+            fitting = (kind for fits, kind in _KINDS if fits(network))
+            return super().__new__(next(fitting, cls), *args, **kwargs)
+        return super().__new__(cls, *args, **kwargs)
+
+    def __init__(self, network, axes=None, name=None, **kwargs):
+        if isinstance(network, Blueprint):
+            network = network.make()
+        if not isinstance(network, keras.Model):
+            raise GrowthError(
+                "`network` must be a built `keras.Model`. Received: "
+                f"{network!r} (of type {type(network).__name__})"
+            )
+        kwargs.setdefault("dtype", network.dtype_policy)
+        super().__init__(name=name, **kwargs)
+        if axes is None:
+            axes = derive(network)
+        axes = axes if isinstance(axes, AxisMap) else AxisMap(axes)
+        self._architecture = Architecture(axes, network)
+        self.network = network
+        self._growth_history = []
+        self._growth_log = None
+        self._inheritance = None
+        # Past `__setattr__`: dicts that Keras or TensorFlow track are no plain
+        # data.
+        vars(self)["callback_state"] = {}
+        self._epoch_iterator = None
+        self.built = True
+
+    def call(self, inputs, training=None, mask=None):
+        # By name, not through Keras' call context: `stateless_call`, which JAX
+        # trains with, opens none. Networks that do not name it never see it.
+        del mask
+        return self.network(inputs, training=training)
+
+    def build(self, input_shape=None):
+        del input_shape
+        self.built = True
+
+    def grow(
+        self,
+        target_config,
+        strategy="net2net",
+        *,
+        data=None,
+        probe=None,
+        optimizer_state="carry",
+        seed=None,
+        train=None,
+    ):
+        """Makes the model larger, in place.
+
+        May be called at any time: before and after `compile()`, between two
+        calls of `fit()`, or in a callback at the end of a batch or an epoch.
+        Weights, the optimizer's state, step counters, metrics and random
+        states go on. On any error nothing has changed.
+
+        Args:
+            target_config: dict of the fields that change, see
+                `growth_config`. The others stay.
+            strategy: a name from `kgrow.strategies.names()`, or a strategy.
+            data: optional batch `(x, y)` or dataset, for the loss before and
+                after.
+            probe: optional inputs to compare the outputs on; by default those
+                of `data`, or drawn ones.
+            optimizer_state: `"carry"` maps the state of all entries through
+                the plan's dual; `"reset_new"` keeps it for the entries that
+                were there and starts the others anew; `"reset"` starts all
+                anew. In every case new second moments start from the mean of
+                the old ones, as the step count goes on.
+            seed: optional int. The same seed gives the same grown weights, on
+                every backend.
+            train: what trains from now on. `"new"`: only what this growth
+                adds, down to parts of a variable; every entry that was there
+                before rests. `"all"`: the new entries, and the old ones that
+                trained before; what an earlier growth let rest goes on
+                resting until `unfreeze()`. `None` leaves it to the strategy.
+
+        Returns:
+            `Receipt`, also kept in `growth_history`.
+
+        Raises:
+            GrowthError: the target, the strategy, the data or the optimizer
+                does not admit it, or a strategy that claims to keep the
+                function does not.
+
+        Example:
+
+        >>> import kgrow
+        >>> model = kgrow.models.GPT2(vocabulary_size=32, num_layers=1,
+        ...     num_heads=2, hidden_dim=8, intermediate_dim=16,
+        ...     max_sequence_length=8)
+        >>> receipt = model.grow({"hidden_dim": 16, "num_layers": 2})
+        >>> receipt.exact, model.growth_config["head_dim"]
+        (True, 4)
+        """
+        receipt = Growth(
+            self,
+            target_config,
+            strategy,
+            data,
+            probe,
+            optimizer_state,
+            seed,
+            train,
+        ).run()
+        self._growth_history.append(receipt)
+        if self._growth_log is not None:
+            self._growth_log.on_growth(receipt)
+        return receipt
+
+    @property
+    def treatments(self):
+        """dict of the options that change how the network trains, and not
+        what its weights are: `treat()` changes them."""
+        return self._architecture.treatments
+
+    def treat(self, **treatments):
+        """Changes how the network trains: dropout, what it leaves out.
+
+        May be called wherever `grow()` may, inside a running `fit` too.
+        Weights and the optimizer's state stay to the bit. On any error
+        nothing has changed.
+
+        Args:
+            **treatments: those of `treatments` that change, such as
+                `dropout=0.0`, `layer_drop=0.2`, `token_drop=0.5`, or for BERT
+                `pooling=2`.
+
+        Raises:
+            GrowthError: the network has no such option.
+
+        Example:
+
+        >>> import kgrow
+        >>> model = kgrow.models.GPT2(vocabulary_size=32, num_layers=1,
+        ...     num_heads=2, hidden_dim=8, intermediate_dim=16,
+        ...     max_sequence_length=8)
+        >>> model.treat(dropout=0.0, layer_drop=0.5)
+        >>> model.treatments
+        {'dropout': 0.0, 'layer_drop': 0.5, 'token_drop': 0.0}
+        """
+        if treatments:
+            # A pooled network takes other inputs than the next one, so that
+            # there is nothing to compare.
+            Growth(self, {}, "direct", treatments=treatments).run()
+
+    def unfreeze(self):
+        """Lets everything train again that growths with `train="new"` froze.
+
+        May be called wherever `grow()` may, inside a running `fit` too. What
+        rested comes back to the optimizer as new entries do: momentum starts
+        from zero, second moments from the mean of those that there are.
+        Layers and variables that were frozen by hand stay so. On any error
+        nothing has changed.
+
+        Example:
+
+        >>> import kgrow
+        >>> model = kgrow.models.MLP(input_dim=2, output_dim=1, hidden_dim=4,
+        ...     intermediate_dim=8, num_layers=1)
+        >>> receipt = model.grow({"num_layers": 2}, "llama_pro")
+        >>> len(model.trainable_variables), len(model.variables)
+        (4, 12)
+        >>> model.unfreeze()
+        >>> len(model.trainable_variables)
+        12
+        """
+        unfreeze(self)
+
+    @property
+    def openings(self):
+        """`[(Opening, steps), ...]`: the gates that are still opening, and
+        how many batches each has been trained for."""
+        backend.sync(self)
+        gates = gates_of(self.network)
+        if gates is None:
+            return []
+        return list(zip(gates.openings, gates.steps(), strict=True))
+
+    def settle_gates(self):
+        """Takes away the gates that are fully open; `fit` does it by itself.
+
+        The function stays, but for rounding, and the next step is compiled
+        for a network without them.
+        """
+        self._change_gates(settle)
+
+    def open_gates(self):
+        """Takes away all gates at once, however far open.
+
+        What stands behind one that is not fully open takes part from now on
+        as if it were: the function changes.
+        """
+        self._change_gates(open_all)
+
+    def _change_gates(self, change):
+        backend.sync(self)
+        with contextlib.ExitStack() as undo, backend.scope(self):
+            undo.callback(self.remember())
+            undo.callback(remember_gates(self.network))
+            if change(self.network):
+                self.refresh_functions()
+            undo.pop_all()
+
+    def strip(self):
+        """The plain network: no gates, stock layers, stock names of weights.
+
+        Gates that are fully open are taken away, from this model too, whose
+        network it is.
+
+        Returns:
+            `keras.Model`.
+
+        Raises:
+            GrowthError: a gate is not fully open yet.
+
+        Example:
+
+        >>> import kgrow
+        >>> model = kgrow.models.MLP(input_dim=2, output_dim=1, hidden_dim=4,
+        ...     intermediate_dim=8, num_layers=1)
+        >>> len(model.strip().weights)
+        8
+        """
+        for opening, steps in self.openings:
+            if steps < opening.ramp.steps:
+                raise GrowthError(
+                    "A gate is still opening, and a network without it would "
+                    "compute something else. Train on for "
+                    f"{opening.ramp.steps - steps} batches, or accept the "
+                    "change with `open_gates()`. Received: "
+                    f"{opening.ramp!r} after {steps} batches"
+                )
+        self.settle_gates()
+        return self.network
+
+    @property
+    def teacher(self):
+        """The network that teaches this one, or `None`."""
+        return self._inheritance and self._inheritance.teacher
+
+    @property
+    def inheritance(self):
+        """`Inheritance`, what the teacher adds to the loss, or `None`."""
+        return self._inheritance
+
+    def be_taught(self, inheritance):
+        """Takes an `Inheritance` whose part of the loss is added from now on,
+        or `None` for none."""
+        with _unlocked(self):
+            if self._inheritance is not None:
+                self._tracker.untrack(self._inheritance)
+            self._inheritance = inheritance
+
+    def dismiss_teacher(self):
+        """Ends what the strategy `ki` began: the small network no longer
+        teaches this one, and is let go."""
+        backend.sync(self)
+        with contextlib.ExitStack() as undo:
+            undo.callback(self.remember())
+            self.be_taught(None)
+            self.refresh_functions()
+            undo.pop_all()
+
+    def compute_loss(
+        self, x=None, y=None, y_pred=None, sample_weight=None, training=True
+    ):
+        loss = super().compute_loss(x, y, y_pred, sample_weight, training)
+        if self._inheritance is None or not training:
+            return loss
+        return self._inheritance.blend(loss, x, y_pred)
+
+    @property
+    def growth_config(self):
+        """dict of the fields that can grow, and their sizes now."""
+        return self._architecture.config
+
+    @property
+    def growth_history(self):
+        """The `Receipt`s of all growths, oldest first."""
+        return list(self._growth_history)
+
+    @property
+    def architecture(self):
+        """`Architecture` of the network."""
+        return self._architecture
+
+    def install(self, architecture):
+        """Puts a network in the place of the present one, nothing else."""
+        with _unlocked(self):
+            places = [id(layer) for layer in self._layers]
+            here = id(self.network)
+            place = places.index(here) if here in places else 0
+            self._tracker.untrack(self.network)
+            self._architecture = architecture
+            self.network = architecture.network
+            # Tracked as the last one, behind a teacher: variables keep their
+            # order, by which Keras' files and JAX' state find them.
+            self._layers.insert(place, self._layers.pop())
+        if self.compiled:
+            # Untracked, as `compile()` does: TensorFlow would go on holding
+            # the dict it tracks, and with it the old network.
+            with DotNotTrackScope():
+                self._compiled_trainable_state = {
+                    layer: layer.trainable for layer in self._flatten_layers()
+                }
+
+    def remember(self):
+        """Makes a function that puts the present network back, and the
+        functions compiled for it."""
+        architecture, inheritance = self._architecture, self._inheritance
+        names = ("train_function", "test_function", "predict_function")
+        functions = {name: getattr(self, name) for name in names}
+
+        def rewind():
+            taught = self._inheritance
+            if taught is not None and taught is not inheritance:
+                taught.release()
+            self.install(architecture)
+            # Whether or not it is tracked by now.
+            self.be_taught(inheritance)
+            backend.restart(self)
+            for name, function in functions.items():
+                setattr(self, name, function)
+
+        return rewind
+
+    def refresh_functions(self):
+        """Lets the running `fit` go on with the present variables."""
+        backend.restart(self)
+        self.test_function = None
+        self.predict_function = None
+        if self.train_function is not None:
+            self.make_train_function(force=True)
+
+    def make_train_function(self, force=False):
+        if force or self.train_function is None:
+            # The optimizer may be another one since.
+            guard(self)
+            backend.renew(self)
+        return super().make_train_function(force)
+
+    def fit(
+        self,
+        x=None,
+        y=None,
+        batch_size=None,
+        epochs=1,
+        verbose="auto",
+        callbacks=None,
+        **kwargs,
+    ):
+        log, own, callbacks = _with_own_callbacks(self, callbacks)
+        self._growth_log = log
+        try:
+            return super().fit(
+                x, y, batch_size, epochs, verbose, callbacks, **kwargs
+            )
+        finally:
+            self._growth_log = self._epoch_iterator = None
+            if isinstance(callbacks, keras.callbacks.CallbackList):
+                for callback in own:
+                    callbacks.callbacks.remove(callback)
+
+    @property
+    def epoch_iterator(self):
+        """Keras' iterator over the data of the running `fit`, or `None`."""
+        return self._epoch_iterator
+
+    # `fit` shows its iterator to nothing else than these two, of which
+    # TensorFlow calls the second.
+
+    def _symbolic_build(self, iterator=None, data_batch=None):
+        self._see_iterator(iterator)
+        super()._symbolic_build(iterator, data_batch)
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        self._see_iterator(iterator)
+        super()._maybe_symbolic_build(iterator, data_batch)
+
+    def _see_iterator(self, iterator):
+        # The first one; validation in `fit` has its own.
+        fits = self._growth_log is not None
+        if fits and self._epoch_iterator is None:
+            self._epoch_iterator = iterator
+
+    def get_config(self):
+        # What builds a network comes back with it, to build a larger one.
+        recipe = recipe_of(self.network)
+        made_by = recipe if isinstance(recipe, Blueprint) else self.network
+        return {
+            "network": keras.saving.serialize_keras_object(made_by),
+            "axes": self._architecture.axes.get_config(),
+            "name": self.name,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        config = dict(config)
+        if isinstance(config.get("network"), dict):
+            config["network"] = keras.saving.deserialize_keras_object(
+                config["network"]
+            )
+            config["axes"] = AxisMap.from_config(config["axes"])
+        return cls(**config)
+
+    def save_own_variables(self, store):
+        backend.sync(self)
+        super().save_own_variables(store)
+        store[_STORE_KEY] = pack(growth_state.state_of(self))
+
+    def load_own_variables(self, store):
+        try:
+            own = {key: store[key] for key in store.keys()}
+            if _STORE_KEY not in own:
+                raise FileError(
+                    "The file has no growth state: it is not whole, or was "
+                    "saved from another kind of model. Received: a store "
+                    f"with the entries {sorted(own)}"
+                )
+            saved = unpack(own.pop(_STORE_KEY))
+            growth_state.become(self, saved, lambda: extent_of_store(store))
+            growth_state.insist_on_slots(self, saved)
+            super().load_own_variables(own)
+        except Exception as error:
+            # Keras collects what goes wrong, and says it in its own way.
+            vars(self)["_file_error"] = error
+            raise
+
+    def load_weights(self, filepath, skip_mismatch=False, **kwargs):
+        """Becomes what was saved, and takes its weights.
+
+        Args:
+            filepath: a file of weights, or of a model, or the directory of a
+                `keras.callbacks.OrbaxCheckpoint`.
+            skip_mismatch: see `keras.Model.load_weights()`. What the file
+                says of growth must fit all the same.
+            **kwargs: the same.
+
+        Raises:
+            FileError: what the file says of growth makes no sense, or is of
+                another kind of model. On this and any other error nothing
+                has changed.
+        """
+        vars(self)["_file_error"] = None
+        try:
+            with all_or_nothing(self):
+                if orbax.is_for(filepath):
+                    return orbax.load(self, filepath)
+                super().load_weights(filepath, skip_mismatch, **kwargs)
+                if self._file_error is not None:
+                    raise self._file_error
+        except ValueError:
+            if self._file_error is not None:
+                raise self._file_error from None
+            raise
+        finally:
+            vars(self)["_file_error"] = None
+
+    def get_state_tree(self, value_format="backend_tensor"):
+        """The state as nested dicts of arrays, as Orbax stores it."""
+        backend.sync(self)
+        return tree_of(self, value_format)
+
+    def set_state_tree(self, state_tree):
+        """Becomes what `get_state_tree()` gave of another model.
+
+        Args:
+            state_tree: dict.
+
+        Raises:
+            FileError: it is of another kind of model, or not whole. On any
+                error nothing has changed.
+        """
+        with all_or_nothing(self):
+            load_tree(self, state_tree)
+
+
+def _with_own_callbacks(model, callbacks):
+    """Two callbacks more: one writes growths where Keras logs, one takes
+    gates away that are open."""
+    keeper = GateKeeper()
+    if not isinstance(callbacks, keras.callbacks.CallbackList):
+        others = [c for c in keras.tree.flatten(callbacks) if c is not None]
+        log = GrowthLog(others)
+        return log, [log, keeper], [*others, log, keeper]
+    # Such a list is ready, with the `History` in it that is to see the logs.
+    log = GrowthLog(callbacks.callbacks)
+    for callback in (log, keeper):
+        callback.set_model(model)
+    kinds = [
+        isinstance(c, keras.callbacks.History) for c in callbacks.callbacks
+    ]
+    callbacks.callbacks.insert((kinds + [True]).index(True), log)
+    callbacks.callbacks.append(keeper)
+    return log, [log, keeper], callbacks
+
+
+class _unlocked:
+    """Context in which a built layer takes new sublayers."""
+
+    def __init__(self, layer):
+        self.layer = layer
+
+    def __enter__(self):
+        self.locked = self.layer._tracker.locked
+        self.layer._tracker.unlock()
+
+    def __exit__(self, *error):
+        if self.locked:
+            self.layer._tracker.lock()

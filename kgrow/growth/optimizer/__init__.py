@@ -1,0 +1,1 @@
+"""Grow optimizer state."""

@@ -1,0 +1,346 @@
+"""The optimizer's state, grown with the weights it belongs to.
+
+How a slot grows follows from how it scales with the gradient: one that is
+linear in it (momentum) by the dual plan, one that is quadratic (second
+moments) by the dual plan's square, one that does not depend on its scale
+(averages of updates) by the dual plan without weights, and one that holds
+weights (averages, iterates) like weights. `slot_rules` says which is which.
+"""
+
+import keras
+import numpy as np
+from keras import ops
+
+from kgrow.algebra.errors import GrowthError
+from kgrow.algebra.initializers import sample
+from kgrow.backend import host, is_spread, pieces, raw
+from kgrow.backend.lazy_variables import give_value, initialize
+from kgrow.growth.optimizer.rebuild import (
+    NOTHING_RESTS,
+    Origin,
+    Part,
+    build_again,
+    remember,
+)
+from kgrow.growth.optimizer.slot_scaling import WEIGHT
+from kgrow.growth.optimizer.slots import (
+    find_slots,
+    nested,
+    slots_without_values,
+)
+from kgrow.growth.sharded_growth import grown_value
+
+_UNIFORM = (
+    keras.initializers.Zeros,
+    keras.initializers.Ones,
+    keras.initializers.Constant,
+)
+
+POLICIES = ("carry", "reset", "reset_new")
+
+
+class OptimizerState:
+    """The state of a built optimizer, held while its variables are replaced.
+
+    Args:
+        optimizer: a built Keras optimizer, possibly wrapping others.
+
+    Raises:
+        GrowthError: a variable of it cannot be attributed.
+    """
+
+    def __init__(self, optimizer):
+        self.optimizer = optimizer
+        self._parts = [Part(o) for o in nested(optimizer)]
+        for part in self._parts:
+            # What has no rule is refused before anything is touched.
+            _ = part.rules
+
+    def remember(self):
+        """Makes a function that puts the optimizer back as it is now."""
+        return remember([part.optimizer for part in self._parts])
+
+    def rebuild(
+        self,
+        variables,
+        plan,
+        paths,
+        old_paths,
+        policy,
+        resting=NOTHING_RESTS,
+    ):
+        """Builds the optimizer again, in place, and fills its slots.
+
+        Args:
+            variables: list, the grown model's trainable variables.
+            plan: the `Plan` of the growth.
+            paths: dict from `id` of a new variable to its path in the plan's
+                target; variables that are not in it did not grow.
+            old_paths: the same for the old variables and the plan's source.
+            policy: `"carry"` (everything, through the dual plan),
+                `"reset_new"` (only what stood there before, not the copies)
+                or `"reset"` (nothing).
+            resting: `Resting`, entries that start anew whatever the policy.
+
+        Returns:
+            `(carried, fresh)`, numbers of slot variables.
+        """
+        origin = Origin(plan, paths, old_paths, resting)
+        with slots_without_values([part.optimizer for part in self._parts]):
+            parts = build_again(self.optimizer, self._parts, variables, origin)
+        counts = [0, 0]
+        for part in parts:
+            for carried in _Transfer(part, parts, origin, policy).fill():
+                counts[0 if carried else 1] += 1
+        initialize(self.optimizer.variables)
+        return tuple(counts)
+
+
+class _Transfer:
+    """Fills the new slots of one optimizer from its old ones."""
+
+    def __init__(self, part, parts, origin, policy):
+        self.part = part
+        self.parts = parts
+        self.origin = origin
+        self.policy = policy
+        self._plans = {}
+
+    def fill(self):
+        """Fills slot after slot; yields whether it keeps a history."""
+        optimizer = self.part.optimizer
+        if not optimizer.built:
+            # No variable is left to it.
+            return
+        new_slots = find_slots(optimizer)
+        for name, rule in self.part.rules.items():
+            old_slots = self._old_slots(name)
+            for index, variable in enumerate(optimizer._trainable_variables):
+                slot = new_slots[name][index]
+                old = old_slots.get(self.origin.of(variable))
+                if slot is None:
+                    continue
+                if old is None:
+                    value, carried = self._first(
+                        rule, old_slots, slot, variable, index
+                    )
+                else:
+                    fresh = _fresh(rule, slot, old, variable)
+                    value, carried = self._grown(
+                        rule, old, old_slots, slot, variable, index, fresh
+                    )
+                    value = self._anew(rule, old, slot, variable, value)
+                give_value(slot, value)
+                yield carried
+
+    def _old_slots(self, name):
+        """`{key of an old variable: its slot}`. What a block is mixed of may
+        have been another optimizer's, of the same kind."""
+        kind = type(self.part.optimizer)
+        return {
+            self.origin.key(variable): slot
+            for part in [*self.parts, self.part]
+            if type(part.optimizer) is kind and name in part.slots
+            for variable, slot in zip(
+                part.variables, part.slots[name], strict=True
+            )
+        }
+
+    def _grown(self, rule, old, old_slots, slot, variable, index, fresh):
+        """A new slot's value, and whether any of it has a history."""
+        path = self.origin.paths.get(id(variable))
+        if path is None or (not len(slot.shape) and len(variable.shape)):
+            return ops.copy(old.value), True
+        carry = self.policy != "reset" or rule.always
+        if rule.solve and not (
+            carry
+            and self.origin.plan.keeps(path)
+            and path not in self.origin.resting.frozen
+        ):
+            if not _has_values(host(raw(old))):
+                return np.broadcast_to(np.float32(0), tuple(slot.shape)), True
+            weight = _at_hand(raw(variable))
+            return rule.solve(self.part.optimizer, index, weight), carry
+        if not carry:
+            return _of_shape(fresh, slot), False
+        plan, share = self._plan(rule), 1.0
+        lacks = _lacking_axis(rule, slot, variable)
+        if lacks is not None:
+            share = plan.mean_weight(path, lacks)
+            plan = self._plan(rule, lacks)
+        reads = plan.reads(path)
+        if any(old_slots.get(p) is None for p in reads):
+            reads = []
+        values = {p: host(raw(old_slots[p])) for p in reads}
+        start = 0.0
+        if rule.fresh == "initial" and not self.origin.plan.keeps(path):
+            # What the optimizer started from is no part of the sum.
+            start, fresh = np.max(fresh), fresh - np.max(fresh)
+            values = {p: value - start for p, value in values.items()}
+        grown = fresh
+        if values:
+            grown = grown_value(plan, path, values, slot, fresh)
+        if share != 1.0:
+            grown = grown * np.asarray(share, "float32")
+        if start:
+            grown = grown + start
+        return _of_shape(grown, slot), bool(values)
+
+    def _first(self, rule, old_slots, slot, variable, index):
+        """The value of a slot whose variable had none, as it rested: what is
+        a mean elsewhere is the mean over its like in other blocks, or over
+        all variables."""
+        shape = tuple(slot.shape)
+        if rule.solve:
+            weight = _at_hand(raw(variable))
+            return rule.solve(self.part.optimizer, index, weight), False
+        if rule.fresh != "mean" or rule.degree == WEIGHT:
+            fresh = _fresh(rule, slot, None, variable)
+            return _of_shape(fresh, slot), False
+        slots = {
+            key: s
+            for key, s in old_slots.items()
+            if s is not None and len(s.shape) == len(shape)
+        }
+        alike = [s for key, s in slots.items() if self._alike(key, variable)]
+        sums, sizes = 0.0, 0
+        for old in alike or slots.values():
+            size = int(np.prod(old.shape))
+            sums += _mean(host(raw(old))) * size
+            sizes += size
+        mean = np.asarray(sums / max(sizes, 1), "float32")
+        return np.broadcast_to(mean, shape), False
+
+    def _alike(self, key, variable):
+        """Whether a key names the same variable of another block."""
+        path = self.origin.paths.get(id(variable))
+        like = self.origin.source.variables.get(key)
+        return (
+            path is not None
+            and like is not None
+            and like.template is not None
+            and like.template == self.origin.target.variables[path].template
+        )
+
+    def _anew(self, rule, old, slot, variable, value):
+        """A slot's value, started anew where entries of its variable rest or
+        rested."""
+        path = self.origin.paths.get(id(variable))
+        mask = self.origin.resting.frozen.get(path)
+        if mask is None or rule.solve:
+            return value
+        if mask.shape != tuple(slot.shape):
+            return self._of_what_trained(rule, slot, variable, value, mask)
+        fresh = _fresh(rule, slot, old, variable)
+        if is_spread(value):
+            return _anew_in_pieces(rule, value, mask, fresh)
+        value = np.array(ops.convert_to_numpy(value))
+        if rule.fresh == "mean" and rule.degree != WEIGHT and not mask.all():
+            # Of the entries that have a history.
+            fresh = value[~mask].mean(dtype=np.float64)
+        value[mask] = np.broadcast_to(fresh, mask.shape)[mask]
+        return value
+
+    def _of_what_trained(self, rule, slot, variable, value, mask):
+        """A slot that is averaged over an axis, over which entries rested: it
+        saw gradients of zero there."""
+        if not self.origin.resting.over or not len(slot.shape):
+            return value
+        trained = 1.0 - mask.mean(axis=_lacking_axis(rule, slot, variable))
+        value = np.array(ops.convert_to_numpy(value))
+        value /= np.where(trained > 0, trained, 1.0).astype(value.dtype)
+        rested = trained == 0
+        fresh = 0.0
+        if rule.fresh == "mean" and not rested.all():
+            fresh = value[~rested].mean(dtype=np.float64)
+        value[rested] = fresh
+        return value
+
+    def _plan(self, rule, lacks=None):
+        """The plan as it acts on a slot, made once for each kind."""
+        key = (rule.degree, rule.always, lacks)
+        if key not in self._plans:
+            plan = self.origin.plan
+            if rule.degree != WEIGHT:
+                if self.policy == "reset_new" and not rule.always:
+                    plan = plan.first_only()
+                plan = plan.dual(rule.degree)
+            if lacks is not None:
+                plan = plan.without_axis(lacks)
+            self._plans[key] = plan
+        return self._plans[key]
+
+
+def _of_shape(value, slot):
+    """A number in the slot's shape, which takes no memory; an array as it
+    is."""
+    if np.ndim(value) == len(slot.shape) and len(slot.shape):
+        return value
+    return np.broadcast_to(value, tuple(slot.shape))
+
+
+def _at_hand(value):
+    """A numpy array, unless it is in pieces."""
+    return value if is_spread(value) else np.asarray(host(value))
+
+
+def _has_values(value):
+    if is_spread(value):
+        return pieces.has_values(value)
+    return bool(np.any(value))
+
+
+def _mean(value):
+    if is_spread(value):
+        return pieces.mean(value)
+    return float(np.mean(value, dtype=np.float64))
+
+
+def _anew_in_pieces(rule, value, mask, fresh):
+    """A slot that is spread, started anew where `mask` says."""
+    place = value.sharding
+    mask = pieces.spread(lambda i: mask[i], mask.shape, "bool", place)
+    if rule.fresh == "mean" and rule.degree != WEIGHT:
+        # Of the entries that have a history.
+        rest = 1.0 - pieces.mean(mask)
+        if rest:
+            kept = pieces.where(mask, np.zeros((), value.dtype), value)
+            fresh = pieces.mean(kept) / rest
+    if not is_spread(fresh):
+        fresh = np.asarray(fresh, value.dtype)
+    return pieces.where(mask, fresh, value)
+
+
+def _fresh(rule, slot, old, variable):
+    """What entries without a history start from."""
+    if rule.degree == WEIGHT:
+        return _at_hand(raw(variable))
+    if rule.fresh == "initial":
+        uniform = isinstance(slot._initializer, _UNIFORM)
+        shape = () if uniform else slot.shape
+        return sample(slot._initializer, shape, slot.dtype, None)
+    if rule.fresh == "mean":
+        return _mean(host(raw(old)))
+    return 0.0
+
+
+def _lacking_axis(rule, slot, variable):
+    """Which axis of its variable a slot is averaged over, or `None`."""
+    shape, full = tuple(slot.shape), tuple(variable.shape)
+    if shape == full:
+        return None
+    fits = [
+        axis
+        for axis in range(-len(full), 0)
+        if shape == tuple(np.delete(full, axis))
+    ]
+    if rule.lacks in fits:
+        return rule.lacks
+    if len(fits) == 1:
+        return fits[0]
+    raise GrowthError(
+        f"The optimizer's slot {slot.path!r} of shape {shape} belongs to a "
+        f"variable of shape {full}. kgrow grows slots of the variable's shape, "
+        "or of that less one axis; which one, say in "
+        "`slot_rules.RULES`: SlotRule(degree, lacks=axis)."
+    )

@@ -1,0 +1,114 @@
+"""How each slot of each optimizer grows: one line a slot."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+
+from kgrow.backend import host, is_spread, raw
+from kgrow.growth.optimizer.slot_scaling import WEIGHT, measure_degree
+
+
+@dataclass(frozen=True)
+class SlotRule:
+    """How a slot grows.
+
+    Args:
+        degree: power of the gradient that the slot scales with (0, 1 or 2), or
+            `"weight"` for one that holds weights.
+        fresh: what an entry without a history starts from: `"zeros"`,
+            `"mean"` (of the variable's old entries) or `"initial"` (what the
+            optimizer itself starts from).
+        lacks: the axis of the variable, counted from behind, that a slot of
+            one axis less is averaged over.
+        always: bool, whether it is carried under every policy.
+        solve: function of `(optimizer, index, weight)` for a slot that
+            determines the weights, and must be solved for the grown ones.
+    """
+
+    degree: int | str
+    fresh: str = "zeros"
+    lacks: int | None = None
+    always: bool = False
+    solve: Callable | None = None
+
+
+def _ftrl_linear(optimizer, index, weight):
+    """The `linear` from which Ftrl computes exactly the weights there are."""
+    accumulator = host(raw(optimizer._accumulators[index]))
+    accumulator, sign = (
+        (accumulator, keras.ops.sign)
+        if is_spread(accumulator)
+        else (np.asarray(accumulator), np.sign)
+    )
+    rate = float(keras.ops.convert_to_numpy(optimizer.learning_rate))
+    l2 = optimizer.l2_regularization_strength + optimizer.beta / (2 * rate)
+    power = accumulator ** (-optimizer.learning_rate_power)
+    quadratic = power / rate + 2 * l2
+    l1 = optimizer.l1_regularization_strength
+    return -weight * quadratic - sign(weight) * l1
+
+
+# Second moments of new entries start from the mean of the old ones: the step
+# count that corrects their bias goes on, and zeros would make the first update
+# (1 - beta_1) / sqrt(1 - beta_2) = 3.16 times too large.
+_FIRST = SlotRule(1)
+_SECOND = SlotRule(2, "mean")
+
+# A slot's attribute, or `Class.attribute` where the bare name means something
+# else. The degrees of all of Keras' own are checked against measurement.
+RULES = {
+    "_model_variables_moving_average": SlotRule(WEIGHT),
+    "_accumulated_gradients": SlotRule(1, always=True),
+    "_momentums": _FIRST,
+    "momentums": _FIRST,
+    "_velocities": _SECOND,
+    "_velocity_hats": _SECOND,
+    "adam_velocities": _SECOND,
+    "_m": _FIRST,
+    "_u": SlotRule(1, "mean"),
+    "_average_gradients": _FIRST,
+    "_accumulated_grads": _SECOND,
+    "_accumulated_delta_vars": SlotRule(0, "mean"),
+    "_accumulators": SlotRule(2, "initial"),
+    "_linears": SlotRule(1, solve=_ftrl_linear),
+    "_r": SlotRule(2, "mean", lacks=-1),
+    "_c": SlotRule(2, "mean", lacks=-2),
+    "_v": _SECOND,
+    "RMSprop._momentums": SlotRule(0),
+    "ScheduleFreeAdamW._momentums": SlotRule(WEIGHT),
+}
+
+_OF_THE_BASE_CLASS = (
+    "_model_variables_moving_average",
+    "_accumulated_gradients",
+)
+
+
+def rule_for(optimizer, attribute):
+    """The `SlotRule` of a slot: from `RULES`, or measured.
+
+    Example:
+
+    >>> rule_for(keras.optimizers.RMSprop(momentum=0.9), "_momentums").degree
+    0
+    """
+    classes = [
+        cls
+        for cls in type(optimizer).__mro__
+        if issubclass(cls, keras.optimizers.Optimizer)
+    ]
+    for cls in classes:
+        if f"{cls.__name__}.{attribute}" in RULES:
+            return RULES[f"{cls.__name__}.{attribute}"]
+    # A name says something only in a class that Keras ships.
+    shipped = any(
+        cls is getattr(keras.optimizers, cls.__name__, None)
+        and cls is not keras.optimizers.Optimizer
+        for cls in classes
+    )
+    if attribute in RULES and (shipped or attribute in _OF_THE_BASE_CLASS):
+        return RULES[attribute]
+    degree = measure_degree(optimizer, attribute)
+    return SlotRule(degree, "mean" if degree == 2 else "zeros")

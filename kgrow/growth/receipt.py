@@ -1,0 +1,125 @@
+"""What a growth did, as numbers."""
+
+import dataclasses
+import io
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.table import Table
+
+from kgrow.algebra.config_fields import text
+
+# Columns of a printed receipt; it has the same shape in a log file as on a
+# terminal.
+_WIDTH = 79
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """The record of one growth; prints as a short table.
+
+    Attributes:
+        strategy: string, the strategy and its arguments.
+        source_config: dict, the growable fields before.
+        target_config: dict, the growable fields after.
+        parameters_before: int.
+        parameters_after: int.
+        step: int, the optimizer's iterations at the event, or `None` before
+            `compile()`.
+        seed: int, which the plan was made with.
+        seconds: float, from the call to the swap, without the compilation of
+            the next training step.
+        peak_bytes: int, the most memory held beyond what was held at the call,
+            or `None` where it cannot be measured.
+        slots_carried: int, optimizer variables with a history after the event.
+        slots_fresh: int, optimizer variables that start anew.
+        exact: bool, whether the plan claims to keep the function.
+        claims: dict, why, per dimension.
+        max_abs_diff: float, largest difference of the outputs on the probe.
+        relative_diff: float, the same over the largest output.
+        tolerance: float, rounding allowed for, relative.
+        loss_before: float or `None`, on the batch given as `data`.
+        loss_after: float or `None`.
+        learned: dict of what a learned phase did (steps, losses, how far each
+            part of the operator moved, relative to its length, seconds), or
+            `None`.
+    """
+
+    strategy: str
+    source_config: dict
+    target_config: dict
+    parameters_before: int
+    parameters_after: int
+    step: int | None
+    seed: int
+    seconds: float
+    peak_bytes: int | None
+    slots_carried: int
+    slots_fresh: int
+    exact: bool
+    claims: dict
+    max_abs_diff: float
+    relative_diff: float
+    tolerance: float
+    loss_before: float | None = None
+    loss_after: float | None = None
+    learned: dict | None = None
+
+    def to_dict(self):
+        """The receipt as plain data that JSON can hold."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values):
+        return cls(**values)
+
+    def __str__(self):
+        table = Table(title=f"grown by {self.strategy}", title_justify="left")
+        table.add_column("")
+        table.add_column("before", justify="right")
+        table.add_column("after", justify="right")
+        for field, value in self.target_config.items():
+            before = self.source_config[field]
+            if before != value:
+                table.add_row(field, text(before), text(value))
+        table.add_row(
+            "parameters",
+            f"{self.parameters_before:,}",
+            f"{self.parameters_after:,}",
+        )
+        if self.loss_before is not None:
+            table.add_row(
+                "loss", f"{self.loss_before:.6f}", f"{self.loss_after:.6f}"
+            )
+        console = Console(
+            file=io.StringIO(), width=_WIDTH, record=True, force_jupyter=False
+        )
+        console.print(table)
+        kept = "function kept" if self.exact else "approximate"
+        console.print(
+            f"{kept}: max |Δoutput| {self.max_abs_diff:.2e}, relative "
+            f"{self.relative_diff:.2e} (rounding {self.tolerance:.0e})"
+        )
+        for dim, reason in self.claims.items():
+            if reason != "exact":
+                console.print(f"  {dim}: {reason}")
+        if self.learned:
+            moved = max(self.learned["moved"].values())
+            console.print(
+                f"operator: loss {self.learned['loss_before']:.6f} to "
+                f"{self.learned['loss_after']:.6f} in "
+                f"{self.learned['steps']} steps; moved by up to {moved:.1%} of "
+                "its length"
+            )
+        slots = f"{self.slots_carried} optimizer slots carried"
+        memory = (
+            ""
+            if self.peak_bytes is None
+            else f", peak +{self.peak_bytes / 2**20:.0f} MiB"
+        )
+        at = "" if self.step is None else f" at step {self.step:,}"
+        console.print(
+            f"{slots}, {self.slots_fresh} fresh{at}; {self.seconds:.2f} s"
+            f"{memory}"
+        )
+        return console.export_text(styles=False).rstrip()

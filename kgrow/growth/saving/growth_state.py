@@ -1,0 +1,313 @@
+"""What a growable model's file holds beside the weights.
+
+Sizes, gates, treatments, what rests and what goes at another pace, random
+states, the teacher, receipts, and what callbacks want to find again: plain
+data, see `file_format`. A model that reads it first becomes what was saved,
+and then takes the weights.
+
+Everything that can be wrong with it is found before the model is touched; and
+no network is built that the file could not hold.
+"""
+
+from kgrow import backend
+from kgrow.algebra.config_fields import base, same_form
+from kgrow.algebra.errors import FileError
+from kgrow.architecture.architecture import Architecture, variable_paths
+from kgrow.backend.lazy_variables import initialize
+from kgrow.backend.random import private_random, seed_states, set_seed_states
+from kgrow.growth.freezing import (
+    from_config,
+    load_paces,
+    paces_to_config,
+    set_trainable,
+    to_config,
+)
+from kgrow.growth.gates import gates_of
+from kgrow.growth.optimizer.entry_masks import guard
+from kgrow.growth.optimizer.rebuild import Namesakes, Resting, rebuild_fresh
+from kgrow.growth.optimizer.slots import nested
+from kgrow.growth.receipt import Receipt
+from kgrow.growth.saving.state_schema import check_masks
+from kgrow.growth.saving.trainable_flags import (
+    rests_already,
+    set_untrainable,
+    untrainable,
+)
+from kgrow.growth.teacher import Inheritance
+
+
+def state_of(model):
+    """What a file says of a `GrowableModel`, as data that JSON can hold."""
+    architecture = model.architecture
+    return {
+        "config": model.growth_config,
+        "variables": _shapes(architecture.spec),
+        "frozen": to_config(architecture.frozen),
+        "paces": paces_to_config(architecture.paces),
+        "gates": _gates_config(model.network),
+        "treatments": model.treatments,
+        "untrainable": untrainable(model.network, architecture.frozen),
+        "seeds": seed_states(model.network),
+        "history": [r.to_dict() for r in model.growth_history],
+        "teacher": _teacher_config(model),
+        "optimizer": optimizer_config(model),
+        "callbacks": model.callback_state,
+    }
+
+
+def become(model, saved, extent):
+    """Makes a model what `state_of()` said of another; its weights, counters
+    and optimizer slots come next.
+
+    To be called inside `all_or_nothing()`, unless the model is thrown away
+    on an error.
+
+    Args:
+        model: `GrowableModel`.
+        saved: dict, see `file_format.unpack()`.
+        extent: function without arguments to the `Extent` of the file.
+
+    Raises:
+        FileError: it is the state of another kind of model, or contradicts
+            itself.
+    """
+    try:
+        _check(model, saved, extent)
+        _resize(model, saved, extent)
+        _check_shapes(model.architecture.spec, saved)
+        names = _renaming(model.architecture.spec, saved)
+        load_paces(model, _with_names(saved["paces"], names))
+        set_seed_states(model.network, _seeds(model, saved))
+        _find_teacher(model, saved["teacher"], extent)
+        _build_optimizer(model, saved)
+        vars(model)["callback_state"] = saved["callbacks"]
+        model._growth_history = [Receipt.from_dict(r) for r in saved["history"]]
+    except FileError:
+        raise
+    except Exception as error:
+        raise FileError(
+            "The model cannot become what the file says. Build it with the "
+            "constructor call that the saved one was built with, and load a "
+            f"file that is whole. Received: {error}"
+        ) from error
+
+
+def optimizer_config(model):
+    """What a file says of the optimizer: its classes, the outermost first,
+    and how many variables it has; `None` before it is built."""
+    optimizer = getattr(model, "optimizer", None)
+    if optimizer is None or not optimizer.built:
+        return None
+    return {
+        "classes": [type(part).__name__ for part in nested(optimizer)],
+        "variables": len(optimizer.variables),
+    }
+
+
+def insist_on_slots(model, saved):
+    """Makes the optimizer refuse a file that lacks some of its slots, where
+    Keras would warn and leave it as it is, if it was saved by one like it."""
+    if saved["optimizer"] is None:
+        return
+    if saved["optimizer"] != optimizer_config(model):
+        return
+    for part in nested(model.optimizer):
+        vars(part)["load_own_variables"] = _load_all(part)
+
+
+def _load_all(optimizer):
+    def load(store):
+        del vars(optimizer)["load_own_variables"]
+        found, wanted = len(store.keys()), len(optimizer.variables)
+        if found != wanted:
+            raise FileError(
+                f"The file was saved with the state of the optimizer "
+                f"{type(optimizer).__name__!r}, and lacks some of it: it is "
+                f"not whole. Load another one. Received: {found} variables "
+                f"of {wanted}"
+            )
+        optimizer.load_own_variables(store)
+
+    return load
+
+
+def _check(model, saved, extent):
+    """Raises where the state is not one of a model like this."""
+    own = model.growth_config
+    _check_sizes(saved["config"], own)
+    if set(saved["treatments"]) != set(model.treatments):
+        raise FileError(
+            f"The file is of a network with the treatments "
+            f"{sorted(saved['treatments'])}, and this one has "
+            f"{sorted(model.treatments)}. Load it into a model that is built "
+            "as the saved one was."
+        )
+    if saved["gates"] and gates_of(model.network) is None:
+        raise FileError(
+            "The file has gates, and this network cannot have any. Load it "
+            "into a model that is built as the saved one was. Received: "
+            f"{saved['gates']}"
+        )
+    shapes = saved["variables"]
+    for masks in _masks(saved):
+        check_masks(masks, shapes)
+    wanted = [saved["config"]]
+    if saved["teacher"] is not None:
+        _check_sizes(saved["teacher"]["sizes"], own)
+        wanted.append(saved["teacher"]["sizes"])
+    stacks = model.architecture.spec.stacks.values()
+    for config in wanted:
+        if config != own:
+            extent().check(config, {base(stack.field) for stack in stacks})
+
+
+def _check_sizes(config, own):
+    same = set(config) == set(own)
+    if not same or not all(same_form(config[f], own[f]) for f in own):
+        raise FileError(
+            "The file is of a network with other fields than this one. Load "
+            "it into a model that is built as the saved one was. Received: "
+            f"{config}; fields of this one: {own}"
+        )
+
+
+def _masks(saved):
+    yield saved["frozen"]
+    for pace in saved["paces"]:
+        yield pace["known"]
+        yield pace["olds"]
+
+
+def _resize(model, saved, extent):
+    """Becomes a network of the saved sizes, of which the saved entries rest,
+    behind the saved gates."""
+    old = model.architecture
+    same = (
+        saved["config"] == model.growth_config
+        and saved["treatments"] == model.treatments
+        and saved["frozen"] == to_config(old.frozen)
+        and saved["gates"] == _gates_config(old.network)
+        and rests_already(old.network, old.frozen, saved["untrainable"])
+    )
+    if same:
+        return
+    backend.sync(model)
+    with backend.scope(model), private_random(0):
+        network = _build(old, saved, extent, saved["treatments"])
+        set_untrainable(network, saved["untrainable"], old.network)
+        target = Architecture(old.axes, network)
+        _check_shapes(target.spec, saved)
+        frozen = _with_names(saved["frozen"], _renaming(target.spec, saved))
+        target.frozen = from_config(frozen, target.spec)
+        set_trainable(network, target.frozen)
+        model.install(target)
+        optimizer = getattr(model, "optimizer", None)
+        if optimizer is not None and optimizer.built:
+            names = Namesakes(
+                old.spec,
+                target.spec,
+                variable_paths(network),
+                variable_paths(old.network),
+                Resting({}, [*old.network.weights, *network.weights]),
+            )
+            rebuild_fresh(optimizer, model.trainable_variables, names)
+        guard(model)
+    model.refresh_functions()
+
+
+def _build(architecture, saved, extent, options=()):
+    """A network of saved sizes and gates, with initial values."""
+    options, gates = dict(options), gates_of(architecture.network)
+    if gates is not None:
+        # Those that there are need not fit; the saved ones follow.
+        options["gates"] = []
+    network, _ = architecture.build(saved.get("config"), options)
+    extent().check_network([v.shape for v in network.variables])
+    initialize(network.variables)
+    if gates is not None:
+        gates_of(network).set_openings(saved["gates"])
+    backend.adopt(network)
+    return network
+
+
+def _shapes(spec):
+    return {path: list(v.shape) for path, v in spec.variables.items()}
+
+
+def _check_shapes(spec, saved):
+    """Raises unless a network has the saved variables, in their order; their
+    names may be others, where Keras made them up."""
+    own, theirs = list(_shapes(spec).values()), [*saved["variables"].values()]
+    if own != theirs:
+        raise FileError(
+            f"A network of the sizes {saved['config']} has other variables "
+            "than the file: it was changed, or is of another network. Load "
+            "it into a model that is built as the saved one was. Received: "
+            f"the shapes {theirs}; those of this network: {own}"
+        )
+
+
+def _renaming(spec, saved):
+    return dict(zip(saved["variables"], spec.variables, strict=True))
+
+
+def _with_names(config, names):
+    """Masks, or paces, by the names of the variables in this process."""
+    if isinstance(config, list):
+        masks = ("known", "olds")
+        return [
+            {**pace, **{m: _with_names(pace[m], names) for m in masks}}
+            for pace in config
+        ]
+    return {names[path]: mask for path, mask in config.items()}
+
+
+def _seeds(model, saved):
+    """Saved random states by the names that they have in this process."""
+    own, theirs = list(seed_states(model.network)), saved["seeds"]
+    if set(own) == set(theirs):
+        return theirs
+    if len(own) != len(theirs):
+        raise FileError(
+            f"The file has {len(theirs)} random states, and the network "
+            f"{len(own)}: it was changed, or is of another network. Received: "
+            f"{sorted(theirs)}; those of this network: {own}"
+        )
+    return dict(zip(own, theirs.values(), strict=True))
+
+
+def _gates_config(network):
+    gates = gates_of(network)
+    return [] if gates is None else gates.get_config()["openings"]
+
+
+def _teacher_config(model):
+    teacher = model.inheritance
+    if teacher is None:
+        return None
+    return {**teacher.to_config(), "gates": _gates_config(teacher.teacher)}
+
+
+def _find_teacher(model, config, extent):
+    """Gets a teacher as the saved one."""
+    if config is None:
+        if model.teacher is not None:
+            model.dismiss_teacher()
+        return
+    backend.sync(model)
+    architecture = model.architecture
+    with backend.scope(model), private_random(0):
+        saved = {"config": config["sizes"], "gates": config["gates"]}
+        network = _build(architecture, saved, extent)
+        teacher = Architecture(architecture.axes, network)
+        model.be_taught(Inheritance(teacher, **config["settings"]))
+    model.refresh_functions()
+
+
+def _build_optimizer(model, saved):
+    """Gives an optimizer slots that the file has values for."""
+    optimizer = getattr(model, "optimizer", None)
+    if optimizer is None or optimizer.built or saved["optimizer"] is None:
+        return
+    with backend.scope(model):
+        optimizer.build(model.trainable_variables)

@@ -1,0 +1,346 @@
+"""The growth state in a file: bytes, their version, and what may stand in it.
+
+Plain data, written as JSON into one array of bytes. Whoever reads it knows
+afterwards that every entry is of the kind that was written, so that nothing
+is built or changed for a state that makes no sense.
+"""
+
+import json
+import math
+from dataclasses import MISSING, fields
+
+import numpy as np
+
+from kgrow.algebra.errors import FileError
+from kgrow.growth.receipt import Receipt
+
+# Goes up when a file of the new form cannot be read by older code.
+VERSION = 1
+# No size, count or step comes near.
+_LARGEST = 2**53
+
+
+def pack(state):
+    """The state as an array of bytes.
+
+    Args:
+        state: dict that JSON can hold.
+
+    Returns:
+        `uint8` array of shape `(bytes,)`.
+
+    Example:
+
+    >>> pack({"config": {}})[:8].tobytes()
+    b'{"versio'
+    """
+    text = json.dumps({"version": VERSION, **state})
+    return np.frombuffer(text.encode(), dtype=np.uint8)
+
+
+def unpack(array):
+    """The state that `pack()` wrote.
+
+    Args:
+        array: what `pack()` returned, perhaps as a tensor.
+
+    Returns:
+        dict, every entry of the kind that `pack()` was given.
+
+    Raises:
+        FileError: it is something else, is not whole, or was written by a
+            newer version.
+
+    Example:
+
+    >>> try:
+    ...     unpack(pack({})[:-3])
+    ... except FileError as error:
+    ...     print(str(error)[:42])
+    The growth state of the file cannot be rea
+    """
+    array = np.asarray(array)
+    if array.dtype != np.uint8 or array.ndim != 1:
+        raise FileError(
+            "The growth state of a file is a vector of bytes (uint8). "
+            f"Received: an array of {array.dtype}, shape {array.shape}. Load "
+            "another file."
+        )
+    try:
+        state = json.loads(array.tobytes())
+    except (ValueError, RecursionError) as error:
+        raise FileError(
+            "The growth state of the file cannot be read; the file is not "
+            f"whole, or was changed. Load another one. Received: {error}"
+        ) from None
+    _check_version(state)
+    _STATE(state, "growth state")
+    return state
+
+
+def check_masks(masks, shapes):
+    """Raises unless masks fit the variables that they are of.
+
+    Args:
+        masks: dict, see `kgrow.growth.freezing.to_config()`.
+        shapes: `{path: shape}`.
+
+    Raises:
+        FileError: there is no such variable, or an entry lies outside.
+    """
+    for path, mask in masks.items():
+        shape = shapes.get(path)
+        if shape is None:
+            _refuse("masks", "paths of the network's variables", path)
+        if mask is True:
+            continue
+        if "flat" in mask:
+            axes, shape = [mask["flat"]], [math.prod(shape)]
+        else:
+            axes = mask["axes"]
+        if len(axes) != len(shape):
+            _refuse(path, f"a mask of {len(shape)} axes", mask)
+        for runs, size in zip(axes, shape, strict=True):
+            if runs and runs[-1][1] > size:
+                _refuse(path, f"a mask that ends at {size}", mask)
+
+
+def _check_version(state):
+    _mapping(_anything)(state, "growth state")
+    version = state.get("version")
+    _whole(1)(version, "version")
+    if version > VERSION:
+        raise FileError(
+            f"The file was written by a newer version of kgrow, in form "
+            f"{version}, and this one reads forms up to {VERSION}. Update "
+            f"kgrow. Received: version={version}"
+        )
+
+
+# Checks: functions of a value and of where it stands, which raise.
+
+
+def _refuse(where, expected, value):
+    text = repr(value)
+    text = text if len(text) <= 80 else f"{text[:77]}..."
+    raise FileError(
+        f"The growth state of the file makes no sense: `{where}` must be "
+        f"{expected}. The file was changed, or is of something else; load "
+        f"another one. Received: {text}"
+    )
+
+
+def _anything(value, where):
+    del value, where
+
+
+def _text(value, where):
+    if not isinstance(value, str):
+        _refuse(where, "a string", value)
+
+
+def _flag(value, where):
+    if not isinstance(value, bool):
+        _refuse(where, "true or false", value)
+
+
+def _whole(least, largest=_LARGEST):
+    def check(value, where):
+        number = isinstance(value, int) and not isinstance(value, bool)
+        if not number or not least <= value <= largest:
+            _refuse(where, f"an integer from {least} to {largest}", value)
+
+    return check
+
+
+def _number(least=-math.inf, largest=math.inf, finite=True):
+    def check(value, where):
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not number or (finite and not _within(value, least, largest)):
+            _refuse(where, f"a number from {least} to {largest}", value)
+
+    return check
+
+
+def _within(value, least, largest):
+    # An integer may be too large for a float.
+    return abs(value) <= 1e300 and least <= value <= largest
+
+
+def _maybe(check_value):
+    def check(value, where):
+        if value is not None:
+            check_value(value, where)
+
+    return check
+
+
+def _list(check_entry, length=None):
+    def check(value, where):
+        if not isinstance(value, list):
+            _refuse(where, "a list", value)
+        if length is not None and len(value) != length:
+            _refuse(where, f"a list of {length}", value)
+        for i, entry in enumerate(value):
+            check_entry(entry, f"{where}[{i}]")
+
+    return check
+
+
+def _mapping(check_entry):
+    def check(value, where):
+        if not isinstance(value, dict):
+            _refuse(where, "a dict", value)
+        for key, entry in value.items():
+            check_entry(entry, f"{where}[{key!r}]")
+
+    return check
+
+
+def _record(checks, optional=()):
+    """A dict of these fields and no others."""
+
+    def check(value, where):
+        if not isinstance(value, dict):
+            _refuse(where, "a dict", value)
+        missing = [k for k in checks if k not in value and k not in optional]
+        unknown = [key for key in value if key not in checks]
+        if missing or unknown:
+            _refuse(
+                where,
+                f"a dict of {sorted(checks)}",
+                {"missing": missing, "unknown": unknown},
+            )
+        for key, entry in value.items():
+            checks[key](entry, key)
+
+    return check
+
+
+def _size(value, where):
+    """An integer, or a list of them, one a stage."""
+    if isinstance(value, list):
+        _list(_whole(0))(value, where)
+    else:
+        _whole(0)(value, where)
+
+
+def _option(value, where):
+    """A treatment: one number, flag or string."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        _number()(value, where)
+    elif value is not None and not isinstance(value, (bool, str)):
+        _refuse(where, "one number, flag or string", value)
+
+
+def _span(value, where):
+    _list(_whole(0), 2)(value, where)
+    if not value[0] < value[1]:
+        _refuse(where, "[start, stop], not empty", value)
+
+
+def _runs(value, where):
+    """Spans one behind the other."""
+    _list(_span)(value, where)
+    for (_, stop), (start, _) in zip(value, value[1:], strict=False):
+        if start < stop:
+            _refuse(where, "spans one behind the other", value)
+
+
+def _mask(value, where):
+    if value is True:
+        return
+    if isinstance(value, dict) and "flat" in value:
+        _record({"flat": _runs})(value, where)
+    else:
+        _record({"axes": _list(_runs)})(value, where)
+
+
+def _shape_of_ramp(value, where):
+    # A function of the user's own, by the data that Keras makes it of.
+    if not isinstance(value, dict):
+        _text(value, where)
+
+
+def _gates(value, where):
+    _list(_gate)(value, where)
+    taken = {}
+    for gate in value:
+        for dim, span in gate["units"].items():
+            taken.setdefault(dim, []).append(span)
+        for stack, blocks in gate["blocks"].items():
+            spans = [[block, block + 1] for block in blocks]
+            taken.setdefault(stack, []).extend(spans)
+    for name, spans in taken.items():
+        _runs(sorted(spans), f"{where} of {name!r}")
+
+
+def _fields_of_receipt():
+    kinds = {
+        str: _text,
+        dict: _mapping(_anything),
+        # A loss may be anything.
+        float: _number(finite=False),
+        int: _whole(0),
+        bool: _flag,
+        int | None: _maybe(_whole(0)),
+        float | None: _maybe(_number(finite=False)),
+        dict | None: _maybe(_mapping(_anything)),
+    }
+    return _record(
+        {f.name: kinds[f.type] for f in fields(Receipt)},
+        [f.name for f in fields(Receipt) if f.default is not MISSING],
+    )
+
+
+_gate = _record(
+    {
+        "ramp": _record({"steps": _whole(0), "shape": _shape_of_ramp}),
+        "units": _mapping(_span),
+        "blocks": _mapping(_list(_whole(0))),
+    }
+)
+_pace = _record(
+    {
+        "start": _whole(0),
+        "new": _number(0),
+        "old": _number(0),
+        "steps": _maybe(_whole(1)),
+        "known": _mapping(_mask),
+        "olds": _mapping(_mask),
+    }
+)
+_teacher = _record(
+    {
+        "sizes": _mapping(_size),
+        "gates": _gates,
+        "settings": _record(
+            {
+                "weight": _number(0, 1),
+                "steps": _whole(1),
+                "temperature": _number(1e-6),
+            }
+        ),
+    }
+)
+_STATE = _record(
+    {
+        "version": _whole(1),
+        "config": _mapping(_size),
+        "variables": _mapping(_list(_whole(0))),
+        "frozen": _mapping(_mask),
+        "paces": _list(_pace),
+        "gates": _gates,
+        "treatments": _mapping(_option),
+        "untrainable": _record(
+            {"layers": _list(_whole(0)), "weights": _list(_whole(0))}
+        ),
+        "seeds": _mapping(_list(_whole(0, 2**32 - 1), 2)),
+        "history": _list(_fields_of_receipt()),
+        "teacher": _maybe(_teacher),
+        "optimizer": _maybe(
+            _record({"classes": _list(_text), "variables": _whole(0)})
+        ),
+        "callbacks": _mapping(_anything),
+    }
+)

@@ -1,0 +1,259 @@
+"""One growth, from the request to the swap: all of it or nothing.
+
+Everything that can fail is done on the side: the grown network, its weights,
+the comparison of outputs. Only then is the model changed, under a stack of
+undo steps that any exception, Ctrl-C included, runs backwards.
+"""
+
+import contextlib
+import time
+
+import keras
+import numpy as np
+from keras.src.utils.rng_utils import get_random_seed
+
+from kgrow import backend, strategies
+from kgrow.algebra.errors import GrowthError
+from kgrow.architecture.architecture import (
+    Architecture,
+    count_parameters,
+    variable_paths,
+)
+from kgrow.architecture.output_check import (
+    batch_loss,
+    difference,
+    expected_rounding,
+    make_probe,
+    run,
+)
+from kgrow.backend.memory import PeakMemory
+from kgrow.backend.random import private_random
+from kgrow.growth.batches import Data
+from kgrow.growth.context import Task
+from kgrow.growth.device_layout import check_network
+from kgrow.growth.freezing import (
+    carry_paces,
+    check_train,
+    first_copies,
+    freeze,
+)
+from kgrow.growth.gates import carry_gates, copy_gates
+from kgrow.growth.optimizer.entry_masks import guard
+from kgrow.growth.optimizer.grow_state import POLICIES, OptimizerState
+from kgrow.growth.optimizer.rebuild import Resting
+from kgrow.growth.process_agreement import check_agreement, plan_facts
+from kgrow.growth.receipt import Receipt
+from kgrow.growth.teacher import Inheritance
+from kgrow.growth.update_scale import steps_taken
+from kgrow.growth.weight_transfer import carry_layer_state, fill_weights
+
+
+class Growth:
+    """One growth of one model.
+
+    Args: see `GrowableModel.grow()`.
+    """
+
+    def __init__(
+        self,
+        model,
+        target_config,
+        strategy,
+        data=None,
+        probe=None,
+        optimizer_state="carry",
+        seed=None,
+        train=None,
+        treatments=None,
+    ):
+        if optimizer_state not in POLICIES:
+            raise GrowthError(
+                f"`optimizer_state` must be one of {POLICIES}. Received: "
+                f"optimizer_state={optimizer_state!r}"
+            )
+        self.model = model
+        self.source = model.architecture
+        self.strategy = strategies.get(strategy)
+        self.train = check_train(train, self.strategy)
+        self.config = self.source.check(target_config)
+        self.treatments = treatments or {}
+        self.source.check_treatments(self.treatments)
+        self.policy = optimizer_state
+        self.seed = _seed(model, seed)
+        self.data = None if data is None else Data(data)
+        self.batch = self.data and self.data.first
+        self.probe = probe
+
+    def run(self):
+        """Grows the model.
+
+        Returns:
+            `Receipt`, or `None` if treatments changed and no size.
+        """
+        start = time.perf_counter()
+        with PeakMemory() as memory, private_random(self.seed):
+            backend.sync(self.model)
+            state = _optimizer_state(self.model)
+            with backend.scope(self.model):
+                network, target = self._make_network()
+            plan = self.strategy.plan(self.source.spec, target.spec, self.seed)
+            task = Task(self.model, network, self.config, self.data, self.seed)
+            plan = self.strategy.refine(plan, task)
+            check_agreement(lambda: self._facts(plan))
+            with backend.scope(self.model):
+                fill_weights(network, self.source.network, plan, task.values)
+                carry_layer_state(network, self.source.network, plan)
+                carry_gates(network, self.source.network, plan)
+                target.frozen = freeze(network, self.source, plan, self.train)
+                target.paces = carry_paces(self.model, plan)
+                target.first_copies = first_copies(self.source, plan)
+            measured = self._check(network, plan)
+            with backend.scope(self.model):
+                slots, step = self._commit(target, plan, state)
+        if self.treatments:
+            return None
+        return Receipt(
+            strategy=repr(self.strategy),
+            source_config=self.source.config,
+            target_config=target.config,
+            parameters_before=count_parameters(self.source.network),
+            parameters_after=count_parameters(network),
+            step=step,
+            seed=self.seed,
+            seconds=time.perf_counter() - start,
+            peak_bytes=memory.extra_bytes,
+            slots_carried=slots[0],
+            slots_fresh=slots[1],
+            learned=task.report,
+            **measured,
+        )
+
+    def _facts(self, plan):
+        """What all processes of a run must have in common."""
+        return {
+            "the sizes": self.config,
+            "the treatments": self.treatments,
+            "the strategy": repr(self.strategy),
+            "the seed": self.seed,
+            "`optimizer_state`": self.policy,
+            "`train`": self.train,
+            "the data": self.batch,
+            "the step": steps_taken(self.model),
+            "the plan": plan_facts(plan),
+        }
+
+    def _make_network(self):
+        network, _ = self.source.build(self.config, self.treatments)
+        copy_gates(network, self.source.network)
+        target = Architecture(self.source.axes, network)
+        check_network(network, target.spec)
+        if self.model.teacher is not None:
+            for dim in target.spec.output_dims:
+                if self.source.spec.sizes[dim] != target.spec.sizes[dim]:
+                    raise GrowthError(
+                        "The model is taught by a small network, whose "
+                        "outputs would no longer be as many: "
+                        f"`{target.spec.dims[dim].field}` is to grow. Call "
+                        "`dismiss_teacher()` first."
+                    )
+        return network, target
+
+    def _check(self, network, plan):
+        """Outputs and loss before and after; an exact plan must be exact."""
+        if self.treatments:
+            # The outputs are meant to change, and the inputs may have to.
+            return {}
+        old = self.source.network
+        inputs = self._probe_inputs()
+        before, after = run(old, inputs), run(network, inputs)
+        absolute, relative = difference(before, after, plan)
+        claims = self.strategy.claims(plan)
+        exact = all(claim.exact for claim in claims)
+        rounding = expected_rounding(network, plan.target)
+        rounding += sum(claim.within for claim in claims if exact)
+        if exact and not relative <= rounding:
+            raise GrowthError(
+                f"{self.strategy!r} claims to keep the function, and the "
+                f"outputs differ by {relative:.1e} of their size, more than "
+                f"rounding explains ({rounding:.1e}). For a network of your "
+                "own, check the axes that you gave; the model is as it was."
+            )
+        measured = {
+            "exact": exact,
+            "claims": {c.dim: c.reason for c in claims},
+            "max_abs_diff": absolute,
+            "relative_diff": relative,
+            "tolerance": rounding,
+        }
+        if self.batch is not None and self.model.compiled:
+            measured["loss_before"] = batch_loss(self.model, old, self.batch)
+            measured["loss_after"] = batch_loss(self.model, network, self.batch)
+        return measured
+
+    def _probe_inputs(self):
+        if self.probe is not None:
+            return self.probe
+        if self.batch is not None:
+            return keras.utils.unpack_x_y_sample_weight(self.batch)[0]
+        return make_probe(self.source.network, self.source.spec)
+
+    def _commit(self, target, plan, state):
+        """Puts the grown network in the model's place, optimizer and all."""
+        model, old = self.model, self.source
+        replaced = [backend.raw(w) for w in old.network.weights]
+        slots, step = (0, 0), None
+        with contextlib.ExitStack() as undo:
+            undo.callback(guard, model)
+            if state is not None:
+                optimizer = state.optimizer
+                replaced += [backend.raw(v) for v in optimizer.variables]
+                step = int(keras.ops.convert_to_numpy(optimizer.iterations))
+                undo.callback(state.remember())
+            undo.callback(model.remember())
+            model.install(target)
+            teaching = self.strategy.teaching()
+            if teaching is not None:
+                model.be_taught(Inheritance(old, **teaching))
+            if state is not None:
+                slots = state.rebuild(
+                    model.trainable_variables,
+                    plan,
+                    variable_paths(target.network),
+                    variable_paths(old.network),
+                    self.policy,
+                    Resting(
+                        target.frozen,
+                        [*old.network.weights, *target.network.weights],
+                    ),
+                )
+            guard(model)
+            model.refresh_functions()
+            undo.pop_all()
+        kept = [] if state is None else state.optimizer.variables
+        kept = {id(backend.raw(v)) for v in [*model.variables, *kept]}
+        backend.free([v for v in replaced if id(v) not in kept])
+        return slots, step
+
+
+def _optimizer_state(model):
+    optimizer = getattr(model, "optimizer", None)
+    if optimizer is None or not optimizer.built:
+        return None
+    return OptimizerState(optimizer)
+
+
+def _seed(model, seed):
+    if seed is not None:
+        integer = isinstance(seed, (int, np.integer))
+        if isinstance(seed, bool) or not integer or seed < 0:
+            raise GrowthError(
+                "`seed` must be an integer of at least 0, or None. Received: "
+                f"seed={seed!r}"
+            )
+        return int(seed)
+    common = get_random_seed()
+    if common is None:
+        # Not from a global generator: growing must not change what shuffles
+        # the user's data.
+        return int(np.random.default_rng().integers(2**31))
+    return (int(common) + len(model.growth_history)) % 2**31

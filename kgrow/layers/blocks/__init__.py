@@ -1,0 +1,1 @@
+"""Residual blocks and stacks of them."""

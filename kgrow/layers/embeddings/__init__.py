@@ -1,0 +1,1 @@
+"""Token, patch and position embeddings."""

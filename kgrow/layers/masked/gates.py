@@ -1,0 +1,196 @@
+"""The gates of a network: which units and blocks take part, and how far."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from kgrow.algebra.errors import GrowthError
+from kgrow.algebra.gate import Opening
+
+
+@keras.saving.register_keras_serializable("kgrow")
+class Gates(keras.layers.Layer):
+    """Makes the masks of what a network has newly grown.
+
+    One step counter a growth, a non-trainable variable, is advanced inside
+    the compiled training step; from it follow the masks of all dimensions and
+    blocks that this growth has added. Nothing is sent to or from the device.
+    While no gate is open there are no masks and no variables, and layers that
+    take them compute what the stock layers do.
+
+    Args:
+        sizes: dict from names of dimensions to their sizes, and of stacks to
+            their numbers of blocks.
+        openings: list of `Opening`s, or of their configs.
+        **kwargs: of `keras.layers.Layer`, such as `name`.
+
+    Call arguments:
+        inputs: any tensor or none; it is only there so that the layer can
+            stand in a functional model.
+        training: bool or `None`. In training the counters advance.
+
+    Returns:
+        dict with the mask of every dimension, of shape `(size,)`, and of
+        every stack, of shape `(blocks,)`, or `None` for those without a gate.
+
+    Raises:
+        GrowthError: an opening names a dimension that there is not, or ends
+            beyond it.
+
+    Example:
+
+    >>> from kgrow.algebra.ramp import Ramp
+    >>> gates = Gates({"ffn": 4}, [Opening(Ramp(2), {"ffn": (3, 4)})])
+    >>> [gates(training=True)["ffn"].tolist() for _ in range(3)]
+    [[1.0, 1.0, 1.0, 0.0], [1.0, 1.0, 1.0, 0.5], [1.0, 1.0, 1.0, 1.0]]
+    >>> Gates({"ffn": 4})()
+    {'ffn': None}
+
+    Reference:
+
+    - Yao et al., "Masked Structural Growth" (2305.02869), Sec. 3.1. The
+      public code has one gate for the whole network and opens it from the
+      host; here every growth has its own.
+    """
+
+    def __init__(self, sizes, openings=(), **kwargs):
+        super().__init__(**kwargs)
+        self.sizes = dict(sizes)
+        self.openings = []
+        self._counters = []
+        self.built = True
+        self.set_openings(openings)
+
+    def build(self, input_shape=None):
+        del input_shape
+        self.built = True
+
+    def call(self, inputs=None, training=None):
+        del inputs
+        opened = self._advance(training)
+        return {name: self._mask(name, opened) for name in self.sizes}
+
+    def set_openings(self, openings, steps=None):
+        """Replaces all gates, and the counters with them.
+
+        Args:
+            openings: list of `Opening`s, or of their configs.
+            steps: optional list of their counters' values.
+        """
+        openings = [
+            o if isinstance(o, Opening) else Opening.from_config(o)
+            for o in openings
+        ]
+        for opening in openings:
+            self._check(opening)
+        self._tracker.unlock()
+        for counter in self._counters:
+            self._untrack_variable(counter)
+        self.openings = openings
+        self._counters = [
+            self._counter(i, 0 if steps is None else steps[i])
+            for i in range(len(openings))
+        ]
+        self._tracker.lock()
+
+    def remember(self):
+        """Makes a function that puts the present gates back, and their
+        counters, the same variables."""
+        openings, counters = self.openings, self._counters
+
+        def rewind():
+            locked = self._tracker.locked
+            self._tracker.unlock()
+            for variable in [*self.variables]:
+                self._untrack_variable(variable)
+            for counter in counters:
+                self._track_variable(counter)
+            self.openings, self._counters = openings, counters
+            if locked:
+                self._tracker.lock()
+
+        return rewind
+
+    @property
+    def counters(self):
+        """The counters, one an opening."""
+        return list(self._counters)
+
+    def steps(self):
+        """The counters' values, as ints: one look at the device."""
+        return [int(ops.convert_to_numpy(c)) for c in self._counters]
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "sizes": self.sizes,
+            "openings": [o.get_config() for o in self.openings],
+        }
+
+    def compute_output_spec(self, inputs=None, training=None):
+        return {
+            name: keras.KerasTensor((size,), dtype="float32")
+            if self._openings_of(name)
+            else None
+            for name, size in self.sizes.items()
+        }
+
+    def _counter(self, number, value):
+        return self.add_weight(
+            name=f"steps_{number}",
+            shape=(),
+            dtype="int32",
+            initializer=keras.initializers.Constant(value),
+            trainable=False,
+            autocast=False,
+            # Every replica counts the same batches.
+            aggregation="only_first_replica",
+        )
+
+    def _advance(self, training):
+        """How far each gate is open in this step; counts it in training."""
+        opened = []
+        for opening, counter in zip(self.openings, self._counters, strict=True):
+            opened.append(opening.ramp(counter.value))
+            if training:
+                counter.assign_add(1)
+        return opened
+
+    def _openings_of(self, name):
+        return [o for o in self.openings if name in (*o.units, *o.blocks)]
+
+    def _mask(self, name, opened):
+        size = self.sizes[name]
+        mask, settled = None, np.ones(size, "float32")
+        for opening, value in zip(self.openings, opened, strict=True):
+            members = np.zeros(size, "float32")
+            if name in opening.units:
+                members[slice(*opening.units[name])] = 1
+            elif name in opening.blocks:
+                members[list(opening.blocks[name])] = 1
+            else:
+                continue
+            settled -= members
+            part = value * ops.convert_to_tensor(members)
+            mask = part if mask is None else mask + part
+        # Sums of zeros and ones, so that an open gate is 1 to the bit.
+        return mask if mask is None else mask + ops.convert_to_tensor(settled)
+
+    def _check(self, opening):
+        for name in (*opening.units, *opening.blocks):
+            if name not in self.sizes:
+                raise GrowthError(
+                    "The network has no gate for this dimension. Received: "
+                    f"{name!r}; gates: {sorted(self.sizes)}"
+                )
+            size = self.sizes[name]
+            last = max(
+                opening.size(name) or 0,
+                *(b + 1 for b in opening.blocks.get(name, ())),
+                0,
+            )
+            if last > size:
+                raise GrowthError(
+                    f"A gate along {name!r} ends beyond its size {size}. "
+                    f"Received: {opening.get_config()}"
+                )

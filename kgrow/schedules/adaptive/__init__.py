@@ -1,0 +1,1 @@
+"""A schedule that decides from measured loss rates when to grow."""

@@ -1,0 +1,1 @@
+"""Published evidence, and advice drawn from it."""

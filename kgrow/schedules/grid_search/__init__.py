@@ -1,0 +1,1 @@
+"""Search a schedule by short runs."""

@@ -1,0 +1,1 @@
+"""What a growth does to the learning rate."""

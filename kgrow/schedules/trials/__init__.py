@@ -1,0 +1,1 @@
+"""Short side runs that measure growth options."""

@@ -1,0 +1,185 @@
+"""What a strategy is: it chooses the matrices, and nothing else."""
+
+import zlib
+
+import numpy as np
+
+from kgrow.algebra.errors import GrowthError
+from kgrow.algebra.exactness import claims
+from kgrow.algebra.plan import Plan
+from kgrow.algebra.plan_term import Fresh, Term
+from kgrow.strategies.fixed_dims import is_placed, place
+
+
+class Strategy:
+    """Base class of all growth strategies.
+
+    A strategy chooses, for each dimension that grows, an `Expansion` and, for
+    each stack, a `Mixing`. It sees dimensions, never layers; the same strategy
+    serves every architecture. Subclasses implement `expand()`, `mix()` or
+    both; what they leave out they refuse, rather than do another's work.
+
+    Dimensions whose entries have places (a vocabulary, positions, rotary
+    frequencies) keep them under every strategy; see `placement`.
+    """
+
+    fresh = Fresh()
+    # What its growths train unless `grow()` says so: "all", or what is "new".
+    train = "all"
+    learns = False  # whether it needs data
+    is_whole = False  # whether it cannot be a part of a `Copy`
+
+    def expand(self, dim, source, target, rng):
+        """Chooses the `Expansion` of a dimension.
+
+        Args:
+            dim: `Dim`.
+            source: int, size before.
+            target: int, size after.
+            rng: `numpy.random.Generator`, the strategy's only randomness.
+        """
+        raise GrowthError(
+            f"The strategy '{self.name}' grows depth only, and `{dim.field}` "
+            f"is to grow from {source} to {target}. Combine it with one for "
+            f"width: Copy(width='net2net', depth='{self.name}')."
+        )
+
+    def mix(self, stack, source, target, rng):
+        """Chooses the `Mixing` of a stack of blocks; see `expand()`."""
+        raise GrowthError(
+            f"The strategy '{self.name}' grows width only, and `{stack.field}` "
+            f"is to grow from {source} to {target}. Combine it with one for "
+            f"depth: Copy(width='{self.name}', depth='stack')."
+        )
+
+    def noise(self, dim):
+        """Relative size of the noise on weights that read `dim`."""
+        del dim
+        return 0.0
+
+    def plan(self, source, target, seed=0):
+        """Makes the `Plan` from one network to a larger one.
+
+        Args:
+            source: `ModelSpec` before.
+            target: `ModelSpec` after.
+            seed: int. The same seed gives the same plan on every backend.
+
+        Raises:
+            GrowthError: the strategy cannot grow one of the dimensions, or
+                one is smaller in the target.
+        """
+        depths = {}
+        for name, stack in target.stacks.items():
+            old, new = source.depths[name], target.depths[name]
+            if grows(stack.field, old, new):
+                depths[name] = self.mix(
+                    stack, old, new, random_generator(seed, name)
+                )
+        widths, fresh, noise = {}, {}, {}
+        for name, dim in target.dims.items():
+            # A dim that only blocks use is not there before the first one.
+            new = target.sizes[name]
+            old = source.sizes.get(name, new)
+            if not grows(dim.field, old, new):
+                continue
+            if is_placed(dim):
+                widths[name], fresh[name] = place(dim, old, new)
+                continue
+            stack = target.stack_of(name)
+            if stack is None:
+                widths[name] = self.expand(
+                    dim, old, new, random_generator(seed, name)
+                )
+            else:
+                widths[name] = tuple(
+                    self.expand(
+                        dim, old, new, random_generator(seed, name, block)
+                    )
+                    for block in range(target.depths[stack])
+                )
+            fresh[name] = self.fresh
+            noise[name] = self.noise(dim)
+        terms, effect = self.divide(Term(widths, depths), source, target)
+        return Plan(source, target, terms, fresh, noise, seed, effect=effect)
+
+    def divide(self, term, source, target):
+        """Divides the growth among several terms, if one cannot express it.
+
+        Args:
+            term: `Term` of the expansions and mixings that were chosen.
+            source: `ModelSpec` before.
+            target: `ModelSpec` after.
+
+        Returns:
+            The plan's `terms`, and its `effect`.
+        """
+        del source, target
+        return (term,), None
+
+    def refine(self, plan, task):
+        """Makes a better plan of the first one, from data for example.
+
+        Args:
+            plan: `Plan`, this strategy's own.
+            task: `Task`, what can be asked for: data, losses, gradients.
+
+        Returns:
+            the `Plan` to apply.
+        """
+        del task
+        return plan
+
+    def teaching(self):
+        """How the old network teaches the new one from now on: the arguments
+        of `Inheritance` as a dict, or `None` if it does not."""
+        return None
+
+    def claims(self, plan):
+        """Which dimensions of its plan keep the function, and why (not).
+
+        Returns:
+            list of `Claim`s. An exact claim is checked at every growth.
+        """
+        return claims(plan)
+
+    @property
+    def name(self):
+        return type(self).__name__.lower()
+
+    def get_config(self):
+        return {}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+    def __repr__(self):
+        arguments = ", ".join(
+            f"{k}={v!r}" for k, v in self.get_config().items()
+        )
+        return f"{type(self).__name__}({arguments})"
+
+    def __eq__(self, other):
+        return type(self) is type(other) and (
+            self.get_config() == other.get_config()
+        )
+
+    __hash__ = None
+
+
+def grows(field, old, new):
+    """Whether a field grows; an error if it shrinks."""
+    if new < old:
+        raise GrowthError(
+            f"`{field}` cannot shrink: {old} -> {new}. Plans go from a "
+            "network to a larger one."
+        )
+    return new > old
+
+
+def random_generator(seed, *name):
+    """The generator of one dimension's choices: the same on every backend,
+    and whatever else is drawn."""
+    words = [zlib.crc32(str(part).encode()) for part in name]
+    return np.random.default_rng([seed, *words])

@@ -1,0 +1,258 @@
+"""Depth maps: which old block each new block copies."""
+
+import keras
+
+from kgrow.algebra.depth_expansion import Mixing
+from kgrow.algebra.errors import GrowthError
+from kgrow.strategies.base import Strategy
+
+
+class DepthMap(Strategy):
+    """Base class of strategies that grow depth by copying blocks.
+
+    A depth map is a list: which old block stands at each new place. With
+    `zero_exits=True`, every block but the first copy of each has its exits
+    (the last projections of its residual branches) set to zero. It then adds
+    nothing, and the function is kept: in a pre-norm network to the last bit;
+    in a post-norm one, where a block normalises its stream, because the norms
+    are placed so that the stream is normalised twice and scaled once (see
+    `Mixing.repeating_norms()`), but for the epsilon inside the norms.
+
+    Args:
+        zero_exits: bool.
+    """
+
+    copies = True
+
+    def __init__(self, zero_exits=False):
+        self.zero_exits = bool(zero_exits)
+
+    def stacking_list(self, source, target):
+        """The old block, an integer, for each of the `target` new places."""
+        raise NotImplementedError
+
+    def mix(self, stack, source, target, rng):
+        del rng
+        if self.copies and not source:
+            raise GrowthError(
+                f"'{self.name}' copies blocks, and `{stack.field}` is to grow "
+                f"from 0 to {target}. Use 'direct' or 'random', whose new "
+                "blocks start from the layers' own initial weights."
+            )
+        blocks = self._blocks(stack, source, target)
+        exits, seen = [], set()
+        for block in blocks:
+            again = block is None or block in seen
+            exits.append(0.0 if self.zero_exits and again else 1.0)
+            seen.add(block)
+        mixing = Mixing.select(source, blocks, exits)
+        silent = 0.0 in exits and stack is not None and stack.norm == "post"
+        return mixing.repeating_norms() if silent else mixing
+
+    def _blocks(self, stack, source, target):
+        """The stacking list; of groups of blocks, where what a block does
+        depends on its number."""
+        period = 1 if stack is None else stack.period
+        if source % period or target % period:
+            raise GrowthError(
+                f"What a block does depends on its number modulo {period} (as "
+                f"windows shift in every other one), so `{stack.field}` grows "
+                f"from and to multiples of {period}. Received: {source} -> "
+                f"{target}."
+            )
+        groups = self.stacking_list(source // period, target // period)
+        return [
+            None if group is None else group * period + place
+            for group in groups
+            for place in range(period)
+        ]
+
+    def get_config(self):
+        return {"zero_exits": self.zero_exits}
+
+
+@keras.saving.register_keras_serializable("kgrow")
+class Stack(DepthMap):
+    """The whole stack on top of itself: new block `i` copies `i % source`.
+
+    Example:
+
+    >>> Stack().stacking_list(4, 6)
+    [0, 1, 2, 3, 0, 1]
+
+    Reference:
+
+    - Gong et al., "Efficient Training of BERT by Progressively Stacking"
+      (ICML 2019); Du et al. (2405.15319), G_stack. A target that is no
+      multiple takes its remainder from the bottom, as CompoundGrow does.
+    """
+
+    def stacking_list(self, source, target):
+        return [i % source for i in range(target)]
+
+
+@keras.saving.register_keras_serializable("kgrow")
+class Interpolate(DepthMap):
+    """Every block followed by its copies: `i` copies `i * source // target`.
+
+    Example:
+
+    >>> Interpolate().stacking_list(4, 6)
+    [0, 0, 1, 2, 2, 3]
+
+    Reference:
+
+    - Chang et al., "Multi-level Residual Networks from Dynamical Systems
+      View" (1710.10348); Dong et al., "Towards Adaptive Residual Network
+      Training" (2020). InterBERT in the LiGO paper, Sec. 4.
+    """
+
+    def stacking_list(self, source, target):
+        return [i * source // target for i in range(target)]
+
+
+@keras.saving.register_keras_serializable("kgrow")
+class Middle(DepthMap):
+    """Copies of the middle blocks, set behind them.
+
+    The ends keep what they do; what grows is the middle, where neighbouring
+    blocks are most alike.
+
+    Example:
+
+    >>> Middle().stacking_list(4, 6)
+    [0, 1, 2, 1, 2, 3]
+
+    Reference:
+
+    - Saunshi et al., "On the Inductive Bias of Stacking Towards Improving
+      Reasoning" (2409.19044), MIDAS. The paper copies a middle block of fixed
+      size per stage; here its size is the number of blocks to add, and more
+      than the whole stack is added in several rounds.
+    """
+
+    def stacking_list(self, source, target):
+        blocks = list(range(source))
+        while len(blocks) < target:
+            size = min(target - len(blocks), source)
+            start = (len(blocks) - size) // 2
+            end = start + size
+            blocks = blocks[:end] + blocks[start:end] + blocks[end:]
+        return blocks
+
+
+@keras.saving.register_keras_serializable("kgrow")
+class Top(DepthMap):
+    """Copies of the top blocks on top.
+
+    Whole copies of the stack come first if more than that is added; the
+    remainder are the top blocks.
+
+    Example:
+
+    >>> Top().stacking_list(4, 6)
+    [0, 1, 2, 3, 2, 3]
+
+    Reference:
+
+    - Yang et al., "Progressively Stacking 2.0" (2011.13635), MSLT; the same
+      remainder as bert2BERT (2110.07143), Sec. 3.2.
+    """
+
+    def stacking_list(self, source, target):
+        whole, rest = divmod(target, source)
+        blocks = list(range(source)) * whole
+        return blocks + list(range(source - rest, source))
+
+
+@keras.saving.register_keras_serializable("kgrow")
+class Identity(DepthMap):
+    """New blocks spread between the old ones, each the identity at first.
+
+    A new block copies the one below it with zeroed exits, which keeps the
+    function (see `DepthMap`).
+
+    Example:
+
+    >>> mixing = Identity().mix(None, 2, 4, None)
+    >>> mixing.rows.indices.tolist(), mixing.exits.tolist()
+    ([0, 0, 1, 1], [1.0, 0.0, 1.0, 0.0])
+
+    Reference:
+
+    - Chen et al., "Net2Net" (1511.05641), Sec. 2.3; Wu et al., "LLaMA Pro"
+      (2401.02415), Sec. 3.2, for the zeroed exits of a transformer block;
+      Wang et al., "LEMON" (2310.07999), Sec. 4.3, for repeated norms.
+    """
+
+    def __init__(self):
+        super().__init__(zero_exits=True)
+
+    def stacking_list(self, source, target):
+        return Interpolate().stacking_list(source, target)
+
+    def get_config(self):
+        return {}
+
+
+@keras.saving.register_keras_serializable("kgrow")
+class StackingList(DepthMap):
+    """A depth map written out.
+
+    Args:
+        blocks: list. For each new place the old block to copy, or `None` for
+            a block with the layers' own initial weights. Where what a block
+            does depends on its number (shifted windows), a copy has to stand
+            at a place of the same kind.
+        zero_exits: bool, see `DepthMap`.
+
+    Example:
+
+    >>> StackingList([0, 1, None, 1]).stacking_list(2, 4)
+    [0, 1, None, 1]
+    """
+
+    def __init__(self, blocks, zero_exits=False):
+        super().__init__(zero_exits)
+        if not isinstance(blocks, (list, tuple)) or not all(
+            b is None or (isinstance(b, int) and b >= 0) for b in blocks
+        ):
+            raise GrowthError(
+                "A stacking list holds the number of an old block, or None, "
+                f"for each new one. Received: {blocks!r}"
+            )
+        self.blocks = list(blocks)
+        self.copies = any(b is not None for b in blocks)
+
+    def _blocks(self, stack, source, target):
+        blocks = self.stacking_list(source, target)
+        period = 1 if stack is None else stack.period
+        moved = [
+            (place, block)
+            for place, block in enumerate(blocks)
+            if block is not None and (place - block) % period
+        ]
+        if moved:
+            raise GrowthError(
+                f"What a block does depends on its number modulo {period}. "
+                f"Received: {blocks}, where (place, copied block) {moved} have "
+                "another remainder."
+            )
+        return blocks
+
+    def stacking_list(self, source, target):
+        if len(self.blocks) != target:
+            raise GrowthError(
+                f"The target has {target} blocks, so the stacking list needs "
+                f"{target} entries. Received: {len(self.blocks)}, {self.blocks}"
+            )
+        wrong = [b for b in self.blocks if b is not None and b >= source]
+        if wrong:
+            raise GrowthError(
+                f"The source has the blocks 0 to {source - 1}. Received: "
+                f"{self.blocks}, which copies {wrong}"
+            )
+        return self.blocks
+
+    def get_config(self):
+        return {"blocks": self.blocks, **super().get_config()}

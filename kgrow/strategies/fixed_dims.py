@@ -1,0 +1,76 @@
+"""Dimensions whose entries have places: the same under every strategy.
+
+What is indexed keeps its index. What a network treats by its position, the
+frequencies of rotary embeddings and the slopes of ALiBi, goes where the larger
+network does the same at another position.
+"""
+
+import math
+
+import numpy as np
+
+from kgrow.algebra.errors import GrowthError
+from kgrow.algebra.expansion import Expansion
+from kgrow.algebra.plan_term import Fresh
+
+_ALL_NEW = Fresh(incoming="initializer", outgoing="initializer")
+_UNREAD = Fresh(incoming="initializer", outgoing="zeros")
+_UNMADE = Fresh(incoming="zeros", outgoing="initializer")
+
+
+def is_placed(dim):
+    """Whether entries of a dimension have places of their own."""
+    return dim.kind in ("lookup", "rotary", "alibi")
+
+
+def place(dim, source, target):
+    """The expansion of such a dimension, and what stands in new entries.
+
+    - `"lookup"`: new entries behind the old ones.
+    - `"rotary"`: `n` pairs turn by the frequencies `b^(-i / n)`. With `k n`
+      pairs the frequency of pair `i` is that of pair `k i`. New pairs of
+      queries are zero, those of keys are free. The division by the root of
+      the head's size is made good by the `dim^0.5` flag of its axes.
+    - `"alibi"`: of `n` heads, a power of two, number `i` (from 1) has the
+      slope `2^(-8 i / n)`; with `k n` heads that is number `k i`. Nobody
+      reads new heads at first.
+
+    Returns:
+        `(Expansion, Fresh)`
+
+    Raises:
+        GrowthError: no place of the larger network is that of an old entry.
+
+    Example:
+
+    >>> from kgrow.algebra.spec import Dim
+    >>> place(Dim("heads", kind="alibi"), 2, 4)[0].produce.indices.tolist()
+    [-1, 0, -1, 1]
+    >>> place(Dim("pairs", kind="rotary"), 2, 4)[0].produce.indices.tolist()
+    [0, -1, 1, -1]
+
+    Reference:
+
+    - Su et al., "RoFormer" (2104.09864), Eq. 15; Press et al., "Train Short,
+      Test Long" (2108.12409), Sec. 3, the slopes.
+    """
+    if dim.kind == "lookup":
+        return Expansion.pad(source, target), _ALL_NEW
+    times, rest = divmod(target, source)
+    if rest:
+        raise GrowthError(
+            f"`{dim.field}` is of kind {dim.kind!r}: its entries have "
+            "frequencies of their own, which only whole multiples hold again. "
+            f"Received: {source} -> {target}. Choose {2 * source} or another "
+            "multiple."
+        )
+    steps = np.arange(source) * times
+    if dim.kind == "rotary":
+        return Expansion.place(source, target, steps), _UNMADE
+    if not math.log2(source).is_integer() or not math.log2(times).is_integer():
+        raise GrowthError(
+            f"`{dim.field}` is of kind 'alibi': the slopes of its heads are a "
+            "geometric series for powers of two only. Received: "
+            f"{source} -> {target}. Choose {2 * source} of a power of two."
+        )
+    return Expansion.place(source, target, steps + times - 1), _UNREAD

@@ -1,0 +1,95 @@
+"""Knowledge inheritance: a new network, taught by the small one."""
+
+import math
+
+import keras
+
+from kgrow.algebra.errors import GrowthError
+from kgrow.algebra.exactness import Claim
+from kgrow.algebra.plan import Plan
+from kgrow.strategies.base import Strategy, grows
+from kgrow.strategies.registry import register
+
+
+@register("ki")
+@keras.saving.register_keras_serializable("kgrow")
+class KnowledgeInheritance(Strategy):
+    """A large network from scratch, which the small one teaches for a while.
+
+    No weight is copied: all start as the layers' own. For `steps` training
+    steps the loss is `(1 - a) loss + a T^2 KL(small || large)`, with `a`
+    falling linearly from `weight` to zero; it is the baseline that papers on
+    growth compare with. The outputs must be logits, of the same size before
+    and after. The small network is run in every such step, and is kept, in
+    memory and in saved files, until `model.dismiss_teacher()`.
+
+    Args:
+        weight: float in `[0, 1]`, the teacher's share at first.
+        steps: int, training steps until it is zero.
+        temperature: float, of both distributions.
+
+    Example:
+
+    >>> KnowledgeInheritance(steps=1000).weight
+    0.5
+
+    Reference:
+
+    - Qin et al., "Knowledge Inheritance for Pre-trained Language Models"
+      (2105.13880), Sec. 3.1-3.2, with the linear decay of Eq. 3.
+    """
+
+    is_whole = True
+
+    def __init__(self, weight=0.5, steps=1000, temperature=1.0):
+        if not isinstance(weight, (int, float)) or not 0 <= weight <= 1:
+            raise GrowthError(
+                f"`weight` is a number in [0, 1]. Received: weight={weight!r}"
+            )
+        if not isinstance(steps, int) or isinstance(steps, bool) or steps < 1:
+            raise GrowthError(
+                "`steps` is an integer of at least 1. Received: "
+                f"steps={steps!r}"
+            )
+        if not isinstance(temperature, (int, float)) or not (
+            0 < temperature < math.inf
+        ):
+            raise GrowthError(
+                "`temperature` is a positive number. Received: "
+                f"temperature={temperature!r}"
+            )
+        self.weight = float(weight)
+        self.steps = steps
+        self.temperature = float(temperature)
+
+    def plan(self, source, target, seed=0):
+        for name, dim in target.dims.items():
+            if grows(dim.field, source.sizes.get(name, 0), target.sizes[name]):
+                if name in target.output_dims:
+                    raise GrowthError(
+                        "'ki' compares the outputs of both networks, and "
+                        f"`{dim.field}` changes their size: "
+                        f"{source.sizes[name]} -> {target.sizes[name]}. Grow "
+                        "it by another strategy first."
+                    )
+        for name, stack in target.stacks.items():
+            grows(stack.field, source.depths[name], target.depths[name])
+        return Plan(source, target, (), seed=seed)
+
+    def claims(self, plan):
+        reason = "all weights start anew"
+        return [Claim(name, False, reason) for name in plan.grown]
+
+    @property
+    def name(self):
+        return "ki"
+
+    def teaching(self):
+        return self.get_config()
+
+    def get_config(self):
+        return {
+            "weight": self.weight,
+            "steps": self.steps,
+            "temperature": self.temperature,
+        }

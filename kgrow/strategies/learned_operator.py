@@ -1,0 +1,137 @@
+"""Base class of strategies that fit their operator to data."""
+
+import keras
+
+from kgrow.algebra.errors import GrowthError
+from kgrow.strategies.base import Strategy
+
+
+class Learned(Strategy):
+    """Fits its operator on data, for some steps, before it is applied.
+
+    The operator's parameters are trained as the weights of a Keras model, by
+    the compiled loss of the model that grows, with an optimizer of their own.
+    Subclasses say what the parameters are and which plan they make.
+
+    Args:
+        steps: int, training steps of the operator; with 0 the operator is
+            used as it starts.
+        learning_rate: float, or a Keras schedule, for the default optimizer,
+            which is Adam.
+        optimizer: optional Keras optimizer, its name or its config, in place
+            of the default one and of `learning_rate`.
+        batch_size: int, where the data are arrays.
+        tune_small: bool, whether the small weights train along.
+        patience: optional int. Stops when the loss of a tenth of the steps
+            has not fallen for so many of them.
+        callbacks: Keras callbacks for the fit. They are not part of the
+            config.
+        verbose: as in `keras.Model.fit`.
+    """
+
+    learns = True
+    is_whole = True
+    default_rate = 1e-3
+
+    def __init__(
+        self,
+        steps=100,
+        learning_rate=None,
+        optimizer=None,
+        batch_size=32,
+        tune_small=False,
+        patience=None,
+        callbacks=(),
+        verbose="auto",
+    ):
+        for name, value, least in (
+            ("steps", steps, 0),
+            ("batch_size", batch_size, 1),
+            ("patience", patience, 1),
+        ):
+            if name == "patience" and value is None:
+                continue
+            integer = isinstance(value, int) and not isinstance(value, bool)
+            if not integer or value < least:
+                raise GrowthError(
+                    f"`{name}` is an integer of at least {least}. Received: "
+                    f"{name}={value!r}"
+                )
+        if optimizer is not None and learning_rate is not None:
+            raise GrowthError(
+                "`optimizer` has a rate of its own; give one of the two. "
+                f"Received: optimizer={optimizer!r}, "
+                f"learning_rate={learning_rate!r}"
+            )
+        self.steps = steps
+        if learning_rate is None and optimizer is None:
+            learning_rate = self.default_rate
+        self.learning_rate = learning_rate
+        self.optimizer = optimizer and keras.optimizers.get(optimizer)
+        self.batch_size = batch_size
+        self.tune_small = bool(tune_small)
+        self.patience = patience
+        self.callbacks = list(callbacks)
+        self.verbose = verbose
+
+    def operator(self, source, target, seed, dtype="float64"):
+        """The operator between two networks.
+
+        Args:
+            source: `ModelSpec` before.
+            target: `ModelSpec` after.
+            seed: int.
+            dtype: string, of the initial values.
+
+        Returns:
+            `(parameters, make_plan)`: a dict from names to arrays, the initial
+            values, and a function that makes a `Plan` of such a dict, of
+            arrays or of tensors.
+        """
+        raise NotImplementedError
+
+    def plan(self, source, target, seed=0):
+        parameters, make_plan = self.operator(source, target, seed)
+        return make_plan(parameters)
+
+    def refine(self, plan, task):
+        if not self.steps:
+            return plan
+        task.data_for(self)
+        parameters, make_plan = self.operator(
+            plan.source, plan.target, plan.seed, "float32"
+        )
+        if not parameters:
+            return plan
+        return make_plan(task.fit(parameters, make_plan, self))
+
+    def make_optimizer(self):
+        """A new optimizer for the operator."""
+        if self.optimizer is None:
+            return keras.optimizers.Adam(self.learning_rate)
+        return type(self.optimizer).from_config(self.optimizer.get_config())
+
+    def get_config(self):
+        return {
+            "steps": self.steps,
+            "learning_rate": _serialized(self.learning_rate),
+            "optimizer": self.optimizer
+            and keras.optimizers.serialize(self.optimizer),
+            "batch_size": self.batch_size,
+            "tune_small": self.tune_small,
+            "patience": self.patience,
+            "verbose": self.verbose,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        rate = config.get("learning_rate")
+        if isinstance(rate, dict):
+            rate = keras.optimizers.schedules.deserialize(rate)
+        return cls(**{**config, "learning_rate": rate})
+
+
+def _serialized(rate):
+    if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
+        return keras.optimizers.schedules.serialize(rate)
+    return rate

@@ -1,0 +1,329 @@
+"""A tensor ring over the kernels of a stack: how they are cut, and grown."""
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+from keras import ops
+
+from kgrow.algebra.axes import CONSUME, PRODUCE
+from kgrow.algebra.errors import GrowthError
+from kgrow.algebra.plan import Plan
+from kgrow.backend import is_spread, pieces
+from kgrow.strategies.net2net import uneven_shares
+
+CORES = ("modules", "out", "layers", "in")
+
+
+@dataclass(frozen=True, eq=False)
+class RingPlan(Plan):
+    """A plan whose stacks' matrices grow by rings; the rest as in any plan.
+
+    Args:
+        rings: tuple of `Ring`s.
+    """
+
+    rings: tuple = ()
+
+    def apply(self, values):
+        grown = {}
+        for ring in self.rings:
+            grown.update(ring.grow(values))
+        return {
+            path: self._rescale(grown[path], variable)
+            if path in grown
+            else super(RingPlan, self).grow(path, values)
+            for path, variable in self.target.variables.items()
+        }
+
+    def grow(self, path, values, fill=None):
+        grown = self.grown_together(path, values)
+        if grown is None:
+            return super().grow(path, values, fill)
+        return self._rescale(grown, self.target.variables[path])
+
+    def grown_together(self, path, values):
+        for ring in self.rings:
+            if path in ring.layout.paths:
+                return ring.grow(values, keep=True)[path]
+        return None
+
+    def reads(self, path):
+        for ring in self.rings:
+            if path in ring.layout.paths:
+                return ring.layout.sources(path)
+        return super().reads(path)
+
+    def keeps(self, path):
+        rings = any(path in ring.layout.paths for ring in self.rings)
+        return not rings and super().keeps(path)
+
+    def dual(self, degree=1):
+        return self.without_rings.dual(degree)
+
+    def first_only(self):
+        return self.without_rings.first_only()
+
+    def without_axis(self, axis):
+        return self.without_rings.without_axis(axis)
+
+    @property
+    def without_rings(self):
+        fields = dataclasses.fields(Plan)
+        return Plan(**{f.name: getattr(self, f.name) for f in fields})
+
+
+@dataclass(frozen=True, eq=False)
+class _Layout:
+    """How the kernels of a stack are cut into slices.
+
+    Attributes:
+        source, target: `ModelSpec`s.
+        stack: string.
+        stream: string, the dimension whose size is that of a slice.
+        modules: list of `(template, slices, whether cut along what is read)`.
+    """
+
+    source: object
+    target: object
+    stack: str
+    stream: str
+    modules: list
+
+    @property
+    def sizes(self):
+        return self.source.sizes[self.stream], self.target.sizes[self.stream]
+
+    @property
+    def depths(self):
+        return self.source.depths[self.stack], self.target.depths[self.stack]
+
+    @property
+    def paths(self):
+        return {
+            self._path(template, block)
+            for template, _, _ in self.modules
+            for block in range(self.depths[1])
+        }
+
+    def sources(self, path):
+        """All paths that a kernel is mixed from, its namesake first."""
+        variable = self.target.variables[path]
+        old = self.depths[0]
+        templates = [variable.template]
+        templates += [t for t, _, _ in self.modules if t != templates[0]]
+        first = variable.block % old
+        blocks = [first, *(b for b in range(old) if b != first)]
+        return [self._path(t, b) for t in templates for b in blocks]
+
+    def start(self, rng):
+        """The first component of each core."""
+        (n, m), (old, new) = self.sizes, self.depths
+        copies = np.arange(m) % n
+        shares = uneven_shares(n, copies, rng)
+        produce = np.zeros((n, m))
+        produce[copies, np.arange(m)] = 1.0
+        layers = np.zeros((old, new))
+        layers[np.arange(new) % old, np.arange(new)] = 1.0
+        return {
+            "modules": np.eye(sum(count for _, count, _ in self.modules)),
+            "out": produce,
+            "layers": layers,
+            "in": produce * shares,
+        }
+
+    def stacked(self, values):
+        """`M1[b, l, i, o]`."""
+        n, blocks = self.sizes[0], []
+        for block in range(self.depths[0]):
+            slices = []
+            for template, count, reads in self.modules:
+                value = values[self._path(template, block)]
+                shape = (count, n, n) if reads else (n, count, n)
+                value = ops.reshape(value, shape)
+                slices.append(value if reads else ops.swapaxes(value, 0, 1))
+            blocks.append(ops.concatenate(slices))
+        return ops.stack(blocks, axis=1)
+
+    def unstacked(self, grown):
+        """The kernels of `M2[b, l, i, o]`, by path.
+
+        Split, not sliced: the gradient of a split is put together once, that
+        of every slice is padded to the size of the whole.
+        """
+        found = {}
+        counts = [count for _, count, _ in self.modules]
+        borders = np.cumsum(counts)[:-1].tolist()
+        for block, layer in enumerate(ops.split(grown, self.depths[1], axis=1)):
+            parts = ops.split(ops.squeeze(layer, 1), borders)
+            for part, (template, _, reads) in zip(
+                parts, self.modules, strict=True
+            ):
+                value = part if reads else ops.swapaxes(part, 0, 1)
+                path = self._path(template, block)
+                shape = self.target.variables[path].shape
+                found[path] = ops.reshape(value, shape)
+        return found
+
+    def _path(self, template, block):
+        return template.replace(f"{{{self.stack}}}", str(block))
+
+
+class Ring:
+    """The four cores of one stack, and what they make of its kernels."""
+
+    def __init__(self, layout, cores):
+        self.layout = layout
+        self.cores = cores
+        self._kept = None, None
+
+    def grow(self, values, keep=False):
+        """Grows all kernels at once: `{path: tensor or array}`.
+
+        Args:
+            values: dict from paths to arrays or tensors.
+            keep: bool, whether to keep the result for the next call with the
+                same values.
+        """
+        if self._kept[0] is values:
+            return self._kept[1]
+        first = values[self.layout.sources(next(iter(self.layout.paths)))[0]]
+        host = isinstance(first, np.ndarray)
+        if is_spread(first):
+            grown = self._grown_in_pieces(values)
+        else:
+            cores = [
+                ops.cast(ops.convert_to_tensor(self.cores[c]), first.dtype)
+                for c in CORES
+            ]
+            grown = self.layout.unstacked(
+                _apply(*cores, self.layout.stacked(values))
+            )
+        if host:
+            grown = {
+                path: np.asarray(ops.convert_to_numpy(value))
+                for path, value in grown.items()
+            }
+        if keep:
+            self._kept = values, grown
+        return grown
+
+    def _grown_in_pieces(self, values):
+        """The same of kernels that are spread, none ever whole."""
+        paths = self.layout.sources(next(iter(self.layout.paths)))
+        dtype = values[paths[0]].dtype
+        cores = [np.asarray(self.cores[c], dtype) for c in CORES]
+
+        def grow(divided, cores, kernels):
+            stacked = divided(self.layout.stacked(kernels))
+            return self.layout.unstacked(divided(_apply(*cores, stacked)))
+
+        return pieces.divided(grow, cores, {p: values[p] for p in paths})
+
+
+def _apply(modules, out, layers, reads, tensor):
+    """The ring's sum, from small to large."""
+    mixed = ops.einsum("abcd,blij->acdlij", modules, tensor)
+    mixed = ops.einsum("acdlij,elmf->acdemfij", mixed, layers)
+    wide = ops.einsum("acdemfij,djke->acmfik", mixed, out)
+    return ops.einsum("acmfik,fina->cmnk", wide, reads)
+
+
+def inner_dims(layout):
+    """`{dim, or product of dims: slices}` of what lies inside a block."""
+    spec, found = layout.target, {}
+    for template, slices, _ in layout.modules:
+        axes = spec.variables[layout._path(template, 0)].axes
+        for side in _sides(axes, layout.stream):
+            if side == (layout.stream,):
+                continue
+            found[side if len(side) > 1 else side[0]] = slices
+    return found
+
+
+def _sides(axes, stream):
+    """The dims on the two sides of a kernel: around the stream."""
+    names = [(d, axis.role) for axis in axes for d in (axis.factors or ("_",))]
+    at = [i for i, (d, _) in enumerate(names) if d == stream]
+    if len(at) != 1 or at[0] not in (0, len(names) - 1):
+        return None
+    reads = names[:1] if at[0] == 0 else names[:-1]
+    writes = names[len(reads) :]
+
+    def key(side):
+        role = side[0][1]
+        return tuple(d if r == role else f"~{d}" for d, r in side)
+
+    return key(reads), key(writes)
+
+
+def find_layout(stack, source, target):
+    """How a stack's kernels are cut, or `None` if nothing of it grows."""
+    kernels = [
+        v
+        for v in target.variables.values()
+        if v.stack == stack and v.block == 0 and _is_kernel(v)
+    ]
+    if not kernels or not source.depths[stack]:
+        return None
+    streams = [
+        d
+        for d in kernels[0].axes.dims
+        if target.stack_of(d) is None and all(d in v.axes.dims for v in kernels)
+    ]
+    inner = {d for v in kernels for d in v.axes.dims}
+    grows = source.depths[stack] != target.depths[stack] or any(
+        source.sizes[d] != target.sizes[d] for d in inner
+    )
+    if not grows:
+        return None
+    if len(streams) != 1:
+        raise GrowthError(
+            "'mango' cuts the kernels of a stack into squares of the stream's "
+            f"width, and those of {stack!r} have no one dimension in common. "
+            f"Received: {[str(v.axes) for v in kernels]}. Use 'ligo'."
+        )
+    (stream,) = streams
+    modules = []
+    for kernel in kernels:
+        sides = _sides(kernel.axes, stream)
+        counts = [
+            _slices(kernel, sides, stream, spec) for spec in (source, target)
+        ]
+        if sides is None or counts[0] is None or counts[0] != counts[1]:
+            sizes = [
+                {d: spec.sizes[d] for d in kernel.axes.dims}
+                for spec in (source, target)
+            ]
+            raise GrowthError(
+                "'mango' cuts kernels into squares of the stream's width: "
+                "heads times their size must be that width, and the "
+                "feedforward network the same multiple of it before and "
+                f"after. Received: {kernel.template!r} with the sizes "
+                f"{sizes[0]}, then {sizes[1]}. Choose such sizes, or 'ligo', "
+                "which has no such bounds."
+            )
+        modules.append((kernel.template, counts[0], sides[1] == (stream,)))
+    return _Layout(source, target, stack, stream, modules)
+
+
+def _is_kernel(variable):
+    roles = [axis.role for axis in variable.axes for _ in axis.dims]
+    axes = variable.axes
+    return (
+        not (axes.gain or axes.shift or axes.factor)
+        and bool(roles)
+        and CONSUME in roles
+        and PRODUCE in roles
+        and roles[0] == CONSUME
+    )
+
+
+def _slices(kernel, sides, stream, spec):
+    """Into how many squares a kernel is cut, or `None`."""
+    if sides is None:
+        return None
+    width = spec.sizes[stream]
+    inner = sides[1] if sides[0] == (stream,) else sides[0]
+    size = int(np.prod([spec.sizes.get(str(d).strip("~"), 0) for d in inner]))
+    return size // width if size and size % width == 0 else None

@@ -1,0 +1,53 @@
+"""`kgrow grow`: a saved model made larger and saved again."""
+
+from rich.console import Console
+
+from kgrow_cli.commands.data_option import read_data, read_loss
+from kgrow_cli.commands.model_files import check_output, read_model, replacing
+from kgrow_cli.commands.strategy_choice import chosen_strategy
+
+
+def grow_model(
+    path,
+    target,
+    strategy,
+    output,
+    *,
+    data=None,
+    loss=None,
+    optimizer_state="carry",
+    train=None,
+    seed=0,
+    force=False,
+    imports=(),
+):
+    """Grows the model in a file, writes another, and prints the receipt."""
+    output = check_output(output, force)
+    strategy = chosen_strategy(*strategy)
+    with Console(stderr=True).status("reading the model") as status:
+        model = read_model(path, imports)
+        if loss is not None:
+            model.compile(
+                optimizer=getattr(model, "optimizer", None) or "adam",
+                loss=read_loss(loss),
+            )
+        data = read_data(data, model)
+        status.update("growing")
+        if strategy.learns:
+            # The bar of its own `fit` is the progress.
+            status.stop()
+        receipt = model.grow(
+            target,
+            strategy,
+            data=data,
+            optimizer_state=optimizer_state,
+            train=train,
+            seed=seed,
+        )
+        status.start()
+        status.update("writing")
+        with replacing(output) as beside:
+            model.save(beside)
+    print(receipt)
+    print(f"written: {output}")
+    return receipt

@@ -1,0 +1,1 @@
+"""Files of grown models, written once; every later version loads them."""

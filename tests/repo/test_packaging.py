@@ -1,0 +1,142 @@
+"""What the package promises as a whole: light, public, layered."""
+
+import ast
+import importlib
+import pathlib
+import subprocess
+import sys
+import tomllib
+
+import keras
+import pytest
+
+import kgrow
+
+ROOT = pathlib.Path(kgrow.__file__).parent
+
+# A package imports from itself and from those before it.
+ORDER = (
+    "algebra < backend < layers < strategies < architecture < growth < models "
+    "< hub < analysis < schedules < callbacks < datasets"
+).split(" < ")
+
+# They meet in `growth`, and nowhere else.
+STRANGERS = (("strategies", "models"), ("models", "strategies"))
+
+HEAVY = {
+    "jax",
+    "keras_hub",
+    "matplotlib",
+    "pandas",
+    "sklearn",
+    "tensorflow",
+    "tensorflow_datasets",
+    "torch",
+}
+
+
+def _modules():
+    """Every module's name below `kgrow.`, with its file."""
+    for path in sorted(ROOT.rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        name = ".".join(part for part in parts if part != "__init__")
+        if name:
+            yield name, path
+
+
+MODULES = dict(_modules())
+
+
+def _imports(path):
+    """Names below `kgrow.` that a file imports, inside functions too."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name}: relative import"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in names:
+            package, _, rest = name.partition(".")
+            if package == "kgrow":
+                yield rest if rest in MODULES else rest.rpartition(".")[0]
+
+
+def _package(name):
+    return name.partition(".")[0]
+
+
+def test_every_package_has_its_place():
+    assert {_package(name) for name in MODULES} == set(ORDER)
+    assert [p.name for p in ROOT.glob("*.py")] == ["__init__.py"]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_imports_run_one_way(name):
+    here = ORDER.index(_package(name))
+    for imported in _imports(MODULES[name]):
+        assert imported, f"{name} imports `kgrow` itself, not a module of it"
+        assert imported in MODULES, f"{name} imports {imported}: no such module"
+        assert ORDER.index(_package(imported)) <= here, (
+            f"{name} imports {imported}"
+        )
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_strategies_and_models_do_not_know_each_other(name):
+    for here, there in STRANGERS:
+        if _package(name) == here:
+            tops = {_package(i) for i in _imports(MODULES[name])}
+            assert there not in tops, f"{name} imports {there}"
+
+
+def test_public_names_can_be_imported():
+    assert kgrow.__all__ == sorted(set(kgrow.__all__), key=kgrow.__all__.index)
+    for name in kgrow.__all__:
+        assert hasattr(kgrow, name), name
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_listed_names_exist(name):
+    module = importlib.import_module(f"kgrow.{name}")
+    for public in getattr(module, "__all__", ()):
+        assert hasattr(module, public), public
+
+
+def test_version_is_the_package_s():
+    pyproject = tomllib.loads((ROOT.parent / "pyproject.toml").read_text())
+    assert kgrow.__version__ == pyproject["project"]["version"]
+
+
+def test_importing_brings_nothing_heavy():
+    """Nothing beyond what Keras itself imports on this backend."""
+    code = (
+        "import sys, keras; before = set(sys.modules); import kgrow; "
+        "print(*(set(sys.modules) - before), sep='\\n')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT.parent,
+    )
+    new = {line.split(".")[0] for line in done.stdout.splitlines()}
+    assert "kgrow" in new
+    assert not new & (HEAVY - {keras.backend.backend()})
+
+
+def test_other_backends_stay_out():
+    """On JAX and torch, importing kgrow never starts TensorFlow, and so on."""
+    backend = keras.backend.backend()
+    others = {"tensorflow", "torch"} - {backend}
+    code = f"import sys, kgrow; print(*({others!r} & set(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT.parent,
+    )
+    assert done.stdout.split() == []
