@@ -37,6 +37,11 @@ precision.
 `forwarder(network)`: a function of inputs that does the same many times,
 compiled once; it reads the variables anew at each call.
 `double_precision()`: context in which float64 tensors exist.
+`exact_products()`: context in which products of matrices are computed in the
+precision of their dtype, whatever the backend or the user has set. It binds
+what is traced or run inside it.
+`flash_attention(requested)`: the `flash_attention` to give a Keras layer where
+`requested` was asked for: what the platform computes correctly.
 `gradients(function, tensors)`: gradients of a scalar function of a list of
 tensors, as numpy arrays.
 `free(values)`: gives device memory back at once.
@@ -53,6 +58,8 @@ if keras.backend.backend() == "jax":
         as_batch,
         constrained,
         double_precision,
+        exact_products,
+        flash_attention,
         forward,
         forwarder,
         free,
@@ -78,6 +85,7 @@ elif keras.backend.backend() == "tensorflow":
     from kgrow.backend.tensorflow import (
         adopt,
         double_precision,
+        exact_products,
         forward,
         forwarder,
         free,
@@ -98,6 +106,7 @@ elif keras.backend.backend() == "torch":
     from kgrow.backend.torch import (
         adopt,
         double_precision,
+        exact_products,
         forward,
         forwarder,
         free,
@@ -124,6 +133,7 @@ if keras.backend.backend() != "jax":
     from kgrow.backend.unsharded import (
         as_batch,
         constrained,
+        flash_attention,
         gathered,
         is_spread,
         place_of,
@@ -138,6 +148,8 @@ __all__ = [
     "as_batch",
     "constrained",
     "double_precision",
+    "exact_products",
+    "flash_attention",
     "forward",
     "forwarder",
     "free",

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from jax.experimental import multihost_utils
 
+from kgrow.algebra.errors import GrowthError
 from kgrow.backend.jax_sharded import is_spread, place_of, spread
 
 
@@ -121,7 +122,7 @@ def forwarder(network):
     def outputs(inputs):
         # Matrix products of accelerators round float32 inputs by default,
         # which would hide the difference that is looked for.
-        with jax.default_matmul_precision("highest"):
+        with exact_products():
             values = [v.value for v in variables]
             if any(is_spread(value) for value in values):
                 # What comes out may be as large as what came in: it stays.
@@ -147,6 +148,26 @@ def as_batch(value):
 
 def double_precision():
     return jax.enable_x64(True)
+
+
+def exact_products():
+    # A TPU multiplies float32 in one pass of bfloat16 unless it is told not to.
+    return jax.default_matmul_precision("highest")
+
+
+def flash_attention(requested):
+    # Tried with Keras 3.15.1: on a TPU its kernel leaves out the scale, and
+    # takes attention without a mask to be causal.
+    if jax.devices()[0].platform != "tpu":
+        return requested
+    if requested:
+        raise GrowthError(
+            "On TPUs flash attention in Keras computes other numbers than "
+            "attention does. Leave `flash_attention` out, or call "
+            "`keras.config.disable_flash_attention()` before layers are made. "
+            f"Received: flash_attention={requested}"
+        )
+    return False
 
 
 def gradients(function, tensors):

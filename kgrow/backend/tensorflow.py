@@ -78,6 +78,18 @@ def double_precision():
     return contextlib.nullcontext()
 
 
+@contextlib.contextmanager
+def exact_products():
+    # GPUs multiply float32 in TF32 unless they are told not to.
+    config = tf.config.experimental
+    rounded = config.tensor_float_32_execution_enabled()
+    config.enable_tensor_float_32_execution(False)
+    try:
+        yield
+    finally:
+        config.enable_tensor_float_32_execution(rounded)
+
+
 def gradients(function, tensors):
     tensors = [tf.convert_to_tensor(t) for t in tensors]
     with tf.GradientTape() as tape:

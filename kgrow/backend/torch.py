@@ -97,6 +97,20 @@ def double_precision():
     return contextlib.nullcontext()
 
 
+@contextlib.contextmanager
+def exact_products():
+    # GPUs may multiply float32 in TF32, and convolutions do by default.
+    precision = torch.get_float32_matmul_precision()
+    rounded = torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = rounded
+        torch.set_float32_matmul_precision(precision)
+
+
 def gradients(function, tensors):
     tensors = [t.detach().clone().requires_grad_() for t in tensors]
     loss = function(tensors)

@@ -1,4 +1,5 @@
-"""Where Keras divides no array and knows one process: TensorFlow and torch.
+"""What TensorFlow and torch have in common: Keras divides no array there and
+knows one process.
 
 A variable that `tf.distribute` mirrors is whole on every device.
 """
@@ -29,6 +30,11 @@ def as_batch(value):
 
 def whole_data():
     return contextlib.nullcontext()
+
+
+def flash_attention(requested):
+    # What is wrong is wrong on JAX only.
+    return requested
 
 
 def processes():

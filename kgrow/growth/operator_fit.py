@@ -105,11 +105,8 @@ class OperatorModel(keras.Model):
 
     def call(self, inputs, training=None):
         network = self._held.network
-        plan = self._make_plan(
-            {n: ops.convert_to_tensor(v) for n, v in self._operator.items()}
-        )
-        small = {p: ops.convert_to_tensor(v) for p, v in self._small.items()}
-        grown = plan.apply(small)
+        with backend.exact_products():
+            grown = self._grown()
         mapping = [
             (w, backend.constrained(grown[relative_path(network, w)], w))
             for w in grown_weights(network)
@@ -122,6 +119,14 @@ class OperatorModel(keras.Model):
             for theirs, ours in states:
                 ours.assign(scope.get_current_value(theirs))
         return outputs
+
+    def _grown(self):
+        """The grown network's weights, as the operator makes them now."""
+        plan = self._make_plan(
+            {n: ops.convert_to_tensor(v) for n, v in self._operator.items()}
+        )
+        small = {p: ops.convert_to_tensor(v) for p, v in self._small.items()}
+        return plan.apply(small)
 
     def compute_loss(
         self, x=None, y=None, y_pred=None, sample_weight=None, training=True

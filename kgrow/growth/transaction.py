@@ -91,7 +91,11 @@ class Growth:
             `Receipt`, or `None` if treatments changed and no size.
         """
         start = time.perf_counter()
-        with PeakMemory() as memory, private_random(self.seed):
+        with (
+            PeakMemory() as memory,
+            private_random(self.seed),
+            backend.exact_products(),
+        ):
             backend.sync(self.model)
             state = _optimizer_state(self.model)
             with backend.scope(self.model):

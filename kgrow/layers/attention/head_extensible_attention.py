@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from kgrow import backend
 from kgrow.layers.dropout import Dropout
 
 
@@ -21,7 +22,8 @@ class HeadExtensibleAttention(keras.layers.MultiHeadAttention):
     - the dropout on the attention scores has a name, and its seed state a
       path, that do not depend on what was built before;
     - a causal mask is compared from two ranges instead of summed up over a
-      `(length, length)` matrix, which compilers take long to fold away.
+      `(length, length)` matrix, which compilers take long to fold away;
+    - on TPUs it never uses flash attention, which Keras computes wrongly there.
 
     Args:
         num_heads: int, the number of heads.
@@ -49,6 +51,9 @@ class HeadExtensibleAttention(keras.layers.MultiHeadAttention):
             keys and values of this call are written; `None` reads them from
             the cache only, as cross-attention does from its second call on.
 
+    Raises:
+        GrowthError: flash attention was asked for, on a TPU.
+
     Returns:
         The outputs, of shape `(batch, T, features)`; a tuple with the scores
         if they are asked for; a tuple with the updated cache as last element
@@ -67,6 +72,15 @@ class HeadExtensibleAttention(keras.layers.MultiHeadAttention):
     - Yao et al., "Masked Structural Growth" (2305.02869), App. A; the public
       code masks queries and keys of new heads too.
     """
+
+    # Keras reads it at every call, and asks for the platform only then.
+    @property
+    def _flash_attention(self):
+        return backend.flash_attention(self._flash_requested)
+
+    @_flash_attention.setter
+    def _flash_attention(self, requested):
+        self._flash_requested = requested
 
     def _build_attention(self, rank):
         if rank != 4:

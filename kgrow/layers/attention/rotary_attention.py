@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from kgrow import backend
 from kgrow.algebra.errors import GrowthError
 from kgrow.layers import argument_checks
 from kgrow.layers.attention.rotary_embedding import RotaryEmbedding
@@ -154,7 +155,13 @@ class RotaryAttention(keras.layers.Layer):
         if self.dropout > 0 or self.compute_dtype == "float64":
             x = self._attend(query, key, value, training)
         else:
-            x = ops.dot_product_attention(query, key, value, is_causal=True)
+            x = ops.dot_product_attention(
+                query,
+                key,
+                value,
+                is_causal=True,
+                flash_attention=backend.flash_attention(None),
+            )
         gate = gates.get("group")
         if gate is not None:
             gate = ops.tile(gate, [self.num_key_value_heads])
