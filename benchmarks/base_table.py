@@ -26,7 +26,7 @@ from report import Flags, publish
 from kgrow import GrowthError, models, strategies
 from kgrow.analysis.preservation.completion import completed
 from kgrow.backend.memory import PeakMemory
-from kgrow.strategies import Filled, LiGO, Mango
+from kgrow.strategies import InitializeNew, LiGO, Mango
 
 GPT2_BASE = BASE
 GPT2_MEDIUM = {
@@ -49,7 +49,9 @@ PAIRS = {
 LEARNED = {
     "ligo": lambda steps: LiGO(steps=steps, verbose=0),
     "mango": lambda steps: Mango(steps=steps, verbose=0),
-    "filled": lambda steps: Filled("lemon", LiGO(steps=steps, verbose=0)),
+    "filled": lambda steps: InitializeNew(
+        "lemon", LiGO(steps=steps, verbose=0)
+    ),
 }
 QUICK = {
     "vocabulary": 100,

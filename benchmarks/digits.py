@@ -25,12 +25,12 @@ from operator_step import operator_model
 from report import Flags, publish
 
 import kgrow
-from kgrow.analysis.ledger import Ledger, Stage
+from kgrow.analysis.ledger import CostRecord, StageCost
 from kgrow.analysis.plots import COLOURS, STYLE, load_pyplot
 from kgrow.backend.flops import training_flops
 from kgrow.datasets.images import digits
 from kgrow.models import ViT
-from kgrow.strategies import MSG, Copy, LiGO
+from kgrow.strategies import MSG, Combine, LiGO
 
 LARGE = dict(hidden_dim=64, num_heads=4, intermediate_dim=256, num_layers=4)
 SMALL = dict(hidden_dim=32, num_heads=2, intermediate_dim=128, num_layers=2)
@@ -42,7 +42,7 @@ QUICK = {"steps": [8], "operator": 2, "ramp": 2, "seeds": 1}
 def strategies(options):
     """`{name: (sizes to start from, strategy)}`."""
     return {
-        "net2net+stack": (SMALL, lambda: Copy("net2net", "stack")),
+        "net2net+stack": (SMALL, lambda: Combine("net2net", "stack")),
         "lemon": (SMALL, lambda: "lemon"),
         "ligo": (SMALL, lambda: LiGO(steps=options.operator, verbose=0)),
         "msg": (SMALL, lambda: MSG(options.ramp)),
@@ -88,7 +88,7 @@ class Run:
     def __init__(self, options, name, seed):
         self.options = options
         self.seed = seed
-        self.ledger = Ledger(name)
+        self.ledger = CostRecord(name)
         self.steps = 0
         keras.utils.set_random_seed(seed)
 
@@ -134,7 +134,7 @@ class Run:
     def _record(self, name, steps, price, start):
         self.steps += steps
         self.ledger.record(
-            Stage(
+            StageCost(
                 name,
                 steps,
                 steps * self.options.batch,

@@ -85,7 +85,7 @@ def main():
     for name, fields in GATED.items():
         models[name] = gated(family, options, fields, 10**6)
     models["opened"] = gated(family, options, GATED["all four"], 1)
-    models["opened"].open_gates()
+    models["opened"].force_open_gates()
     for model in models.values():
         for _ in range(2):
             step(model, x, y)

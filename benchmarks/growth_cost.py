@@ -39,7 +39,7 @@ BASE = {
     "intermediate_dim": 3072,
 }
 STRATEGIES = {
-    "net2net + stack": lambda: kgrow.strategies.Copy("net2net", "stack"),
+    "net2net + stack": lambda: kgrow.strategies.Combine("net2net", "stack"),
     "net2net": lambda: kgrow.strategies.Net2Net(),
     "direct": lambda: kgrow.strategies.Direct(),
     "random": lambda: kgrow.strategies.Random(),
@@ -58,7 +58,7 @@ def measure_time(model, strategy, rounds):
     plan = strategy.plan(architecture.spec, target, 0)
     values = {
         relative_path(model.network, w): np.asarray(
-            backend.host(backend.raw(w))
+            backend.to_numpy_if_cpu(backend.storage(w))
         )
         for w in model.network.weights
     }

@@ -21,7 +21,7 @@ import keras
 from report import Flags, add_text_flags, publish, text_of, text_suffix
 
 import kgrow
-from kgrow.strategies import Copy, LiGO, Mango
+from kgrow.strategies import Combine, LiGO, Mango
 
 LENGTH, BATCH = 128, 8
 SMALL = dict(hidden_dim=64, num_heads=2, intermediate_dim=256, num_layers=2)
@@ -34,9 +34,9 @@ def strategies(steps):
     """`{name: (strategy, its own start or None)}`."""
     options = dict(steps=steps, verbose=0)
     return {
-        "net2net+stack": (Copy("net2net", "stack"), None),
+        "net2net+stack": (Combine("net2net", "stack"), None),
         "lemon": (kgrow.strategies.get("lemon"), None),
-        "aki+stack": (Copy("aki", "stack"), None),
+        "aki+stack": (Combine("aki", "stack"), None),
         "ligo": (LiGO(**options), LiGO(steps=0)),
         "ligo lemon": (LiGO("lemon", **options), LiGO("lemon", steps=0)),
         "ligo plain": (

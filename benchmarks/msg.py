@@ -32,7 +32,7 @@ import kgrow
 from kgrow.analysis.plots import Curve, loss_over_flops
 from kgrow.backend.flops import training_flops
 from kgrow.callbacks import Growth
-from kgrow.strategies import MSG, Copy
+from kgrow.strategies import MSG, Combine
 
 PARTS = (0.4, 0.55, 0.75, 1.0)  # of the longest run from scratch
 QUICK = {"steps": 24, "length": 16, "batch": 2, "ramp": 2, "seeds": 1}
@@ -59,7 +59,7 @@ def schedules(options):
     return {
         "msg": with_strategy(stages, lambda: MSG(options.ramp)),
         "no mask": with_strategy(stages, lambda: MSG(0)),
-        "copies": with_strategy(stages, lambda: Copy("net2net", "stack")),
+        "copies": with_strategy(stages, lambda: Combine("net2net", "stack")),
         "stackbert": with_strategy(stack, lambda: "stack"),
     }
 

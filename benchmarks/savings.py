@@ -50,7 +50,14 @@ import kgrow
 from kgrow.callbacks import Growth, Ledger, SubModels
 from kgrow.datasets.images import digits
 from kgrow.schedules import GrowthSchedule, Stage
-from kgrow.strategies import AKI, MSG, Copy, KnowledgeInheritance, LiGO, Mango
+from kgrow.strategies import (
+    AKI,
+    MSG,
+    Combine,
+    KnowledgeInheritance,
+    LiGO,
+    Mango,
+)
 
 BUDGETS = (0.4, 0.55, 0.7, 1.0)  # references, of the longest
 GROWN = 0.7  # how long runs from a small model train on
@@ -276,7 +283,7 @@ class Bench:
         """`{name: (strategy, callbacks)}`."""
         fitted = self.options.operator
         found = {
-            "net2net+stack": (Copy("net2net", "stack"), ()),
+            "net2net+stack": (Combine("net2net", "stack"), ()),
             "lemon": ("lemon", ()),
             "ki": (KnowledgeInheritance(steps=max(1, steps // 2)), ()),
             "ligo": (LiGO(steps=fitted, verbose=0), ()),

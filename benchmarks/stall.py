@@ -68,7 +68,9 @@ class Clock(keras.callbacks.Callback):
         self.seconds.append(time.perf_counter() - self.start)
         if batch == self.grow_at:
             start = time.perf_counter()
-            self.model.grow(TARGET, kgrow.strategies.Copy("net2net", "stack"))
+            self.model.grow(
+                TARGET, kgrow.strategies.Combine("net2net", "stack")
+            )
             self.growth = time.perf_counter() - start
 
 

@@ -299,7 +299,7 @@ def grow(
         str,
         typer.Option(help="What becomes of it: carry, reset_new or reset."),
     ] = "carry",
-    train: Annotated[
+    trainable: Annotated[
         str | None,
         typer.Option(
             help="What trains afterwards: all, or what is new.",
@@ -339,7 +339,7 @@ def grow(
             data=data,
             loss=loss,
             optimizer_state=optimizer_state,
-            train=train,
+            trainable=trainable,
             seed=seed,
             force=force,
             imports=imports,
@@ -351,7 +351,7 @@ def strip(
     model: Model,
     output: Output,
     force: Force = False,
-    open_gates: Annotated[
+    force_open_gates: Annotated[
         bool,
         typer.Option(
             "--open-gates",
@@ -375,7 +375,7 @@ def strip(
         choose(backend)
         from kgrow_cli.commands.stripping import strip_model
 
-        strip_model(model, output, force, open_gates, imports)
+        strip_model(model, output, force, force_open_gates, imports)
 
 
 @app.command()

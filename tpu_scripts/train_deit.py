@@ -54,7 +54,7 @@ def inputs(options, fields, batch_size, length):
 
 def compiled(model, options, steps):
     if options.stochastic_depth:
-        model.treat(layer_drop=options.stochastic_depth)
+        model.set_training_options(layer_drop=options.stochastic_depth)
     model.compile(
         optimizing.optimizer(options, steps),
         keras.losses.CategoricalCrossentropy(

@@ -241,7 +241,7 @@ def _growths(architecture, grows):
         for name in grows
         if name not in stacks
         and any(
-            axes.dims[d].kind in ("stream", "copy")
+            axes.dims[d].kind in ("stream", "nonlinear")
             for d in axes.fields[name]
             if d in axes.dims
         )

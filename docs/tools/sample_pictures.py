@@ -23,7 +23,7 @@ from kgrow.callbacks import OperatorRecord
 from kgrow.datasets.text.stdlib_corpus import VOCABULARY_SIZE, ByteDataset
 from kgrow.datasets.text.text import Text
 from kgrow.models import GPT2
-from kgrow.strategies import Copy, LiGO
+from kgrow.strategies import Combine, LiGO
 from kgrow_cli.commands.demo import (
     DEEPER,
     SMALL,
@@ -45,7 +45,7 @@ def draw_loss(folder):
     model = small_gpt(text, **SMALL)
     events = {10: WIDER, 17: DEEPER}
     batch = ByteDataset("train", _LENGTH * 2, _BATCH, seed=1)[0]
-    growth = GrowAt(events, Copy("net2net", "stack"), batch)
+    growth = GrowAt(events, Combine("net2net", "stack"), batch)
     with tempfile.TemporaryDirectory() as runs:
         grown = run("grown", model, text, steps, 23, 0, f"{runs}/grown", growth)
         large = small_gpt(text, **{**SMALL, **WIDER, **DEEPER})
@@ -96,7 +96,7 @@ def draw_norms(folder):
     before = weight_norms(model)
     model.grow(
         {"hidden_dim": 32, "num_heads": 4, "num_layers": 4},
-        Copy("net2net", "stack"),
+        Combine("net2net", "stack"),
         seed=0,
     )
     after = weight_norms(model)

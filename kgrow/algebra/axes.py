@@ -6,11 +6,11 @@ The pattern string is the interface and the documentation:
     "-> ffn"                             its bias
     "hidden -> heads head_dim"           a query kernel of three axes
     "hidden -> (3 heads head_dim)"       a packed one, of two
-    "-> hidden | gain"                   the gain of a norm
-    "-> hidden | shift"                  what the norm adds
-    "-> hidden | factor"                 multiplies entry by entry, no norm
-    "-> ~hidden | gain"                  a gain that tied weights read
-    "heads head_dim -> hidden | exit"    the last projection of a branch
+    "-> hidden | scale"                   the gain of a norm
+    "-> hidden | offset"                  what the norm adds
+    "-> hidden | elementwise"                 multiplies entry by entry, no norm
+    "-> ~hidden | scale"                  a gain that tied weights read
+    "heads head_dim -> hidden | residual_out"    the last projection of a branch
     "hidden -> heads qk | qk^0.5"        compensates a 1/sqrt(qk) in the model
     "_ _ c_in -> c_out"                  `_` marks an axis that never grows
 """
@@ -22,12 +22,19 @@ from kgrow.algebra.errors import GrowthError
 
 CONSUME = "consume"
 PRODUCE = "produce"
-_FLAGS = ("gain", "shift", "factor", "inner", "outer", "exit")
+_FLAGS = (
+    "scale",
+    "offset",
+    "elementwise",
+    "attention_norm",
+    "ffn_norm",
+    "residual_out",
+)
 _OTHER = {CONSUME: PRODUCE, PRODUCE: CONSUME}
 
 _TOKEN = re.compile(r"(~?)\s*(?:\(([^()]+)\)|(\w+))(?!\w)")
 _is_factor = re.compile(r"[A-Za-z]\w*|[1-9]\d*", re.ASCII).fullmatch
-_SCALE = re.compile(r"([A-Za-z]\w*)\^(-?\d+(?:\.\d+)?(?:e-?\d+)?)")
+_POWER = re.compile(r"([A-Za-z]\w*)\^(-?\d+(?:\.\d+)?(?:e-?\d+)?)")
 
 
 @dataclass(frozen=True)
@@ -62,14 +69,14 @@ class Axes:
     Left of the arrow stand the axes that consume, right of it those that
     produce. `~name` flips the role of one axis: the activations there live in
     the dual space, as those do that a tied embedding or the other side of a
-    dot product reads. Behind `|` stand flags: `gain` and `shift` (what a norm
-    multiplies by and adds), `factor` (what multiplies entry by entry where no
-    norm is: a layer scale, a depthwise kernel), `inner` and `outer` (of a norm
-    behind the first and the last addition of a post-norm block), `exit` (the
-    last projection of a residual branch: with zeros there the block is the
-    identity) and
-    `dim^power` (multiply by `(new / old) ** power` when `dim` grows, for a
-    network whose own arithmetic depends on the size).
+    dot product reads. Behind `|` stand flags: `scale` and `offset` (what a norm
+    multiplies by and adds), `elementwise` (what multiplies entry by entry where
+    no norm is: a layer scale, a depthwise kernel), `attention_norm` and
+    `ffn_norm` (of a norm behind the first and the last addition of a post-norm
+    block), `residual_out` (the last projection of a residual branch: with zeros
+    there the block is the identity) and `dim^power` (multiply by `(new / old)
+    ** power` when `dim` grows, for a network whose own arithmetic depends on
+    the size).
 
     Example:
 
@@ -81,13 +88,13 @@ class Axes:
     """
 
     axes: tuple[Axis, ...]
-    gain: bool = False
-    shift: bool = False
-    factor: bool = False
-    inner: bool = False
-    outer: bool = False
-    exit: bool = False
-    scale: tuple[tuple[str, float], ...] = ()
+    scale: bool = False
+    offset: bool = False
+    elementwise: bool = False
+    attention_norm: bool = False
+    ffn_norm: bool = False
+    residual_out: bool = False
+    powers: tuple[tuple[str, float], ...] = ()
 
     @classmethod
     def parse(cls, pattern):
@@ -146,7 +153,7 @@ class Axes:
             for a in self.axes[split:]
         ]
         flags = [flag for flag in _FLAGS if getattr(self, flag)]
-        flags += [f"{dim}^{power!r}" for dim, power in self.scale]
+        flags += [f"{dim}^{power!r}" for dim, power in self.powers]
         text = " ".join([*left, "->", *right])
         return f"{text} | {', '.join(flags)}" if flags else text
 
@@ -175,11 +182,11 @@ def _parse_side(text, role, pattern):
 
 
 def _parse_flags(text, pattern):
-    flags = {"scale": ()}
+    flags = {"powers": ()}
     for flag in filter(None, (part.strip() for part in text.split(","))):
-        scale = _SCALE.fullmatch(flag)
-        if scale:
-            flags["scale"] += ((scale[1], float(scale[2])),)
+        power = _POWER.fullmatch(flag)
+        if power:
+            flags["powers"] += ((power[1], float(power[2])),)
         elif flag in _FLAGS:
             flags[flag] = True
         else:

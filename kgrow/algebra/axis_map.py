@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from kgrow.algebra.axes import Axes
 from kgrow.algebra.config_fields import base, read
 from kgrow.algebra.errors import GrowthError
-from kgrow.algebra.spec import Dim, ModelSpec, Stack, VariableSpec
+from kgrow.algebra.spec import BlockStack, Dim, ModelSpec, VariableSpec
 
 _PLACEHOLDER = re.compile(r"\{([A-Za-z]\w*)\}")
 
@@ -20,13 +20,15 @@ class AxisMap:
             of a variable relative to the network (`[w.path for w in
             network.weights]`), to its axes, written as a string. `{name}` in
             an expression stands for the number of a block in the stack `name`.
-        dims: `Dim`s; one that is not listed is of kind `"copy"`, has its own
+        dims: `Dim`s; one that is not listed is of kind `"nonlinear"`, has its
+            own
             name as config field, and counts as normalised by a LayerNorm if a
             gain lies along it.
-        stacks: `Stack`s; one that is not listed is treated as `Stack(name)`.
+        stacks: `BlockStack`s; one that is not listed is treated as
+            `BlockStack(name)`.
         outputs: axes of the network's output, `"_ _ -> vocab"` for logits, if
             an axis of it may grow; a list for several outputs. What leaves a
-            norm is marked as its shift: `"_ _ -> hidden | shift"`.
+            norm is marked as its shift: `"_ _ -> hidden | offset"`.
         notes: optional dict from config fields to reasons why growing them
             may not work, for the error that then comes.
 
@@ -60,10 +62,10 @@ class AxisMap:
         self.stacks = {s.name: s for s in stacks}
         for pattern in self.rules:
             for name in _PLACEHOLDER.findall(pattern):
-                self.stacks.setdefault(name, Stack(name))
+                self.stacks.setdefault(name, BlockStack(name))
         self.dims = {d.name: d for d in dims}
         normalised = {
-            d for axes in self.rules.values() if axes.gain for d in axes.dims
+            d for axes in self.rules.values() if axes.scale for d in axes.dims
         }
         for axes in self.rules.values():
             for name in axes.dims:
@@ -83,7 +85,7 @@ class AxisMap:
 
     @property
     def parts(self):
-        """`{name: Dim or Stack}`."""
+        """`{name: Dim or BlockStack}`."""
         return {**self.dims, **self.stacks}
 
     def get_config(self):
@@ -100,7 +102,7 @@ class AxisMap:
         return cls(
             config["rules"],
             [Dim(**d) for d in config["dims"]],
-            [Stack(**s) for s in config["stacks"]],
+            [BlockStack(**s) for s in config["stacks"]],
             config["outputs"],
             config.get("notes"),
         )
@@ -225,7 +227,7 @@ def _solve_sizes(specs, dims, config):
             "`Dim(name, field=...)`."
         )
     for spec in specs.values():
-        for name, _ in spec.axes.scale:
+        for name, _ in spec.axes.powers:
             if name not in sizes:
                 raise GrowthError(
                     f"{spec.path!r} with axes '{spec.axes}' is rescaled when "

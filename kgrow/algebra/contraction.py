@@ -12,7 +12,7 @@ import math
 import numpy as np
 from keras import ops
 
-from kgrow.algebra.linear_maps import Dense
+from kgrow.algebra.linear_maps import MatrixMap
 
 _PIECE_BYTES = 1 << 18
 _ALIGNMENT = 64
@@ -23,7 +23,7 @@ def contract(value, maps):
 
     Args:
         value: numpy array, or a tensor of Keras' backend.
-        maps: list of `Gather`, `Dense` or `None`, one per axis.
+        maps: list of `GatherMap`, `MatrixMap` or `None`, one per axis.
 
     Returns:
         A new array of the same kind. Rows that a map leaves unwritten are
@@ -36,7 +36,7 @@ def contract(value, maps):
         return _copy_host(value) if host else ops.copy(value)
     for axis in _order(maps, axes, value.shape):
         m = maps[axis]
-        if isinstance(m, Dense):
+        if isinstance(m, MatrixMap):
             value = _multiply(value, m, axis, host)
         elif host:
             value = _gather_host(value, m, axis)
@@ -50,14 +50,14 @@ def _order(maps, axes, shape):
     is small; the outermost moves whole rows, when it is large. Where matrices
     are multiplied, the order of the fewest operations."""
     axes = list(reversed(axes))
-    if not any(isinstance(maps[axis], Dense) for axis in axes):
+    if not any(isinstance(maps[axis], MatrixMap) for axis in axes):
         return axes
 
     def operations(order):
         size, total = math.prod(shape), 0
         for axis in order:
             size = size // maps[axis].source * maps[axis].target
-            if isinstance(maps[axis], Dense):
+            if isinstance(maps[axis], MatrixMap):
                 total += size * maps[axis].source
         return total
 

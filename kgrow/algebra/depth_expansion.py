@@ -6,34 +6,36 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from kgrow.algebra.errors import GrowthError
-from kgrow.algebra.linear_maps import UNWRITTEN, Dense, Gather
+from kgrow.algebra.linear_maps import UNWRITTEN, GatherMap, MatrixMap
 
 
 @dataclass(frozen=True, eq=False)
-class Mixing:
+class DepthExpansion:
     """Makes each of `m` new blocks from the `n` old ones.
 
     Args:
-        rows: `Gather` or `Dense` from the old to the new blocks. A row that is
+        rows: `GatherMap` or `MatrixMap` from the old to the new blocks. A row
+            that is
             not written is a block with the layers' own initial weights.
         exits: float array `(m,)`, factor on the exits of each new block (the
             last projections of its residual branches); zero makes it the
             identity. Ones by default.
         parts: dict with other rows for some variables, named by the template
-            of their path or by the flag `"inner"` or `"outer"` of their axes.
-            A norm in a row that is not written does nothing but normalise.
+            of their path or by the flag `"attention_norm"` or `"ffn_norm"` of
+            their axes. A norm in a row that is not written does nothing but
+            normalise.
 
     Example:
 
-    >>> Mixing.select(2, [0, 1, 0, 1]).rows.counts.tolist()
+    >>> DepthExpansion.select(2, [0, 1, 0, 1]).rows.counts.tolist()
     [2, 2]
-    >>> Mixing.select(2, [0, 0, 1], exits=[1, 0, 1]).keeps_blocks()
+    >>> DepthExpansion.select(2, [0, 0, 1], exits=[1, 0, 1]).keeps_blocks()
     True
     """
 
-    rows: Gather | Dense
+    rows: GatherMap | MatrixMap
     exits: np.ndarray | None = None
-    parts: Mapping[str, Gather | Dense] = field(default_factory=dict)
+    parts: Mapping[str, GatherMap | MatrixMap] = field(default_factory=dict)
 
     def __post_init__(self):
         exits = (
@@ -57,7 +59,7 @@ class Mixing:
         """Blocks as copies: `stacking_list[i]` is the old block that new block
         `i` copies, or `None` for a block with fresh weights."""
         indices = [UNWRITTEN if i is None else i for i in stacking_list]
-        return cls(Gather(source, np.asarray(indices, np.int64)), exits)
+        return cls(GatherMap(source, np.asarray(indices, np.int64)), exits)
 
     @property
     def source(self):
@@ -78,7 +80,7 @@ class Mixing:
         """The rows for a variable, given by its `VariableSpec`."""
         if variable.template in self.parts:
             return self.parts[variable.template]
-        for flag in ("inner", "outer"):
+        for flag in ("attention_norm", "ffn_norm"):
             if flag in self.parts and getattr(variable.axes, flag):
                 return self.parts[flag]
         return self.rows
@@ -87,7 +89,7 @@ class Mixing:
         """`[(old block, weight), ...]` that make up new block `block`, by the
         given rows, or by those of the mixing."""
         rows = self.rows if rows is None else rows
-        if isinstance(rows, Dense):
+        if isinstance(rows, MatrixMap):
             return [
                 (old, rows.values[block, old]) for old in range(rows.source)
             ]
@@ -106,23 +108,23 @@ class Mixing:
         A block whose exits are zero passes no gradient to its inside, whatever
         it was copied from; it has no history and starts fresh.
         """
-        if isinstance(self.rows, Dense):
-            return Mixing(self.rows, None, self.parts)
+        if isinstance(self.rows, MatrixMap):
+            return DepthExpansion(self.rows, None, self.parts)
         indices = np.where(self.exits == 0, UNWRITTEN, self.rows.indices)
-        rows = Gather(self.source, indices, self.rows.weights)
-        return Mixing(rows, None, self.parts)
+        rows = GatherMap(self.source, indices, self.rows.weights)
+        return DepthExpansion(rows, None, self.parts)
 
     def first_only(self):
         return self._each(lambda rows: rows.first_only(), self.exits)
 
     def _each(self, change, exits):
         parts = {name: change(rows) for name, rows in self.parts.items()}
-        return Mixing(change(self.rows), exits, parts)
+        return DepthExpansion(change(self.rows), exits, parts)
 
     def keeps_blocks(self):
         """Whether the old blocks stand once each, in order and unchanged, and
         every other block adds nothing. Norms are not looked at."""
-        if isinstance(self.rows, Dense) or self.rows.weights is not None:
+        if isinstance(self.rows, MatrixMap) or self.rows.weights is not None:
             return False
         live = self.rows.indices[self.exits != 0]
         return np.array_equal(live, np.arange(self.source)) and bool(
@@ -148,10 +150,10 @@ class Mixing:
         inner = np.where(silent, own, blocks)
         outer = np.where(last & (below >= 0), blocks, own)
         parts = {
-            "inner": Gather(self.source, inner),
-            "outer": Gather(self.source, outer),
+            "attention_norm": GatherMap(self.source, inner),
+            "ffn_norm": GatherMap(self.source, outer),
         }
-        return Mixing(self.rows, self.exits, {**self.parts, **parts})
+        return DepthExpansion(self.rows, self.exits, {**self.parts, **parts})
 
     def __matmul__(self, before):
         """`self` after `before`."""
@@ -160,13 +162,15 @@ class Mixing:
             @ before.parts.get(name, before.rows)
             for name in {**self.parts, **before.parts}
         }
-        if isinstance(self.rows, Dense):
+        if isinstance(self.rows, MatrixMap):
             if not np.all(before.exits == 1):
                 raise GrowthError(
                     "Blocks with rescaled exits cannot be mixed linearly. "
                     "Apply the two plans one after the other."
                 )
-            return Mixing(self.rows @ before.rows, self.exits, parts)
+            return DepthExpansion(self.rows @ before.rows, self.exits, parts)
         read = self.rows.indices
         inner = np.where(read == UNWRITTEN, 1.0, before.exits[read])
-        return Mixing(self.rows @ before.rows, self.exits * inner, parts)
+        return DepthExpansion(
+            self.rows @ before.rows, self.exits * inner, parts
+        )

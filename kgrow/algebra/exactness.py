@@ -14,8 +14,8 @@ import numpy as np
 
 from kgrow.algebra.axes import CONSUME
 from kgrow.algebra.errors import GrowthError
-from kgrow.algebra.linear_maps import Dense
-from kgrow.algebra.plan_term import Fresh
+from kgrow.algebra.linear_maps import MatrixMap
+from kgrow.algebra.plan_term import NewEntryInit
 
 _ROUNDING = 1e-9
 
@@ -47,16 +47,16 @@ def claims(plan):
 
     >>> from kgrow.algebra.expansion import Expansion
     >>> from kgrow.algebra.plan import Plan
-    >>> from kgrow.algebra.plan_term import Term
+    >>> from kgrow.algebra.plan_term import PlanTerm
     >>> from kgrow.algebra.axis_map import AxisMap
     >>> from kgrow.algebra.spec import Dim
-    >>> axes = AxisMap({"in": "_ -> h", "gain": "-> h | gain",
+    >>> axes = AxisMap({"in": "_ -> h", "scale": "-> h | scale",
     ...     "out": "h -> _"}, [Dim("h", kind="stream", norm="layer")])
     >>> def spec(n):
-    ...     return axes.spec([("in", (3, n)), ("gain", (n,)),
+    ...     return axes.spec([("in", (3, n)), ("scale", (n,)),
     ...         ("out", (n, 1))], {})
     >>> uneven = Expansion.select(2, [0, 1, 0])
-    >>> claims(Plan(spec(2), spec(3), (Term({"h": uneven}),)))[0].exact
+    >>> claims(Plan(spec(2), spec(3), (PlanTerm({"h": uneven}),)))[0].exact
     False
     """
     if len(plan.terms) != 1:
@@ -72,9 +72,11 @@ def claims(plan):
             continue
         if not isinstance(expansions, tuple):
             expansions = (expansions,)
-        fresh = plan.fresh.get(name, Fresh())
+        new_entries = plan.new_entries.get(name, NewEntryInit())
         places = _Places(plan.target, name)
-        failed = [f for e in expansions if (f := _fault(e, dim, fresh, places))]
+        failed = [
+            f for e in expansions if (f := _fault(e, dim, new_entries, places))
+        ]
         failed += [
             "products of dimensions grow by maps of their own"
             for key in term.widths
@@ -122,17 +124,19 @@ class _Places:
         variables = [v for v in spec.variables.values() if dim in v.axes.dims]
         stacks = {v.stack for v in variables} - {None}
         self.post = any(spec.stacks[s].norm == "post" for s in stacks) or any(
-            v.axes.inner or v.axes.outer for v in variables if v.stack is None
+            v.axes.attention_norm or v.axes.ffn_norm
+            for v in variables
+            if v.stack is None
         )
-        self.factored = any(v.axes.factor for v in variables)
+        self.factored = any(v.axes.elementwise for v in variables)
         self.repeats = {1} | {
             math.prod(f for f in axis.factors if isinstance(f, int))
             for v in variables
             for axis in v.axes
-            if v.axes.gain and dim in axis.dims
+            if v.axes.scale and dim in axis.dims
         }
         self.tied = any(
-            (v.axes.gain or v.axes.shift)
+            (v.axes.scale or v.axes.offset)
             and axis.role == CONSUME
             and dim in axis.dims
             for v in variables
@@ -140,23 +144,25 @@ class _Places:
         )
 
 
-def _fault(expansion, dim, fresh, places):
+def _fault(expansion, dim, new_entries, places):
     """Why an expansion of `dim` does not keep the function, or `None`."""
     if expansion.is_identity or dim.kind == "lookup":
         return None
     if places.factored and not _single(expansion):
         return "what multiplies entry by entry does not commute with mixing"
     if dim.norm is not None:
-        return _fault_at_norm(expansion, dim, fresh, places)
+        return _fault_at_norm(expansion, dim, new_entries, places)
     if not expansion.preserves():
         return "what is read is not what was produced"
     produce, unwritten = expansion.produce, expansion.produce.unwritten
     if unwritten.size and not (
-        fresh.outgoing == "zeros"
-        or (fresh.incoming == "zeros" and dim.kind in ("stream", "rotary"))
+        new_entries.outgoing == "zeros"
+        or (
+            new_entries.incoming == "zeros" and dim.kind in ("stream", "rotary")
+        )
     ):
         return "new entries are read with random weights"
-    if dim.kind == "copy" and not _copies(produce):
+    if dim.kind == "nonlinear" and not _copies(produce):
         return "only copies commute with the nonlinearity behind it"
     return None
 
@@ -164,13 +170,13 @@ def _fault(expansion, dim, fresh, places):
 def _single(expansion):
     """Whether each new entry reads one old one, and its factor the same."""
     produce = expansion.produce.matrix()
-    factor = expansion.gain.value.matrix()
+    factor = expansion.scale.value.matrix()
     read = produce != 0
     return bool(np.all(read.sum(axis=1) <= 1) and np.all(factor[read] == 1))
 
 
 def _copies(produce):
-    if isinstance(produce, Dense):
+    if isinstance(produce, MatrixMap):
         matrix = produce.matrix()
         return bool(
             np.all(np.isin(matrix, (0, 1))) and np.all(matrix.sum(axis=1) == 1)
@@ -178,13 +184,13 @@ def _copies(produce):
     return produce.weights is None
 
 
-def _fault_at_norm(e, dim, fresh, places):
+def _fault_at_norm(e, dim, new_entries, places):
     """The same where a norm takes statistics along the dimension.
 
     With `z` what the norm makes of old values, it makes `normal @ z` of the
-    new ones, times `gain` and plus `shift`.
+    new ones, times `scale` and plus `offset`.
     """
-    if e.produce.unwritten.size and fresh.incoming != "zeros":
+    if e.produce.unwritten.size and new_entries.incoming != "zeros":
         return "new entries change the statistics of the norm"
     produce = e.produce.matrix()
     if not all(
@@ -198,26 +204,26 @@ def _fault_at_norm(e, dim, fresh, places):
             if copies
             else "the statistics of the norm change"
         )
-    if dim.kind == "copy" and not _copies(e.produce):
+    if dim.kind == "nonlinear" and not _copies(e.produce):
         return "only copies commute with the nonlinearity behind it"
     normal = _normal(produce, dim.norm)
     if normal is None:
         return "the gain of the norm does not commute with mixed entries"
     eye = np.eye(e.source)
     silent = ~normal.any(axis=1)
-    out = normal * _rows_of(e.gain.value, normal)
-    shift = e.shift.value.matrix()
-    if places.post and not (_close(out, produce) and _close(shift, produce)):
+    out = normal * _rows_of(e.scale.value, normal)
+    offset = e.offset.value.matrix()
+    if places.post and not (_close(out, produce) and _close(offset, produce)):
         return "what the norm puts out is not what the stream holds"
     consume, free = e.consume.matrix(), np.zeros(e.target, bool)
-    free[e.consume.unwritten] = fresh.outgoing != "zeros"
-    if np.any(free & ~(silent & ~shift.any(axis=1))):
+    free[e.consume.unwritten] = new_entries.outgoing != "zeros"
+    if np.any(free & ~(silent & ~offset.any(axis=1))):
         return "new entries are read with random weights"
-    read = [out.T @ consume, shift.T @ consume]
+    read = [out.T @ consume, offset.T @ consume]
     if places.tied:
         # Tied weights read with what they produce.
-        tied_out = normal * _rows_of(e.tied_gain.value, normal)
-        read += [produce.T @ tied_out, produce.T @ e.tied_shift.value.matrix()]
+        tied_out = normal * _rows_of(e.tied_scale.value, normal)
+        read += [produce.T @ tied_out, produce.T @ e.tied_offset.value.matrix()]
     if not all(_close(product, eye) for product in read):
         return "what is read is not what was produced"
     return None
@@ -244,9 +250,9 @@ def _normal(produce, norm):
     return normal if _close(back, produce) else None
 
 
-def _rows_of(gain, normal):
+def _rows_of(scale, normal):
     """The factor of each row, where the gain is read from the same entry."""
-    matrix = gain.matrix()
+    matrix = scale.matrix()
     columns = np.argmax(np.abs(normal), axis=1)
     alone = np.count_nonzero(matrix, axis=1) <= 1
     factor = np.where(alone, matrix[np.arange(len(matrix)), columns], np.nan)
@@ -303,9 +309,9 @@ def _adds(plan, name):
             # One column more: the layer's own initial values.
             rows = np.pad(read.matrix(), ((0, 0), (0, 1)))
             rows[read.unwritten, -1] = 1.0
-            if variable.axes.exit:
+            if variable.axes.residual_out:
                 rows = rows * mixing.exits[:, None]
-            found[variable.template] = variable.axes.exit, rows
+            found[variable.template] = variable.axes.residual_out, rows
     exits = [rows for leaves, rows in found.values() if leaves]
     if not exits:
         return False
@@ -320,12 +326,12 @@ def _repeated_norms(mixing):
     """How many norms of a post-norm stack are repeated, if they are placed so
     that the repetition changes nothing."""
     silent = mixing.exits == 0
-    if set(mixing.parts) != {"inner", "outer"} or silent[0]:
+    if set(mixing.parts) != {"attention_norm", "ffn_norm"} or silent[0]:
         return None
     wanted = mixing.repeating_norms().parts
     for name, rows in mixing.parts.items():
         if (
-            isinstance(rows, Dense)
+            isinstance(rows, MatrixMap)
             or rows.weights is not None
             or not np.array_equal(rows.indices, wanted[name].indices)
         ):

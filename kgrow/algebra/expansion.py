@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kgrow.algebra.errors import GrowthError
-from kgrow.algebra.linear_maps import UNWRITTEN, Dense, Gather
+from kgrow.algebra.linear_maps import UNWRITTEN, GatherMap, MatrixMap
 
 
 @dataclass(frozen=True, eq=False)
@@ -13,12 +13,12 @@ class Pair:
     """A map of values and the map of their gradients.
 
     Args:
-        value: `Gather` or `Dense`.
+        value: `GatherMap` or `MatrixMap`.
         gradient: the same between the same sizes.
     """
 
-    value: Gather | Dense
-    gradient: Gather | Dense
+    value: GatherMap | MatrixMap
+    gradient: GatherMap | MatrixMap
 
     def dual(self):
         return Pair(self.gradient, self.value)
@@ -47,14 +47,14 @@ class Expansion:
     what `produce` scales and takes off what it averages.
 
     Args:
-        produce: `Gather` or `Dense` from `n` to `m`.
-        consume: `Gather` or `Dense` from `n` to `m`.
-        gain: `Pair` for the gains of norms along the dimension. By default
+        produce: `GatherMap` or `MatrixMap` from `n` to `m`.
+        consume: `GatherMap` or `MatrixMap` from `n` to `m`.
+        scale: `Pair` for the gains of norms along the dimension. By default
             they are copied where `produce` copies: a gain is never mixed.
-        shift: `Pair` for their shifts; they grow as values by default.
-        tied_gain: `Pair` for the gain of a norm that tied weights read; by
+        offset: `Pair` for their shifts; they grow as values by default.
+        tied_scale: `Pair` for the gain of a norm that tied weights read; by
             default it grows as a reader.
-        tied_shift: `Pair` for its shift; the same.
+        tied_offset: `Pair` for its shift; the same.
 
     Example:
 
@@ -65,12 +65,12 @@ class Expansion:
     np.True_
     """
 
-    produce: Gather | Dense
-    consume: Gather | Dense
-    gain: Pair | None = None
-    shift: Pair | None = None
-    tied_gain: Pair | None = None
-    tied_shift: Pair | None = None
+    produce: GatherMap | MatrixMap
+    consume: GatherMap | MatrixMap
+    scale: Pair | None = None
+    offset: Pair | None = None
+    tied_scale: Pair | None = None
+    tied_offset: Pair | None = None
 
     def __post_init__(self):
         if (self.produce.source, self.produce.target) != (
@@ -88,10 +88,10 @@ class Expansion:
             Pair(self.consume, self.produce),
         )
         for name, default in {
-            "gain": Pair(self.produce.power(0), self.consume),
-            "shift": grows,
-            "tied_gain": reads,
-            "tied_shift": reads,
+            "scale": Pair(self.produce.power(0), self.consume),
+            "offset": grows,
+            "tied_scale": reads,
+            "tied_offset": reads,
         }.items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, default)
@@ -110,10 +110,10 @@ class Expansion:
             shares: `(m,)`, adding up to one over the copies of an entry;
                 equal shares by default.
         """
-        produce = Gather(source, indices)
+        produce = GatherMap(source, indices)
         if shares is None:
             shares = 1.0 / np.maximum(produce.counts, 1)[produce.indices]
-        return cls(produce, Gather(source, indices, shares))
+        return cls(produce, GatherMap(source, indices, shares))
 
     @classmethod
     def tile(cls, source, times):
@@ -125,14 +125,14 @@ class Expansion:
         """Entries kept in front; the new ones written by nobody."""
         indices = np.full(target, UNWRITTEN)
         indices[:source] = np.arange(source)
-        return cls(Gather(source, indices), Gather(source, indices))
+        return cls(GatherMap(source, indices), GatherMap(source, indices))
 
     @classmethod
     def place(cls, source, target, positions):
         """Entries kept at given positions; the new ones written by nobody."""
         indices = np.full(target, UNWRITTEN)
         indices[positions] = np.arange(source)
-        return cls(Gather(source, indices), Gather(source, indices))
+        return cls(GatherMap(source, indices), GatherMap(source, indices))
 
     @property
     def source(self):
@@ -178,10 +178,10 @@ class Expansion:
         return Expansion(
             produce,
             consume,
-            change(self.gain),
-            change(self.shift),
-            change(self.tied_gain),
-            change(self.tied_shift),
+            change(self.scale),
+            change(self.offset),
+            change(self.tied_scale),
+            change(self.tied_offset),
         )
 
     def preserves(self, tolerance=1e-9):
@@ -193,17 +193,17 @@ class Expansion:
         return Expansion(
             self.produce @ before.produce,
             self.consume @ before.consume,
-            self.gain @ before.gain,
-            self.shift @ before.shift,
-            self.tied_gain @ before.tied_gain,
-            self.tied_shift @ before.tied_shift,
+            self.scale @ before.scale,
+            self.offset @ before.offset,
+            self.tied_scale @ before.tied_scale,
+            self.tied_offset @ before.tied_offset,
         )
 
 
 def _is_identity_product(left, right, tolerance):
     """Whether `left.T @ right == I`, without matrices where both gather alike:
     the dimension may be a vocabulary."""
-    gathers = isinstance(left, Gather) and isinstance(right, Gather)
+    gathers = isinstance(left, GatherMap) and isinstance(right, GatherMap)
     if gathers and np.array_equal(left.indices, right.indices):
         rows = left.indices != UNWRITTEN
         product = np.ones(left.target)

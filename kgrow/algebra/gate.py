@@ -8,7 +8,7 @@ from kgrow.algebra.ramp import Ramp
 
 
 @dataclass(frozen=True)
-class Opening:
+class Gate:
     """The gate of one growth: what is new, and the ramp that lets it in.
 
     Args:
@@ -20,7 +20,7 @@ class Opening:
 
     Example:
 
-    >>> Opening(Ramp(100), {"ffn": (16, 24)}).size("ffn")
+    >>> Gate(Ramp(100), {"ffn": (16, 24)}).size("ffn")
     24
     """
 
@@ -45,35 +45,35 @@ class Opening:
         """The size of a dimension at the growth, or `None`."""
         return self.units[dim][1] if dim in self.units else None
 
-    def moved(self, plan, opening):
+    def moved(self, plan, gate):
         """This gate in a network that a later growth has made larger.
 
         Args:
             plan: `Plan` of that growth.
-            opening: `Opening` of that growth, or `None`.
+            gate: `Gate` of that growth, or `None`.
 
         Raises:
             GrowthError: the growth does not leave what stands behind this
                 gate where it is, or copies it without a gate.
         """
-        gated = () if opening is None else (*opening.units, *opening.blocks)
+        gated = () if gate is None else (*gate.units, *gate.blocks)
         for name in plan.grown:
             if name in gated or name not in (*self.units, *self.blocks):
                 continue
             raise GrowthError(
                 f"A gate along {name!r} is still opening, and this strategy "
                 "would copy what stands behind it. Wait until the ramp ends, "
-                "call `open_gates()` before, or grow it with 'msg', of which "
-                f"several can be under way. Received: {name!r} to grow, "
+                "call `force_open_gates()` before, or grow it with 'msg', of "
+                f"which several can be under way. Received: {name!r} to grow, "
                 f"{self.ramp!r} under way"
             )
         blocks = {}
         for stack, numbers in self.blocks.items():
-            new = () if opening is None else opening.blocks.get(stack, ())
+            new = () if gate is None else gate.blocks.get(stack, ())
             depth = plan.target.depths[stack]
             places = [b for b in range(depth) if b not in new]
             blocks[stack] = tuple(places[b] for b in numbers)
-        return Opening(self.ramp, self.units, blocks)
+        return Gate(self.ramp, self.units, blocks)
 
     def get_config(self):
         return {

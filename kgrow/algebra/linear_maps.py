@@ -11,7 +11,7 @@ UNWRITTEN = -1
 
 
 @dataclass(frozen=True, eq=False)
-class Gather:
+class GatherMap:
     """A map whose every row reads one source entry, times a weight.
 
     `y[i] = weights[i] * x[indices[i]]`. An index of `-1` marks a row that is
@@ -84,15 +84,15 @@ class Gather:
         """Each weight to the power `degree`: how a `degree`-fold product of
         mapped values is mapped."""
         if self.weights is None or degree == 0:
-            return Gather(self.source, self.indices)
-        return Gather(self.source, self.indices, self.weights**degree)
+            return GatherMap(self.source, self.indices)
+        return GatherMap(self.source, self.indices, self.weights**degree)
 
     def first_only(self):
         """Only the first row that reads an entry; the others unwritten."""
         _, first = np.unique(self.indices, return_index=True)
         keep = np.zeros(self.target, bool)
         keep[first] = True
-        return Gather(
+        return GatherMap(
             self.source,
             np.where(keep, self.indices, UNWRITTEN),
             self.weights,
@@ -100,28 +100,28 @@ class Gather:
 
     def __matmul__(self, before):
         """`self` after `before`."""
-        if isinstance(before, Dense):
+        if isinstance(before, MatrixMap):
             if self.unwritten.size:
                 raise GrowthError(
                     "A map that leaves entries to others does not follow a "
                     "dense one, which cannot say so. Apply the two one after "
                     "the other."
                 )
-            return Dense(self.matrix()) @ before
+            return MatrixMap(self.matrix()) @ before
         _check_composable(self, before)
         read = self.indices
         indices = np.where(read == UNWRITTEN, UNWRITTEN, before.indices[read])
         if self.weights is None and before.weights is None:
-            return Gather(before.source, indices)
+            return GatherMap(before.source, indices)
         outer = np.ones(self.target) if self.weights is None else self.weights
         inner = (
             np.ones(before.target) if before.weights is None else before.weights
         )
-        return Gather(before.source, indices, outer * inner[read])
+        return GatherMap(before.source, indices, outer * inner[read])
 
 
 @dataclass(frozen=True, eq=False)
-class Dense:
+class MatrixMap:
     """A map given by its matrix `(m, n)`: an array, or a backend tensor.
 
     Args:
@@ -153,8 +153,8 @@ class Dense:
         """Entrywise power; degree 0 averages over the entries that are read."""
         if degree == 0:
             weight = abs(self.values)
-            return Dense(weight / _row_sums(weight))
-        return self if degree == 1 else Dense(self.values**degree)
+            return MatrixMap(weight / _row_sums(weight))
+        return self if degree == 1 else MatrixMap(self.values**degree)
 
     def first_only(self):
         raise GrowthError(
@@ -164,8 +164,10 @@ class Dense:
 
     def __matmul__(self, before):
         _check_composable(self, before)
-        inner = before.values if isinstance(before, Dense) else before.matrix()
-        return Dense(_matmul(self.values, inner))
+        inner = (
+            before.values if isinstance(before, MatrixMap) else before.matrix()
+        )
+        return MatrixMap(_matmul(self.values, inner))
 
 
 def _host(values):

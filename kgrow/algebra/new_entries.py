@@ -10,8 +10,13 @@ from kgrow.algebra.axes import CONSUME, PRODUCE
 from kgrow.algebra.contraction import contract
 from kgrow.algebra.errors import GrowthError
 from kgrow.algebra.initializers import is_elementwise, sample
-from kgrow.algebra.linear_maps import Dense
-from kgrow.algebra.plan_term import Fresh, factor_maps, factor_shape, factors
+from kgrow.algebra.linear_maps import MatrixMap
+from kgrow.algebra.plan_term import (
+    NewEntryInit,
+    factor_maps,
+    factor_shape,
+    factors,
+)
 
 # Entries of one generator: parts of a variable are drawn without the rest.
 _AT_ONCE = 1 << 20
@@ -44,7 +49,7 @@ def fill_unwritten(plan, value, variable, fill=None):
         value: the grown variable, an array or a tensor.
         variable: `VariableSpec` of the target.
         fill: an array of the variable's shape or a number to take them from;
-            the plan's own `fresh` values by default.
+            the plan's own `new_entries` values by default.
     """
     places = unwritten(plan, variable)
     if not places:
@@ -79,7 +84,7 @@ def new_block(plan, variable):
     else:
         value = _draw(plan, variable, shape, "")
     depths = plan.terms[0].depths if plan.terms else {}
-    if variable.axes.exit and variable.stack in depths:
+    if variable.axes.residual_out and variable.stack in depths:
         value *= depths[variable.stack].exits[variable.block]
     return value.reshape(variable.shape)
 
@@ -90,7 +95,7 @@ def add_noise(plan, value, variable):
     With `P = produce` and `C = consume`, noise `N` on the reading side becomes
     `N - C P' N`; as `P' C = I`, copies of a value read nothing of it.
     """
-    if variable.axes.gain or variable.axes.factor:
+    if variable.axes.scale or variable.axes.elementwise:
         return value
     for position, (factor, role) in enumerate(factors(variable.axes)):
         std = plan.noise.get(factor)
@@ -102,7 +107,7 @@ def add_noise(plan, value, variable):
         drawn = draw_noise(plan, variable, host.size, factor)
         noise = drawn.reshape(shape) * std * host.std()
         maps = [None] * len(shape)
-        maps[position] = Dense(e.produce.matrix().T)
+        maps[position] = MatrixMap(e.produce.matrix().T)
         seen = contract(noise, maps)
         maps[position] = e.consume
         noise = (noise - contract(seen, maps)).reshape(variable.shape)
@@ -115,8 +120,8 @@ def add_noise(plan, value, variable):
 
 def _new_entries(plan, variable, dim, role, index):
     """New rows of one dimension in a variable: zeros, given, or drawn."""
-    fresh = plan.fresh.get(dim, Fresh())
-    side = fresh.incoming if role == PRODUCE else fresh.outgoing
+    new_entries = plan.new_entries.get(dim, NewEntryInit())
+    side = new_entries.incoming if role == PRODUCE else new_entries.outgoing
     if side == "zeros":
         return 0
     shape = factor_shape(variable, plan.target.sizes)

@@ -10,10 +10,10 @@ from keras import ops
 from keras.backend import standardize_dtype
 
 from kgrow.algebra.contraction import contract
-from kgrow.algebra.depth_expansion import Mixing
+from kgrow.algebra.depth_expansion import DepthExpansion
 from kgrow.algebra.errors import GrowthError
 from kgrow.algebra.expansion import Expansion
-from kgrow.algebra.gate import Opening
+from kgrow.algebra.gate import Gate
 from kgrow.algebra.new_entries import (
     add_noise,
     fill_unwritten,
@@ -21,8 +21,8 @@ from kgrow.algebra.new_entries import (
     unwritten,
 )
 from kgrow.algebra.plan_term import (
-    Fresh,
-    Term,
+    NewEntryInit,
+    PlanTerm,
     blocks,
     compose_terms,
     factor_maps,
@@ -38,13 +38,13 @@ class Plan:
 
     A grown variable is the sum over `terms` of the old one with each axis
     contracted with the matching map, mixed over the blocks of its stack.
-    Entries that no term writes are filled by `fresh`.
+    Entries that no term writes are filled by `new_entries`.
 
     Args:
         source: `ModelSpec` before.
         target: `ModelSpec` after.
-        terms: tuple of `Term`s.
-        fresh: dict from dim names to `Fresh`.
+        terms: tuple of `PlanTerm`s.
+        new_entries: dict from dim names to `NewEntryInit`.
         noise: dict from dim names to a relative standard deviation. Weights
             that read the dimension get Gaussian noise of that size, projected
             onto what copies of a value cannot see, so that the function is
@@ -52,24 +52,26 @@ class Plan:
         seed: int, for fresh entries and noise.
         degree: 1 for values, -1 for their gradients, -2 for squares of those:
             the power of the size ratios in the axes' `dim^power` flags.
-        effect: tuple of `Term`s that grow activations as `terms` do, by which
+        effect: tuple of `PlanTerm`s that grow activations as `terms` do, by
+            which
             gradients are mapped; `terms` by default. A network made of two
             copies side by side, for one, is a sum of two terms in its
             weights, and a single one in its activations.
         given: dict from paths to arrays, which entries are taken from that
             would otherwise be drawn from the layers' initializers.
-        opening: `Opening`, the gate that the grown network keeps what is new
+        gate: `Gate`, the gate that the grown network keeps what is new
             behind, or `None`.
 
     Example:
 
     >>> import numpy as np
     >>> from kgrow.algebra.axis_map import AxisMap
-    >>> from kgrow.algebra.plan_term import Term
+    >>> from kgrow.algebra.plan_term import PlanTerm
     >>> axes = AxisMap({"in": "_ -> units", "out": "units -> _"})
     >>> source = axes.spec([("in", (3, 2)), ("out", (2, 1))], {})
     >>> target = axes.spec([("in", (3, 4)), ("out", (4, 1))], {})
-    >>> plan = Plan(source, target, (Term({"units": Expansion.tile(2, 2)}),))
+    >>> term = PlanTerm({"units": Expansion.tile(2, 2)})
+    >>> plan = Plan(source, target, (term,))
     >>> grown = plan.apply({"in": np.ones((3, 2)), "out": np.ones((2, 1))})
     >>> grown["out"].ravel().tolist()
     [0.5, 0.5, 0.5, 0.5]
@@ -77,14 +79,14 @@ class Plan:
 
     source: ModelSpec
     target: ModelSpec
-    terms: tuple[Term, ...]
-    fresh: Mapping[str, Fresh] = field(default_factory=dict)
+    terms: tuple[PlanTerm, ...]
+    new_entries: Mapping[str, NewEntryInit] = field(default_factory=dict)
     noise: Mapping[str, float] = field(default_factory=dict)
     seed: int = 0
     degree: int = 1
-    effect: tuple[Term, ...] | None = None
+    effect: tuple[PlanTerm, ...] | None = None
     given: Mapping[str, np.ndarray] = field(default_factory=dict)
-    opening: Opening | None = None
+    gate: Gate | None = None
 
     def apply(self, values):
         """Grows all variables: `{path: array} -> {path: array}`.
@@ -109,8 +111,8 @@ class Plan:
             path: path in the target.
             values: dict with at least the source's `reads(path)`.
             fill: what to put into entries that no term writes: an array of
-                the target's shape, a number, or `None` for this plan's `fresh`
-                values.
+                the target's shape, a number, or `None` for this plan's
+                `new_entries` values.
         """
         variable = self.target.variables[path]
         reads = [self._read(term, variable, values) for term in self.terms]
@@ -168,7 +170,7 @@ class Plan:
         return dataclasses.replace(
             self,
             terms=tuple(
-                t.map(Expansion.first_only, Mixing.first_only)
+                t.map(Expansion.first_only, DepthExpansion.first_only)
                 for t in self.terms
             ),
         )
@@ -207,7 +209,7 @@ class Plan:
             for term in self.terms
         ) and all(
             self.source.sizes[d] == self.target.sizes[d]
-            for d, _ in variable.axes.scale
+            for d, _ in variable.axes.powers
         )
 
     def __matmul__(self, before):
@@ -247,7 +249,7 @@ class Plan:
     @property
     def is_complete(self):
         """Whether every entry is written by some term."""
-        probe = dataclasses.replace(self, fresh={})
+        probe = dataclasses.replace(self, new_entries={})
         return all(
             not unwritten(probe, v) and probe.reads(v.path)
             for v in self.target.variables.values()
@@ -260,7 +262,7 @@ class Plan:
         share = term.share_of(variable)
         if not reads or share == 0:
             return None
-        if variable.axes.exit and variable.stack in term.depths:
+        if variable.axes.residual_out and variable.stack in term.depths:
             exits = term.depths[variable.stack].exits
             share = share * float(exits[variable.block])
         total = None
@@ -284,7 +286,7 @@ class Plan:
 
     def _rescale(self, value, variable):
         factor = 1.0
-        for dim, power in variable.axes.scale:
+        for dim, power in variable.axes.powers:
             ratio = self.target.sizes[dim] / self.source.sizes[dim]
             factor *= ratio ** (power * self.degree)
         return value if factor == 1.0 else value * _like(factor, value)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from kgrow.algebra.axes import CONSUME, PRODUCE
-from kgrow.algebra.depth_expansion import Mixing
+from kgrow.algebra.depth_expansion import DepthExpansion
 from kgrow.algebra.errors import GrowthError
 from kgrow.algebra.expansion import Expansion
 
@@ -13,7 +13,7 @@ FRESH = ("zeros", "initializer")
 
 
 @dataclass(frozen=True)
-class Fresh:
+class NewEntryInit:
     """What stands in entries of a grown dimension that no map writes.
 
     Args:
@@ -34,7 +34,7 @@ class Fresh:
 
 
 @dataclass(frozen=True, eq=False)
-class Term:
+class PlanTerm:
     """One summand of a plan: an expansion per dimension, a mixing per stack.
 
     Args:
@@ -44,7 +44,7 @@ class Term:
             that follow one another in a variable's axes, and goes before
             what is said of each alone; `~` marks one of the other role than
             the first.
-        depths: dict from stack names to a `Mixing`.
+        depths: dict from stack names to a `DepthExpansion`.
         parts: names of the dimensions whose new entries the terms of a plan
             divide among themselves: of a variable that produces one of them,
             a term writes its part.
@@ -55,7 +55,7 @@ class Term:
     widths: Mapping[str | tuple, Expansion | tuple[Expansion, ...]] = field(
         default_factory=dict
     )
-    depths: Mapping[str, Mixing] = field(default_factory=dict)
+    depths: Mapping[str, DepthExpansion] = field(default_factory=dict)
     parts: frozenset[str] = frozenset()
     share: float = 1.0
 
@@ -108,7 +108,7 @@ def divisible_dims(spec):
     return {
         name
         for name, dim in spec.dims.items()
-        if dim.kind in ("stream", "copy") and name not in beside
+        if dim.kind in ("stream", "nonlinear") and name not in beside
     }
 
 
@@ -182,10 +182,10 @@ def _factor_map(term, variable, factor, role):
 
 
 def _map_of(e, axes, consumes):
-    if axes.gain or axes.factor:
-        return (e.tied_gain if consumes else e.gain).value
-    if axes.shift:
-        return (e.tied_shift if consumes else e.shift).value
+    if axes.scale or axes.elementwise:
+        return (e.tied_scale if consumes else e.scale).value
+    if axes.offset:
+        return (e.tied_offset if consumes else e.offset).value
     return e.consume if consumes else e.produce
 
 
@@ -221,14 +221,14 @@ def compose_terms(outer, inner, plan):
             widths[dim] = _composeblocks(outer, inner, dim, plan)
         else:
             widths[dim] = _compose(outer.width(dim, 0), inner.width(dim, 0))
-    return Term(widths, depths)
+    return PlanTerm(widths, depths)
 
 
 def _composeblocks(outer, inner, dim, plan):
     stack = plan.source.stack_of(dim)
     mixing = outer.depths.get(stack)
     if mixing is None:
-        mixing = Mixing.identity(plan.source.depths[stack])
+        mixing = DepthExpansion.identity(plan.source.depths[stack])
     composed = []
     for block in range(mixing.target):
         # A block that reads none is fresh, and any map of the right size does.

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from kgrow.algebra.axes import Axes
 from kgrow.algebra.errors import GrowthError
 
-KINDS = ("stream", "copy", "lookup", "rotary", "alibi")
+KINDS = ("stream", "nonlinear", "lookup", "rotary", "alibi")
 NORMS = (None, "layer", "rms")
 PLACEMENTS = ("pre", "post")
 
@@ -24,7 +24,8 @@ class Dim:
         field: config field that sets its size; its own name by default. The
             size need not be the field's value (a stage's width is a multiple
             of the first one's). `"num_heads[1]"` is an entry of a list.
-        kind: what may be done to it. `"copy"`: there is a nonlinearity behind
+        kind: what may be done to it. `"nonlinear"`: there is a nonlinearity
+            behind
             it, so entries may be copied or added, never mixed. `"stream"`:
             linear; entries may also be scaled and averaged. `"lookup"`: it is
             indexed (a vocabulary, positions), so entries keep their places and
@@ -37,7 +38,7 @@ class Dim:
 
     name: str
     field: str | None = None
-    kind: str = "copy"
+    kind: str = "nonlinear"
     norm: str | None = None
 
     def __post_init__(self):
@@ -47,7 +48,7 @@ class Dim:
 
 
 @dataclass(frozen=True)
-class Stack:
+class BlockStack:
     """A stack of like blocks, written `{name}` in the paths of an `AxisMap`.
 
     Args:
@@ -107,7 +108,7 @@ class ModelSpec:
         config: dict of config fields.
         dims: `{name: Dim}`.
         sizes: `{dim name: size}`.
-        stacks: `{name: Stack}`.
+        stacks: `{name: BlockStack}`.
         depths: `{stack name: number of blocks}`.
         variables: `{path: VariableSpec}`, in the network's order.
         outputs: tuple of the `Axes` of the network's outputs, or `None`.
@@ -116,7 +117,7 @@ class ModelSpec:
     config: dict
     dims: dict[str, Dim]
     sizes: dict[str, int]
-    stacks: dict[str, Stack]
+    stacks: dict[str, BlockStack]
     depths: dict[str, int]
     variables: dict[str, VariableSpec]
     outputs: tuple[Axes, ...] | None = None

@@ -3,7 +3,7 @@
 Two numbers are quoted for one result, and the literature mixes them up: a
 *saving* is `1 - cost / reference`, a *speed-up* is `reference / cost`. A third
 choice hides beside them: whether the small model that was grown was there
-anyway or had to be paid for. A `Ledger` answers all four, always together.
+anyway or had to be paid for. A `CostRecord` answers all four, always together.
 """
 
 import json
@@ -20,8 +20,8 @@ from kgrow.backend.flops import forward_flops, training_flops
 __all__ = [
     "Comparison",
     "Cost",
-    "Ledger",
-    "Stage",
+    "CostRecord",
+    "StageCost",
     "cost",
     "cost_to_reach",
     "forward_flops",
@@ -40,7 +40,7 @@ APART = (
 
 
 @dataclass(frozen=True)
-class Stage:
+class StageCost:
     """One stretch of a run in which the model keeps its size.
 
     Args:
@@ -62,7 +62,7 @@ class Stage:
 
     Example:
 
-    >>> stage = Stage("64 x 2", 300, 300 * 4096, flops=1.2e12, seconds=40.0)
+    >>> stage = StageCost("64 x 2", 300, 300 * 4096, flops=1.2e12, seconds=40.0)
     >>> stage.part(0.5).tokens
     614400
     """
@@ -138,19 +138,20 @@ class Comparison:
 
 
 @dataclass
-class Ledger:
+class CostRecord:
     """The stages of one run, in order.
 
     Args:
         name: String, for people.
-        stages: List of `Stage`.
+        stages: List of `StageCost`.
 
     Example:
 
-    >>> grown = Ledger("grown")
-    >>> grown.record(Stage("small", 10, flops=20, seconds=2, source=True))
-    >>> grown.record(Stage("large", 10, flops=60, seconds=4))
-    >>> scratch = Ledger("scratch", [Stage("large", flops=100, seconds=6)])
+    >>> grown = CostRecord("grown")
+    >>> grown.record(StageCost("small", 10, flops=20, seconds=2, source=True))
+    >>> grown.record(StageCost("large", 10, flops=60, seconds=4))
+    >>> large = StageCost("large", flops=100, seconds=6)
+    >>> scratch = CostRecord("scratch", [large])
     >>> print(grown.compare(scratch))
     saves 20.0 % (1.25x)
     >>> print(grown.compare(scratch, source=False))
@@ -160,18 +161,18 @@ class Ledger:
     """
 
     name: str = "run"
-    stages: list[Stage] = field(default_factory=list)
+    stages: list[StageCost] = field(default_factory=list)
 
     def record(self, stage):
-        """Appends a `Stage`, or prolongs the last one if that has its name.
+        """Appends a `StageCost`, or prolongs the last one if that has its name.
 
         So a callback may record every epoch as it ends.
 
         Example:
 
-        >>> run = Ledger()
-        >>> run.record(Stage("small", steps=10))
-        >>> run.record(Stage("small", steps=5))
+        >>> run = CostRecord()
+        >>> run.record(StageCost("small", steps=10))
+        >>> run.record(StageCost("small", steps=5))
         >>> [stage.steps for stage in run.stages]
         [15]
         """
@@ -204,7 +205,7 @@ class Ledger:
         """This run's cost beside that of `reference`, as a `Comparison`.
 
         Args:
-            reference: `Ledger`, usually of the same model from scratch.
+            reference: `CostRecord`, usually of the same model from scratch.
             unit: As in `total`.
             source: As in `total`, for this run; a reference counts in full.
         """
@@ -228,12 +229,13 @@ class Ledger:
             flops: Number, in FLOPs, the small model's included.
 
         Returns:
-            `Ledger`.
+            `CostRecord`.
 
         Example:
 
-        >>> run = Ledger("run", [Stage("a", flops=4, seconds=1, source=True),
-        ...     Stage("b", flops=8, seconds=4)])
+        >>> run = CostRecord("run", [
+        ...     StageCost("a", flops=4, seconds=1, source=True),
+        ...     StageCost("b", flops=8, seconds=4)])
         >>> run.until(8).total("seconds")
         3.0
         """
@@ -244,7 +246,7 @@ class Ledger:
             share = min(1.0, flops / stage.flops) if stage.flops else 1.0
             stages.append(stage if share == 1.0 else stage.part(share))
             flops -= stage.flops
-        return Ledger(self.name, stages)
+        return CostRecord(self.name, stages)
 
     def to_json(self):
         """The ledger as a JSON string; `from_json` reads it back."""
@@ -256,19 +258,19 @@ class Ledger:
 
         Example:
 
-        >>> run = Ledger("run", [Stage("a", 3, flops=4.5)])
-        >>> Ledger.from_json(run.to_json()) == run
+        >>> run = CostRecord("run", [StageCost("a", 3, flops=4.5)])
+        >>> CostRecord.from_json(run.to_json()) == run
         True
         """
         data = json.loads(text)
-        stages = [Stage(**stage) for stage in data["stages"]]
+        stages = [StageCost(**stage) for stage in data["stages"]]
         return cls(data["name"], stages)
 
     def __rich__(self):
         table = Table(title=f"Ledger of {self.name}")
         columns = {
             column.name: column.name
-            for column in fields(Stage)
+            for column in fields(StageCost)
             if column.name not in ("source", *APART)
         }
         for name in APART:
@@ -285,7 +287,7 @@ class Ledger:
             name: sum(getattr(stage, name) for stage in self.stages)
             for name in (*UNITS, *APART)
         }
-        cells = _cells(Stage("total", **totals), columns)
+        cells = _cells(StageCost("total", **totals), columns)
         cells[list(columns).index("parameters")] = ""
         table.add_row(*cells)
         return table

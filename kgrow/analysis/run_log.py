@@ -16,7 +16,7 @@ import pathlib
 from dataclasses import dataclass
 
 from kgrow.algebra.errors import GrowthError
-from kgrow.analysis.ledger import Ledger, Stage
+from kgrow.analysis.ledger import CostRecord, StageCost
 from kgrow.analysis.plots import Curve
 
 UNKNOWN, SCRATCH = "unknown", "scratch"
@@ -114,8 +114,8 @@ class Run:
         readings: Tuple of dicts: `step`, `epoch`, `flops`, `seconds`,
             `tokens`, `learning_rate` and `logs`. FLOPs and seconds are those
             of this run, without its source.
-        ledger: `Ledger`, without the source's stages.
-        source: `"scratch"`, `"unknown"`, or the `Ledger` of what the model
+        ledger: `CostRecord`, without the source's stages.
+        source: `"scratch"`, `"unknown"`, or the `CostRecord` of what the model
             was grown from.
         growths: Tuple of dicts: `step`, `flops`, `label` and others.
         peak_learning_rate: Number or `None`, the highest there was.
@@ -125,7 +125,7 @@ class Run:
     name: str
     seed: int | None
     readings: tuple
-    ledger: Ledger
+    ledger: CostRecord
     source: object = SCRATCH
     growths: tuple = ()
     peak_learning_rate: float | None = None
@@ -155,7 +155,7 @@ class Run:
             name=header["name"],
             seed=header["seed"],
             readings=readings,
-            ledger=Ledger(header["name"], [Stage(**s) for s in stages]),
+            ledger=CostRecord(header["name"], [StageCost(**s) for s in stages]),
             source=read_source(header["source"]),
             growths=tuple(x for x in lines if x["kind"] == "growth"),
             peak_learning_rate=max(rates, default=None),
@@ -247,8 +247,8 @@ def source_config(source):
     """What a run was started from, as data that JSON can hold.
 
     Args:
-        source: `"scratch"`, `"unknown"`, a `Ledger`, or the path of a file:
-            that of a run, or what `Ledger.to_json()` gave.
+        source: `"scratch"`, `"unknown"`, a `CostRecord`, or the path of a file:
+            that of a run, or what `CostRecord.to_json()` gave.
 
     Raises:
         GrowthError: it is none of these.
@@ -257,17 +257,18 @@ def source_config(source):
 
     >>> source_config("scratch")
     'scratch'
-    >>> source_config(Ledger("small", [Stage("small", flops=5)]))["name"]
+    >>> small = CostRecord("small", [StageCost("small", flops=5)])
+    >>> source_config(small)["name"]
     'small'
     """
     if source in (SCRATCH, UNKNOWN):
         return source
     if isinstance(source, (str, os.PathLike)):
         source = _source_file(source)
-    if not isinstance(source, Ledger):
+    if not isinstance(source, CostRecord):
         raise GrowthError(
             "`source` says what the model cost before this run: 'scratch' if "
-            "it starts here, a `Ledger`, the path of the file that a ledger "
+            "it starts here, a `CostRecord`, the path of a file that a ledger "
             f"left, or 'unknown'. Received: source={source!r}"
         )
     return json.loads(source.to_json())
@@ -277,7 +278,7 @@ def read_source(config):
     """What `source_config()` gave, as a `Run` holds it."""
     if config in (SCRATCH, UNKNOWN):
         return config
-    return Ledger.from_json(json.dumps(config))
+    return CostRecord.from_json(json.dumps(config))
 
 
 def _source_file(path):
@@ -289,7 +290,7 @@ def _source_file(path):
         )
     text = path.read_text()
     if not text.lstrip().startswith('{"kind"'):
-        return Ledger.from_json(text)
+        return CostRecord.from_json(text)
     run = Run.load(path)
     if run.source == UNKNOWN:
         raise GrowthError(
@@ -297,7 +298,7 @@ def _source_file(path):
             "nobody knows. Say source='unknown'."
         )
     before = [] if run.source == SCRATCH else run.source.stages
-    return Ledger(run.name, [*before, *run.ledger.stages])
+    return CostRecord(run.name, [*before, *run.ledger.stages])
 
 
 def _line(values):

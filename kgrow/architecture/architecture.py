@@ -32,7 +32,8 @@ class Architecture:
 
     Attributes:
         frozen: `{path: Boolean mask}` of the entries that a growth let rest.
-        paces: list of `Pace`s of entries that learn slower than others.
+        update_scales: list of `UpdateScale`s of entries that learn slower than
+            others.
         first_copies: `Plan` of where the last growth left old entries, or
             the `GrowthError` that says why there is none; `None` before it.
 
@@ -45,7 +46,7 @@ class Architecture:
         self.axes = axes
         self.network = network
         self.frozen = {}
-        self.paces = []
+        self.update_scales = []
         self.first_copies = None
         if not network.built:
             raise GrowthError(
@@ -110,21 +111,21 @@ class Architecture:
         return f". Did you mean `{near[0]}`?" if near else "."
 
     @property
-    def treatments(self):
+    def training_options(self):
         """`{field: value}` of the options that change how the network trains
         and not what its weights are."""
-        names = getattr(self.network, "treatments", ())
+        names = getattr(self.network, "training_options", ())
         config = self.network.get_config() if names else {}
         return {name: config[name] for name in names}
 
-    def check_treatments(self, treatments):
+    def check_training_options(self, training_options):
         """Raises unless the network has all of these options."""
-        known = self.treatments
-        unknown = sorted(set(treatments) - set(known))
+        known = self.training_options
+        unknown = sorted(set(training_options) - set(known))
         if unknown:
             raise GrowthError(
-                f"The network has no treatment {unknown}. Received: "
-                f"{treatments}. There are: {known}"
+                f"The network has no training option {unknown}. Received: "
+                f"{training_options}. There are: {known}"
             )
 
     def build(self, config, options=()):

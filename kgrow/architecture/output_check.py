@@ -164,7 +164,7 @@ def _axis_map(plan, axes, axis):
     if e is None:
         return None
     # What leaves a norm grows as what the norm adds.
-    return e.shift.value if axes.shift else e.produce
+    return e.offset.value if axes.offset else e.produce
 
 
 def expected_rounding(network, spec):

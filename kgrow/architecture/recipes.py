@@ -131,7 +131,7 @@ class TaskRecipe:
 
 
 @keras.saving.register_keras_serializable("kgrow")
-class Blueprint:
+class ModelBuilder:
     """A function that builds a network, and the sizes to build it with.
 
     Takes the place of a network in `GrowableModel`: growing calls the function
@@ -155,14 +155,14 @@ class Blueprint:
     ...     return keras.Sequential([keras.Input((4,)),
     ...         keras.layers.Dense(units, activation="relu", name="inner"),
     ...         keras.layers.Dense(2, name="outer")])
-    >>> Blueprint(build, {"units": 8}).make({"units": 12}).count_params()
+    >>> ModelBuilder(build, {"units": 8}).make({"units": 12}).count_params()
     86
     """
 
     def __init__(self, build, config):
         if not callable(build) or not isinstance(config, dict):
             raise GrowthError(
-                "A `Blueprint` takes a function and a dict of the sizes to "
+                "A `ModelBuilder` takes a function and a dict of the sizes to "
                 f"call it with. Received: build={build!r}, config={config!r}"
             )
         self.build = build
@@ -179,7 +179,7 @@ class Blueprint:
                 f"(of type {type(network).__name__})"
             )
         # Past Keras' tracking: it is no part of the network.
-        vars(network)[_MARK] = Blueprint(self.build, config)
+        vars(network)[_MARK] = ModelBuilder(self.build, config)
         return remember(network)
 
     def source(self):

@@ -2,36 +2,35 @@
 
 A module per backend, of which only the one that Keras runs on is imported. What
 concerns arrays in pieces and several processes is in `jax`, and for the others,
-where there are none, in `whole`.
+where there are none, in `unsharded`.
 
 `sync(model)`: makes the variables hold what the running step holds.
-`restart(model)`: makes the next step read the variables again.
-`renew(model)`: makes the next training function be traced anew, whatever it
+`reload_state(model)`: makes the next step read the variables again.
+`retrace(model)`: makes the next training function be traced anew, whatever it
 has in common with the last.
 `scope(model)`: context in which variables of the model are created.
 `kept_random()`: context that leaves the backend's global random generators as
 they were.
 `random_states()`: states of these generators, a list of arrays of bytes, and
 `set_random_states(states)`, which puts them back.
-`adopt(network)`: registers variables that were given their values late.
-`host(value)`: the value as a numpy array if it lies in host memory, without a
-copy where possible; the tensor itself if it lies on an accelerator, or in
-pieces on several devices.
-`is_spread(value)`: whether an array lies on several devices, as only JAX's
-do. `pieces` is the module of what can be done with one, or `None`.
-`place_of(variable)`: where the active distribution puts a variable, or `None`.
-`constrained(value, variable)`: a tensor of a traced step, laid out as the
-distribution lays out the variable.
-`as_batch(value)`: the tensor of a batch that every process has whole, laid out
-as the distribution lays out batches, or on every device where it cannot be
-divided.
-`whole_data()`: context in which every process trains on all of the data that
-it is given, none of it left to others.
-`processes()`: how many processes train together.
+`register_parameters(network)`: registers variables that were given their
+values late.
+`to_numpy_if_cpu(value)`: the value as a numpy array if it lies in host
+memory, without a copy where possible; the tensor itself if it lies on an
+accelerator, or in pieces on several devices. `is_spread(value)`: whether an
+array lies on several devices, as only JAX's do. `pieces` is the module of what
+can be done with one, or `None`. `place_of(variable)`: where the active
+distribution puts a variable, or `None`. `with_sharding_constraint(value,
+variable)`: a tensor of a traced step, laid out as the distribution lays out the
+variable. `as_batch(value)`: the tensor of a batch that every process has whole,
+laid out as the distribution lays out batches, or on every device where it
+cannot be divided. `whole_data()`: context in which every process trains on all
+of the data that it is given, none of it left to others. `processes()`: how many
+processes train together.
 `gathered(words)`: unsigned 32-bit numbers of every process, `(processes,
 words)`.
-`hold(variables)`: makes a function that gives variables the values back that
-they have now.
+`snapshot(variables)`: makes a function that gives variables the values back
+that they have now.
 `forward(network, inputs)`: inference outputs as numpy arrays, in full
 precision.
 `forwarder(network)`: a function of inputs that does the same many times,
@@ -44,8 +43,8 @@ what is traced or run inside it.
 `requested` was asked for: what the platform computes correctly.
 `gradients(function, tensors)`: gradients of a scalar function of a list of
 tensors, as numpy arrays.
-`free(values)`: gives device memory back at once.
-`raw(variable)`: the backend's own storage of a variable.
+`delete_buffers(values)`: gives device memory back at once.
+`storage(variable)`: the backend's own storage of a variable.
 `peak_bytes()`: `(in use, peak)` of the device's allocator, or `None`.
 """
 
@@ -54,74 +53,74 @@ import keras
 if keras.backend.backend() == "jax":
     from kgrow.backend import jax_sharded as pieces
     from kgrow.backend.jax import (
-        adopt,
         as_batch,
-        constrained,
+        delete_buffers,
         double_precision,
         exact_products,
         flash_attention,
         forward,
         forwarder,
-        free,
         gathered,
         gradients,
-        hold,
-        host,
         is_spread,
         kept_random,
         peak_bytes,
         place_of,
         processes,
         random_states,
-        raw,
-        renew,
-        restart,
+        register_parameters,
+        reload_state,
+        retrace,
         scope,
         set_random_states,
+        snapshot,
+        storage,
         sync,
+        to_numpy_if_cpu,
         whole_data,
+        with_sharding_constraint,
     )
 elif keras.backend.backend() == "tensorflow":
     from kgrow.backend.tensorflow import (
-        adopt,
+        delete_buffers,
         double_precision,
         exact_products,
         forward,
         forwarder,
-        free,
         gradients,
-        hold,
-        host,
         kept_random,
         peak_bytes,
         random_states,
-        raw,
-        renew,
-        restart,
+        register_parameters,
+        reload_state,
+        retrace,
         scope,
         set_random_states,
+        snapshot,
+        storage,
         sync,
+        to_numpy_if_cpu,
     )
 elif keras.backend.backend() == "torch":
     from kgrow.backend.torch import (
-        adopt,
+        delete_buffers,
         double_precision,
         exact_products,
         forward,
         forwarder,
-        free,
         gradients,
-        hold,
-        host,
         kept_random,
         peak_bytes,
         random_states,
-        raw,
-        renew,
-        restart,
+        register_parameters,
+        reload_state,
+        retrace,
         scope,
         set_random_states,
+        snapshot,
+        storage,
         sync,
+        to_numpy_if_cpu,
     )
 else:
     raise ImportError(
@@ -132,31 +131,31 @@ else:
 if keras.backend.backend() != "jax":
     from kgrow.backend.unsharded import (
         as_batch,
-        constrained,
         flash_attention,
         gathered,
         is_spread,
         place_of,
         processes,
         whole_data,
+        with_sharding_constraint,
     )
 
     pieces = None
 
 __all__ = [
-    "adopt",
+    "register_parameters",
     "as_batch",
-    "constrained",
+    "with_sharding_constraint",
     "double_precision",
     "exact_products",
     "flash_attention",
     "forward",
     "forwarder",
-    "free",
+    "delete_buffers",
     "gathered",
     "gradients",
-    "hold",
-    "host",
+    "snapshot",
+    "to_numpy_if_cpu",
     "is_spread",
     "kept_random",
     "peak_bytes",
@@ -164,9 +163,9 @@ __all__ = [
     "place_of",
     "processes",
     "random_states",
-    "raw",
-    "renew",
-    "restart",
+    "storage",
+    "retrace",
+    "reload_state",
     "scope",
     "set_random_states",
     "sync",

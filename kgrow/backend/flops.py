@@ -105,7 +105,7 @@ def training_flops(network, inputs, dtype=None, values=()):
 
 
 @contextlib.contextmanager
-def counted_at(share):
+def scale_flops(share):
     """Context of what is computed only sometimes, for layers that do so.
 
     Args:
@@ -116,7 +116,7 @@ def counted_at(share):
 
     >>> class Rarely(keras.layers.Dense):
     ...     def call(self, x):
-    ...         with counted_at(0.25):
+    ...         with scale_flops(0.25):
     ...             return super().call(x)
     >>> rarely = Rarely(4)
     >>> rarely.build((None, 3))

@@ -16,14 +16,14 @@ def sync(model):
     model.jax_state_sync()
 
 
-def restart(model):
+def reload_state(model):
     # The loop reads the variables again when it finds the state synced; what
     # it remembers of the old step must not be written back over new ones.
     model._jax_state = None
     model._jax_state_synced = True
 
 
-def renew(model):
+def retrace(model):
     # jax.jit finds traces again by comparing functions, and all bound methods
     # of one model are equal: what was traced under other conditions would be
     # taken for the step. A partial is equal to itself only.
@@ -49,15 +49,15 @@ def set_random_states(states):
     del states
 
 
-def adopt(network):
+def register_parameters(network):
     del network
 
 
-def raw(variable):
+def storage(variable):
     return variable._value
 
 
-def host(value):
+def to_numpy_if_cpu(value):
     if is_spread(value):
         return value
     if all(d.platform == "cpu" for d in value.devices()):
@@ -65,7 +65,7 @@ def host(value):
     return value
 
 
-def constrained(value, variable):
+def with_sharding_constraint(value, variable):
     place = place_of(variable)
     if place is None:
         return value
@@ -94,15 +94,15 @@ def gathered(words):
     return np.asarray(multihost_utils.process_allgather(words))
 
 
-def hold(variables):
+def snapshot(variables):
     # Arrays never change, so that nothing is copied, and nothing gathered.
     values = [v._value for v in variables]
 
-    def put_back():
+    def scatter_tokens():
         for variable, value in zip(variables, values, strict=True):
             variable._value = value
 
-    return put_back
+    return scatter_tokens
 
 
 def forward(network, inputs):
@@ -174,7 +174,7 @@ def gradients(function, tensors):
     return [np.asarray(g) for g in jax.jit(jax.grad(function))(tensors)]
 
 
-def free(values):
+def delete_buffers(values):
     for value in values:
         if isinstance(value, jax.Array) and not value.is_deleted():
             value.delete()

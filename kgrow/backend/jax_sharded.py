@@ -20,7 +20,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 from keras.src.distribution import TensorLayout
 
-from kgrow.algebra.linear_maps import UNWRITTEN, Dense
+from kgrow.algebra.linear_maps import UNWRITTEN, MatrixMap
 
 _EXACT = jax.lax.Precision.HIGHEST
 
@@ -179,7 +179,7 @@ def program_of(value, segments, place):
         order = [cuts.index(name) for name in names]
         source = _members(shape[start:stop], counts, order)
         wanted = _members(target, counts, order)
-        dense = any(isinstance(m, Dense) for _, m in maps)
+        dense = any(isinstance(m, MatrixMap) for _, m in maps)
         make = _product_tables if dense else _gather_tables
         local = tuple(t // c for t, c in zip(target, counts, strict=True))
         steps.append(_Step(start, stop, names, local, dense))

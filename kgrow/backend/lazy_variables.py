@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras.src.backend.common import global_state
 
-from kgrow.backend import pieces, place_of, raw
+from kgrow.backend import pieces, place_of, storage
 
 _PENDING = "uninitialized_variables"
 
@@ -49,5 +49,5 @@ def give_value(variable, value):
 def initialize(variables):
     """Gives every variable that has no value its own initial one."""
     for variable in variables:
-        if raw(variable) is None:
+        if storage(variable) is None:
             variable._deferred_initialize()

@@ -110,7 +110,7 @@ def set_seed_states(network, states):
         if path in states:
             state = generator.state
             value = np.array(states[path], state.dtype)
-            if backend.raw(state) is None:
+            if backend.storage(state) is None:
                 give_value(state, value)
             else:
                 state.assign(value)

@@ -12,11 +12,11 @@ def sync(model):
     del model
 
 
-def restart(model):
+def reload_state(model):
     del model
 
 
-def renew(model):
+def retrace(model):
     # A new step is traced, or run, as it is.
     del model
 
@@ -39,30 +39,30 @@ def set_random_states(states):
     del states
 
 
-def adopt(network):
+def register_parameters(network):
     del network
 
 
-def raw(variable):
+def storage(variable):
     return variable._value
 
 
-def host(value):
+def to_numpy_if_cpu(value):
     value = tf.convert_to_tensor(value)
     if "CPU" in value.device or not value.device:
         return value.numpy()
     return value
 
 
-def hold(variables):
+def snapshot(variables):
     # In the host's memory: the device may have no room for them twice.
     values = [np.array(v.numpy()) for v in variables]
 
-    def put_back():
+    def scatter_tokens():
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
 
-    return put_back
+    return scatter_tokens
 
 
 def forward(network, inputs):
@@ -99,7 +99,7 @@ def gradients(function, tensors):
     return [tf.convert_to_tensor(g).numpy() for g in found]
 
 
-def free(values):
+def delete_buffers(values):
     # Reference counting gives TensorFlow's buffers back.
     del values
 

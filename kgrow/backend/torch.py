@@ -12,13 +12,13 @@ def sync(model):
     del model
 
 
-def restart(model):
+def reload_state(model):
     # The model registers parameters of its own, those of all its layers; as
     # they are, they would keep the old ones alive.
     model._track_variables()
 
 
-def renew(model):
+def retrace(model):
     # A new step is traced, or run, as it is.
     del model
 
@@ -48,18 +48,18 @@ def set_random_states(states):
         torch.cuda.set_rng_state_all(rest)
 
 
-def adopt(network):
+def register_parameters(network):
     # Variables without values are no parameters yet when layers are built, so
     # each layer registers its own again.
     for layer in network._flatten_layers(include_self=True):
         layer._track_variables()
 
 
-def raw(variable):
+def storage(variable):
     return variable._value
 
 
-def host(value):
+def to_numpy_if_cpu(value):
     value = value.detach()
     if value.device.type != "cpu":
         return value
@@ -70,15 +70,15 @@ def host(value):
     return value.numpy()
 
 
-def hold(variables):
+def snapshot(variables):
     # In the host's memory: the device may have no room for them twice.
     values = [v._value.detach().to("cpu", copy=True) for v in variables]
 
-    def put_back():
+    def scatter_tokens():
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
 
-    return put_back
+    return scatter_tokens
 
 
 def forward(network, inputs):
@@ -118,7 +118,7 @@ def gradients(function, tensors):
     return [g.detach().cpu().numpy() for g in found]
 
 
-def free(values):
+def delete_buffers(values):
     # What refers to itself, as a network does, would hold them until the
     # collector comes by.
     for value in values:

@@ -19,7 +19,7 @@ def place_of(variable):
     del variable
 
 
-def constrained(value, variable):
+def with_sharding_constraint(value, variable):
     del variable
     return value
 

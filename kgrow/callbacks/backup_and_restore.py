@@ -153,7 +153,7 @@ class BackupAndRestore(keras.callbacks.BackupAndRestore):
         if not self.driven:
             self._restore()
         found, self._found = self._found, None
-        iterator = model.epoch_iterator
+        iterator = model._epoch_iterator
         if self.save_freq not in ("epoch", False):
             self._check_length(iterator)
         self._position = DataPosition(iterator)

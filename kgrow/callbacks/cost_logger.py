@@ -50,7 +50,7 @@ class Ledger(keras.callbacks.Callback):
         path: optional path of the JSON lines, one file a run.
         source: what the model had cost before this run: `"scratch"` if it
             starts here; the path of the file of the run that it comes from,
-            or its `kgrow.analysis.ledger.Ledger`; `"unknown"`.
+            or its `kgrow.analysis.ledger.CostRecord`; `"unknown"`.
         name: optional string. Runs that differ in their seed share it.
         seed: optional int, by which runs are compared in pairs; that of
             `keras.utils.set_random_seed()` by default.
@@ -97,8 +97,8 @@ class Ledger(keras.callbacks.Callback):
     @property
     def ledger(self):
         """`Ledger` of the run so far, without its source."""
-        stages = [books.Stage(**stage) for stage in self._state["stages"]]
-        return books.Ledger(self.name, stages)
+        stages = [books.StageCost(**stage) for stage in self._state["stages"]]
+        return books.CostRecord(self.name, stages)
 
     @property
     def source(self):
@@ -203,7 +203,7 @@ class Ledger(keras.callbacks.Callback):
     def _new_stage(self):
         model, stages = self._model, self._state["stages"]
         name = f"{len(stages) + 1}: {_size(model)}"
-        stage = books.Stage(name, parameters=count_parameters(model))
+        stage = books.StageCost(name, parameters=count_parameters(model))
         stages.append(asdict(stage))
 
     def _receipts(self):

@@ -165,7 +165,7 @@ class Growth(keras.callbacks.Callback):
         if isinstance(stage.until, Trigger):
             check_monitor(self.model, stage.until.monitor, index + 1)
         if self.schedule.grows(index) and index > self.progress.stage:
-            if stage.grown_by.learns and self.data is None:
+            if stage.grown_by.needs_data and self.data is None:
                 raise GrowthError(
                     f"Stage {index + 1}: the strategy "
                     f"'{stage.grown_by.name}' learns, and needs "
@@ -341,12 +341,12 @@ class Growth(keras.callbacks.Callback):
                 probe=self.probe,
                 optimizer_state=stage.optimizer_state,
                 seed=seed_of(self.schedule, index),
-                train=stage.train,
+                trainable=stage.trainable,
             )
-        elif stage.train == "all":
+        elif stage.trainable == "all":
             model.unfreeze()
-        if stage.treatments:
-            model.treat(**stage.treatments)
+        if stage.training_options:
+            model.set_training_options(**stage.training_options)
         if stage.learning_rate and index:
             apply_policies.apply(
                 model, stage.learning_rate, self._total_iterations()

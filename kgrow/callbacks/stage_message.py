@@ -23,9 +23,9 @@ def announcement(schedule, index, step, receipt=None):
     stage, said = schedule.stages[index], []
     if receipt is not None:
         said += _growth(stage, receipt)
-    elif stage.train == "all":
+    elif stage.trainable == "all":
         said.append("everything trains")
-    said += [f"{k} {v}" for k, v in (stage.treatments or {}).items()]
+    said += [f"{k} {v}" for k, v in (stage.training_options or {}).items()]
     if stage.learning_rate:
         said.append(
             "learning rate "

@@ -82,7 +82,7 @@ class Task:
             # A Keras model refers to itself; it would wait for the collector
             # while the growth goes on.
             held = [*fitted.variables, *fitted.optimizer.variables]
-            backend.free([backend.raw(v) for v in held])
+            backend.delete_buffers([backend.storage(v) for v in held])
         return values
 
     def grown(self, plan):
@@ -154,6 +154,6 @@ class Task:
 
 def _values(network):
     return {
-        relative_path(network, w): backend.host(backend.raw(w))
+        relative_path(network, w): backend.to_numpy_if_cpu(backend.storage(w))
         for w in grown_weights(network)
     }

@@ -182,7 +182,7 @@ def memory_forecast(model, schedule, distribution=None, optimizer=None):
             held, old_spec = before
             growing = sum(held) + weights + slots
             strategy = schedule.stages[stage].grown_by
-            if strategy.learns:
+            if strategy.needs_data:
                 operator = _operator_bytes(strategy, old_spec, spec)
                 # The small weights twice, what is made of them in each step
                 # and its gradient, and the operator.
@@ -204,10 +204,10 @@ def _stages(model, schedule):
             )
         with without_values():
             model = model()
-    source, treatments = model.architecture, {}
+    source, training_options = model.architecture, {}
     network, spec = source.network, source.spec
     for index, stage in enumerate(schedule.stages):
-        treatments.update(stage.treatments or {})
+        training_options.update(stage.training_options or {})
         sizes = schedule.sizes[index]
         # A run that goes on may stand at a later stage than the first.
         config = {**source.config, **sizes}
@@ -216,7 +216,7 @@ def _stages(model, schedule):
                 with backend.scope(model), private_random(0):
                     # Those that there are need not fit another size.
                     options = {"gates": []} if gates_of(network) else {}
-                    options.update(treatments)
+                    options.update(training_options)
                     network, spec = source.build(config, options)
             except GrowthError as error:
                 raise GrowthError(f"Stage {index + 1}: {error}") from error

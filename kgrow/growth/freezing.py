@@ -16,7 +16,7 @@ import numpy as np
 from kgrow import backend
 from kgrow.algebra.errors import GrowthError
 from kgrow.algebra.plan import Plan
-from kgrow.algebra.plan_term import Term
+from kgrow.algebra.plan_term import PlanTerm
 from kgrow.architecture.architecture import (
     grown_weights,
     relative_path,
@@ -25,34 +25,34 @@ from kgrow.architecture.architecture import (
 from kgrow.growth.freezing_masks import box, product
 from kgrow.growth.optimizer.entry_masks import guard
 from kgrow.growth.optimizer.grow_state import OptimizerState
-from kgrow.growth.optimizer.rebuild import Resting
-from kgrow.growth.update_scale import Pace, steps_taken
+from kgrow.growth.optimizer.rebuild import FrozenEntries
+from kgrow.growth.update_scale import UpdateScale, steps_taken
 
 TRAIN = ("all", "new")
 _MASKS = ("known", "olds")
 
 
-def check_train(train, strategy):
+def check_train(trainable, strategy):
     """What a growth trains: the argument of `grow()`, or, where that is
     `None`, what the strategy says."""
-    if train is None:
-        return strategy.train
-    if train not in TRAIN:
+    if trainable is None:
+        return strategy.default_trainable
+    if trainable not in TRAIN:
         raise GrowthError(
-            f"`train` must be one of {TRAIN}, or None for what the strategy "
-            f"says. Received: train={train!r}"
+            f"`trainable` must be one of {TRAIN}, or None for what the "
+            f"strategy says. Received: trainable={trainable!r}"
         )
-    return train
+    return trainable
 
 
-def freeze(network, source, plan, train):
+def freeze(network, source, plan, trainable):
     """Freezes the old entries of a grown network.
 
     Args:
         network: the grown network, which nobody trains yet.
         source: `Architecture` before.
         plan: `Plan` from the one to the other.
-        train: `"new"` freezes all old entries; `"all"` those that rested
+        trainable: `"new"` freezes all old entries; `"all"` those that rested
             before, wherever they now stand.
 
     Returns:
@@ -63,7 +63,7 @@ def freeze(network, source, plan, train):
         GrowthError: nothing is new, or the plan mixes old entries, so that
             none of the grown ones is old.
     """
-    if train == "all" and not source.frozen:
+    if trainable == "all" and not source.frozen:
         return {}
     first, frozen, trains = _first_copies(plan), {}, False
     for weight in grown_weights(network):
@@ -74,15 +74,15 @@ def freeze(network, source, plan, train):
             weight.trainable = True
         if not weight.trainable:
             continue
-        mask = _old_entries(first, path, source.frozen, train)
+        mask = _old_entries(first, path, source.frozen, trainable)
         trains = trains or not mask.all()
         if mask.any():
             frozen[path] = _plain(mask)
     if frozen and not trains:
         raise GrowthError(
-            "train='new' trains what a growth adds, and this one adds "
-            "nothing. Choose a larger target, or train='all'. Received: "
-            f"train={train!r}, sizes {plan.target.sizes}, depths "
+            "trainable='new' trains what a growth adds, and this one adds "
+            "nothing. Choose a larger target, or trainable='all'. Received: "
+            f"trainable={trainable!r}, sizes {plan.target.sizes}, depths "
             f"{plan.target.depths}"
         )
     set_trainable(network, frozen)
@@ -117,7 +117,7 @@ def unfreeze(model):
         guard(model)
 
     with contextlib.ExitStack() as undo, backend.scope(model):
-        undo.callback(model.remember())
+        undo.callback(model._remember())
         undo.callback(freeze_again)
         if built:
             state = OptimizerState(optimizer)
@@ -125,7 +125,7 @@ def unfreeze(model):
         set_trainable(network, {}, before=frozen)
         architecture.frozen = {}
         if state is not None:
-            same = Plan(architecture.spec, architecture.spec, (Term(),))
+            same = Plan(architecture.spec, architecture.spec, (PlanTerm(),))
             paths = variable_paths(network)
             state.rebuild(
                 model.trainable_variables,
@@ -133,10 +133,10 @@ def unfreeze(model):
                 paths,
                 paths,
                 "carry",
-                Resting(frozen, [*network.weights], over=True),
+                FrozenEntries(frozen, [*network.weights], over=True),
             )
         guard(model)
-        model.refresh_functions()
+        model._refresh_functions()
         undo.pop_all()
 
 
@@ -155,14 +155,14 @@ def first_copies(source, plan):
 
 
 def begin_pace(architecture, start, new, old, steps):
-    """The `Pace` of what the last growth has added, and of what was there.
+    """The `UpdateScale` of new and of old entries after the last growth.
 
     Args:
         architecture: `Architecture` that came of the growth.
         start: int, the optimizer's iterations at the growth.
-        new: float, see `Pace`.
-        old: float, see `Pace`.
-        steps: int or `None`, see `Pace`.
+        new: float, see `UpdateScale`.
+        old: float, see `UpdateScale`.
+        steps: int or `None`, see `UpdateScale`.
 
     Raises:
         GrowthError: the model has not grown, or the growth mixed old entries.
@@ -180,47 +180,51 @@ def begin_pace(architecture, start, new, old, steps):
         for path, variable in first.target.variables.items()
     }
     olds = _masks(first, {}, "new")
-    return Pace(start, new, old, steps, known, olds)
+    return UpdateScale(start, new, old, steps, known, olds)
 
 
-def carry_paces(model, plan):
-    """The paces of a model's entries that are not over yet, for the network
-    that a plan makes of it.
+def carry_update_scales(model, plan):
+    """The update scales still in force, for the network that a plan makes.
 
     Raises:
         GrowthError: the plan mixes the entries.
     """
     step = steps_taken(model)
-    paces = [p for p in model.architecture.paces if not p.is_over(step)]
-    if not paces:
+    update_scales = [
+        p for p in model.architecture.update_scales if not p.is_over(step)
+    ]
+    if not update_scales:
         return []
     first = _first_copies(
         plan,
         "`kgrow.schedules.learning_rate.apply_policies.end(model)` before it",
     )
-    return [p.mapped(lambda masks: _masks(first, masks, "all")) for p in paces]
+    return [
+        p.mapped(lambda masks: _masks(first, masks, "all"))
+        for p in update_scales
+    ]
 
 
-def load_paces(model, config):
-    """Gives a model the paces that `paces_to_config()` wrote."""
+def load_update_scales(model, config):
+    """Sets the update scales that `update_scales_to_config()` wrote."""
     architecture = model.architecture
-    if config == paces_to_config(architecture.paces):
+    if config == update_scales_to_config(architecture.update_scales):
         return
     backend.sync(model)
     spec = architecture.spec
-    architecture.paces = [
-        Pace(**entry | {n: from_config(entry[n], spec) for n in _MASKS})
+    architecture.update_scales = [
+        UpdateScale(**entry | {n: from_config(entry[n], spec) for n in _MASKS})
         for entry in config
     ]
     guard(model)
-    model.refresh_functions()
+    model._refresh_functions()
 
 
-def paces_to_config(paces):
+def update_scales_to_config(update_scales):
     """Paces as data that JSON can hold."""
     return [
-        vars(pace) | {n: to_config(getattr(pace, n)) for n in _MASKS}
-        for pace in paces
+        vars(scale) | {n: to_config(getattr(scale, n)) for n in _MASKS}
+        for scale in update_scales
     ]
 
 
@@ -264,7 +268,7 @@ def from_config(config, spec):
     return frozen
 
 
-def _first_copies(plan, instead="train='all' after `model.unfreeze()`"):
+def _first_copies(plan, instead="trainable='all' after `model.unfreeze()`"):
     """The plan that writes old entries only. What terms divide among
     themselves starts with the term that keeps the network as it was."""
     try:
@@ -279,22 +283,22 @@ def _first_copies(plan, instead="train='all' after `model.unfreeze()`"):
     return dataclasses.replace(first, terms=first.terms[:1], noise={})
 
 
-def _masks(first, masks, train):
+def _masks(first, masks, trainable):
     """`{path: mask}` of the entries that `_old_entries()` finds."""
     found = {}
     for path in first.target.variables:
-        mask = _old_entries(first, path, masks, train)
+        mask = _old_entries(first, path, masks, trainable)
         if mask.any():
             found[path] = _plain(mask)
     return found
 
 
-def _old_entries(first, path, frozen, train):
+def _old_entries(first, path, frozen, trainable):
     """Boolean mask of the entries of a variable that rest."""
     variable, values = first.target.variables[path], {}
     for old in first.reads(path):
         shape = first.source.variables[old].shape
-        rests = train == "new" or frozen.get(old, False)
+        rests = trainable == "new" or frozen.get(old, False)
         values[old] = np.broadcast_to(rests, shape).astype("float32")
     if not any(value.any() for value in values.values()):
         return np.zeros(variable.shape, bool)

@@ -15,7 +15,7 @@ def gates_of(network):
     >>> import kgrow
     >>> model = kgrow.models.MLP(input_dim=2, output_dim=1, hidden_dim=4,
     ...     intermediate_dim=8, num_layers=1)
-    >>> gates_of(model.network).openings
+    >>> gates_of(model.network).active_gates
     []
     """
     gates = getattr(network, "gates", None)
@@ -26,9 +26,9 @@ def copy_gates(network, old):
     """Gives a network, just built, the gates of the one it comes from, as far
     open as they are."""
     before = gates_of(old)
-    if before is not None and before.openings:
+    if before is not None and before.active_gates:
         # Not adopted yet: torch takes no parameters without values.
-        gates_of(network).set_openings(before.openings, before.steps())
+        gates_of(network).set_active_gates(before.active_gates, before.steps())
 
 
 def carry_gates(network, old, plan):
@@ -43,9 +43,9 @@ def carry_gates(network, old, plan):
         GrowthError: the network has no gates and the plan needs some, or the
             plan copies what stands behind a gate that is still opening.
     """
-    gates, opening = gates_of(network), plan.opening
+    gates, gate = gates_of(network), plan.gate
     if gates is None:
-        if opening is not None:
+        if gate is not None:
             raise GrowthError(
                 "'msg' needs a network with gates: a `kgrow.layers.Gates` in "
                 "its attribute `gates`, whose masks its layers take, as those "
@@ -55,13 +55,13 @@ def carry_gates(network, old, plan):
             )
         return
     before = gates_of(old)
-    openings = [o.moved(plan, opening) for o in before.openings]
+    active_gates = [o.moved(plan, gate) for o in before.active_gates]
     steps = before.steps()
-    if opening is not None:
-        openings.append(opening)
+    if gate is not None:
+        active_gates.append(gate)
         steps.append(0)
-    if openings:
-        _set(network, openings, steps)
+    if active_gates:
+        _set(network, active_gates, steps)
 
 
 def remember_gates(network):
@@ -73,7 +73,7 @@ def remember_gates(network):
 
     def rewind():
         rewind_gates()
-        backend.adopt(network)
+        backend.register_parameters(network)
 
     return rewind
 
@@ -85,13 +85,13 @@ def settle(network):
         bool, whether there were any.
     """
     gates = gates_of(network)
-    if gates is None or not gates.openings:
+    if gates is None or not gates.active_gates:
         return False
     steps = gates.steps()
     left = [
-        (opening, step)
-        for opening, step in zip(gates.openings, steps, strict=True)
-        if step < opening.ramp.steps
+        (gate, step)
+        for gate, step in zip(gates.active_gates, steps, strict=True)
+        if step < gate.ramp.steps
     ]
     if len(left) == len(steps):
         return False
@@ -106,15 +106,15 @@ def open_all(network):
         bool, whether there were any.
     """
     gates = gates_of(network)
-    if gates is None or not gates.openings:
+    if gates is None or not gates.active_gates:
         return False
     _set(network, [], [])
     return True
 
 
-def _set(network, openings, steps):
-    gates_of(network).set_openings(openings, steps)
-    backend.adopt(network)
+def _set(network, active_gates, steps):
+    gates_of(network).set_active_gates(active_gates, steps)
+    backend.register_parameters(network)
 
 
 class GateKeeper(keras.callbacks.Callback):
@@ -137,7 +137,7 @@ class GateKeeper(keras.callbacks.Callback):
         if not self._left:
             return
         if min(self._left) <= 0:
-            self.model.settle_gates()
+            self.model.remove_open_gates()
             self._known = None
             self._look()
         # At most so many: what is counted too early is looked at again.
@@ -146,17 +146,17 @@ class GateKeeper(keras.callbacks.Callback):
 
     def on_train_end(self, logs=None):
         gates = gates_of(self.model.network)
-        if gates is not None and gates.openings:
-            self.model.settle_gates()
+        if gates is not None and gates.active_gates:
+            self.model.remove_open_gates()
 
     def _look(self):
         """Reads what is left of each ramp, where there are other gates than
         at the last look."""
         gates = gates_of(self.model.network)
-        openings = None if gates is None else gates.openings
-        if openings is self._known:
+        active_gates = None if gates is None else gates.active_gates
+        if active_gates is self._known:
             return
-        self._known = openings
+        self._known = active_gates
         self._left = [
-            opening.ramp.steps - steps for opening, steps in self.model.openings
+            gate.ramp.steps - steps for gate, steps in self.model.active_gates
         ]

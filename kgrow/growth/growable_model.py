@@ -10,7 +10,7 @@ from kgrow.algebra.axis_map import AxisMap
 from kgrow.algebra.errors import FileError, GrowthError
 from kgrow.architecture.architecture import Architecture
 from kgrow.architecture.inference.derive_axes import derive
-from kgrow.architecture.recipes import Blueprint, recipe_of
+from kgrow.architecture.recipes import ModelBuilder, recipe_of
 from kgrow.growth.freezing import unfreeze
 from kgrow.growth.gates import (
     GateKeeper,
@@ -26,7 +26,7 @@ from kgrow.growth.saving.rollback import all_or_nothing
 from kgrow.growth.saving.size_limits import extent_of_store
 from kgrow.growth.saving.state_schema import pack, unpack
 from kgrow.growth.saving.state_tree import load_tree, tree_of
-from kgrow.growth.transaction import Growth
+from kgrow.growth.transaction import GrowthTransaction
 
 _STORE_KEY = "growth"
 
@@ -54,7 +54,7 @@ class GrowableModel(keras.Model):
     Functional or Sequential model, whose widths grow.
 
     Args:
-        network: a built `keras.Model`, or a `Blueprint`.
+        network: a built `keras.Model`, or a `ModelBuilder`.
         axes: `AxisMap`, or the dict of rules for one. By default they are
             read off the network's own computation, see `derive()`.
         name: optional string.
@@ -89,7 +89,7 @@ class GrowableModel(keras.Model):
         return super().__new__(cls, *args, **kwargs)
 
     def __init__(self, network, axes=None, name=None, **kwargs):
-        if isinstance(network, Blueprint):
+        if isinstance(network, ModelBuilder):
             network = network.make()
         if not isinstance(network, keras.Model):
             raise GrowthError(
@@ -109,6 +109,7 @@ class GrowableModel(keras.Model):
         # Past `__setattr__`: dicts that Keras or TensorFlow track are no plain
         # data.
         vars(self)["callback_state"] = {}
+        # Keras' iterator over the data of the running `fit`, or `None`.
         self._epoch_iterator = None
         self.built = True
 
@@ -131,7 +132,7 @@ class GrowableModel(keras.Model):
         probe=None,
         optimizer_state="carry",
         seed=None,
-        train=None,
+        trainable=None,
     ):
         """Makes the model larger, in place.
 
@@ -155,7 +156,7 @@ class GrowableModel(keras.Model):
                 the old ones, as the step count goes on.
             seed: optional int. The same seed gives the same grown weights, on
                 every backend.
-            train: what trains from now on. `"new"`: only what this growth
+            trainable: what trains from now on. `"new"`: only what this growth
                 adds, down to parts of a variable; every entry that was there
                 before rests. `"all"`: the new entries, and the old ones that
                 trained before; what an earlier growth let rest goes on
@@ -179,7 +180,7 @@ class GrowableModel(keras.Model):
         >>> receipt.exact, model.growth_config["head_dim"]
         (True, 4)
         """
-        receipt = Growth(
+        receipt = GrowthTransaction(
             self,
             target_config,
             strategy,
@@ -187,7 +188,7 @@ class GrowableModel(keras.Model):
             probe,
             optimizer_state,
             seed,
-            train,
+            trainable,
         ).run()
         self._growth_history.append(receipt)
         if self._growth_log is not None:
@@ -195,12 +196,12 @@ class GrowableModel(keras.Model):
         return receipt
 
     @property
-    def treatments(self):
+    def training_options(self):
         """dict of the options that change how the network trains, and not
-        what its weights are: `treat()` changes them."""
-        return self._architecture.treatments
+        what its weights are: `set_training_options()` changes them."""
+        return self._architecture.training_options
 
-    def treat(self, **treatments):
+    def set_training_options(self, **training_options):
         """Changes how the network trains: dropout, what it leaves out.
 
         May be called wherever `grow()` may, inside a running `fit` too.
@@ -208,7 +209,7 @@ class GrowableModel(keras.Model):
         nothing has changed.
 
         Args:
-            **treatments: those of `treatments` that change, such as
+            **training_options: those of `training_options` that change, such as
                 `dropout=0.0`, `layer_drop=0.2`, `token_drop=0.5`, or for BERT
                 `pooling=2`.
 
@@ -221,17 +222,19 @@ class GrowableModel(keras.Model):
         >>> model = kgrow.models.GPT2(vocabulary_size=32, num_layers=1,
         ...     num_heads=2, hidden_dim=8, intermediate_dim=16,
         ...     max_sequence_length=8)
-        >>> model.treat(dropout=0.0, layer_drop=0.5)
-        >>> model.treatments
+        >>> model.set_training_options(dropout=0.0, layer_drop=0.5)
+        >>> model.training_options
         {'dropout': 0.0, 'layer_drop': 0.5, 'token_drop': 0.0}
         """
-        if treatments:
+        if training_options:
             # A pooled network takes other inputs than the next one, so that
             # there is nothing to compare.
-            Growth(self, {}, "direct", treatments=treatments).run()
+            GrowthTransaction(
+                self, {}, "direct", training_options=training_options
+            ).run()
 
     def unfreeze(self):
-        """Lets everything train again that growths with `train="new"` froze.
+        """Unfreezes everything that growths with `trainable="new"` froze.
 
         May be called wherever `grow()` may, inside a running `fit` too. What
         rested comes back to the optimizer as new entries do: momentum starts
@@ -254,16 +257,16 @@ class GrowableModel(keras.Model):
         unfreeze(self)
 
     @property
-    def openings(self):
-        """`[(Opening, steps), ...]`: the gates that are still opening, and
+    def active_gates(self):
+        """`[(Gate, steps), ...]`: the gates that are still opening, and
         how many batches each has been trained for."""
         backend.sync(self)
         gates = gates_of(self.network)
         if gates is None:
             return []
-        return list(zip(gates.openings, gates.steps(), strict=True))
+        return list(zip(gates.active_gates, gates.steps(), strict=True))
 
-    def settle_gates(self):
+    def remove_open_gates(self):
         """Takes away the gates that are fully open; `fit` does it by itself.
 
         The function stays, but for rounding, and the next step is compiled
@@ -271,7 +274,7 @@ class GrowableModel(keras.Model):
         """
         self._change_gates(settle)
 
-    def open_gates(self):
+    def force_open_gates(self):
         """Takes away all gates at once, however far open.
 
         What stands behind one that is not fully open takes part from now on
@@ -282,10 +285,10 @@ class GrowableModel(keras.Model):
     def _change_gates(self, change):
         backend.sync(self)
         with contextlib.ExitStack() as undo, backend.scope(self):
-            undo.callback(self.remember())
+            undo.callback(self._remember())
             undo.callback(remember_gates(self.network))
             if change(self.network):
-                self.refresh_functions()
+                self._refresh_functions()
             undo.pop_all()
 
     def strip(self):
@@ -308,16 +311,16 @@ class GrowableModel(keras.Model):
         >>> len(model.strip().weights)
         8
         """
-        for opening, steps in self.openings:
-            if steps < opening.ramp.steps:
+        for gate, steps in self.active_gates:
+            if steps < gate.ramp.steps:
                 raise GrowthError(
                     "A gate is still opening, and a network without it would "
                     "compute something else. Train on for "
-                    f"{opening.ramp.steps - steps} batches, or accept the "
-                    "change with `open_gates()`. Received: "
-                    f"{opening.ramp!r} after {steps} batches"
+                    f"{gate.ramp.steps - steps} batches, or accept the "
+                    "change with `force_open_gates()`. Received: "
+                    f"{gate.ramp!r} after {steps} batches"
                 )
-        self.settle_gates()
+        self.remove_open_gates()
         return self.network
 
     @property
@@ -330,7 +333,7 @@ class GrowableModel(keras.Model):
         """`Inheritance`, what the teacher adds to the loss, or `None`."""
         return self._inheritance
 
-    def be_taught(self, inheritance):
+    def set_teacher(self, inheritance):
         """Takes an `Inheritance` whose part of the loss is added from now on,
         or `None` for none."""
         with _unlocked(self):
@@ -338,14 +341,14 @@ class GrowableModel(keras.Model):
                 self._tracker.untrack(self._inheritance)
             self._inheritance = inheritance
 
-    def dismiss_teacher(self):
+    def remove_teacher(self):
         """Ends what the strategy `ki` began: the small network no longer
         teaches this one, and is let go."""
         backend.sync(self)
         with contextlib.ExitStack() as undo:
-            undo.callback(self.remember())
-            self.be_taught(None)
-            self.refresh_functions()
+            undo.callback(self._remember())
+            self.set_teacher(None)
+            self._refresh_functions()
             undo.pop_all()
 
     def compute_loss(
@@ -371,7 +374,7 @@ class GrowableModel(keras.Model):
         """`Architecture` of the network."""
         return self._architecture
 
-    def install(self, architecture):
+    def _install(self, architecture):
         """Puts a network in the place of the present one, nothing else."""
         with _unlocked(self):
             places = [id(layer) for layer in self._layers]
@@ -391,7 +394,7 @@ class GrowableModel(keras.Model):
                     layer: layer.trainable for layer in self._flatten_layers()
                 }
 
-    def remember(self):
+    def _remember(self):
         """Makes a function that puts the present network back, and the
         functions compiled for it."""
         architecture, inheritance = self._architecture, self._inheritance
@@ -402,18 +405,18 @@ class GrowableModel(keras.Model):
             taught = self._inheritance
             if taught is not None and taught is not inheritance:
                 taught.release()
-            self.install(architecture)
+            self._install(architecture)
             # Whether or not it is tracked by now.
-            self.be_taught(inheritance)
-            backend.restart(self)
+            self.set_teacher(inheritance)
+            backend.reload_state(self)
             for name, function in functions.items():
                 setattr(self, name, function)
 
         return rewind
 
-    def refresh_functions(self):
+    def _refresh_functions(self):
         """Lets the running `fit` go on with the present variables."""
-        backend.restart(self)
+        backend.reload_state(self)
         self.test_function = None
         self.predict_function = None
         if self.train_function is not None:
@@ -423,7 +426,7 @@ class GrowableModel(keras.Model):
         if force or self.train_function is None:
             # The optimizer may be another one since.
             guard(self)
-            backend.renew(self)
+            backend.retrace(self)
         return super().make_train_function(force)
 
     def fit(
@@ -448,11 +451,6 @@ class GrowableModel(keras.Model):
                 for callback in own:
                     callbacks.callbacks.remove(callback)
 
-    @property
-    def epoch_iterator(self):
-        """Keras' iterator over the data of the running `fit`, or `None`."""
-        return self._epoch_iterator
-
     # `fit` shows its iterator to nothing else than these two, of which
     # TensorFlow calls the second.
 
@@ -473,7 +471,7 @@ class GrowableModel(keras.Model):
     def get_config(self):
         # What builds a network comes back with it, to build a larger one.
         recipe = recipe_of(self.network)
-        made_by = recipe if isinstance(recipe, Blueprint) else self.network
+        made_by = recipe if isinstance(recipe, ModelBuilder) else self.network
         return {
             "network": keras.saving.serialize_keras_object(made_by),
             "axes": self._architecture.axes.get_config(),

@@ -108,7 +108,12 @@ class OperatorModel(keras.Model):
         with backend.exact_products():
             grown = self._grown()
         mapping = [
-            (w, backend.constrained(grown[relative_path(network, w)], w))
+            (
+                w,
+                backend.with_sharding_constraint(
+                    grown[relative_path(network, w)], w
+                ),
+            )
             for w in grown_weights(network)
         ]
         states = list(zip(self._held.states, self._states, strict=True))
@@ -276,7 +281,7 @@ def _relative(after, before):
 
 def _array(variable):
     """A value on the host, unless no device has the whole of it."""
-    value = backend.raw(variable)
+    value = backend.storage(variable)
     if backend.is_spread(value) and value.is_fully_replicated:
         return np.array(ops.convert_to_numpy(variable))
     return _copy(variable)
@@ -284,7 +289,7 @@ def _array(variable):
 
 def _copy(variable):
     # The variable's memory is given back after the fit.
-    value = backend.raw(variable)
+    value = backend.storage(variable)
     if backend.is_spread(value):
         return backend.pieces.copy_of(value)
     return np.array(ops.convert_to_numpy(variable))

@@ -77,7 +77,7 @@ def plan_facts(plan):
         terms,
         dict(plan.target.sizes),
         dict(plan.target.depths),
-        {d: [f.incoming, f.outgoing] for d, f in plan.fresh.items()},
+        {d: [f.incoming, f.outgoing] for d, f in plan.new_entries.items()},
         dict(plan.noise),
         plan.seed,
         dict(plan.given),

@@ -14,10 +14,10 @@ from keras.backend import standardize_dtype
 from kgrow import backend
 from kgrow.algebra.axes import CONSUME, PRODUCE
 from kgrow.algebra.errors import GrowthError
-from kgrow.algebra.linear_maps import Dense
+from kgrow.algebra.linear_maps import MatrixMap
 from kgrow.algebra.new_entries import draw, draw_noise, unwritten
 from kgrow.algebra.plan_term import (
-    Fresh,
+    NewEntryInit,
     blocks,
     factor_shape,
     factors,
@@ -86,7 +86,7 @@ class _Spread:
         reads, share = blocks(term, variable), term.share_of(variable)
         if not reads or share == 0:
             return None
-        if variable.axes.exit and variable.stack in term.depths:
+        if variable.axes.residual_out and variable.stack in term.depths:
             exits = term.depths[variable.stack].exits
             share = share * float(exits[variable.block])
         total = None
@@ -129,7 +129,7 @@ class _Spread:
 
     def _rescaled(self, value):
         factor = 1.0
-        for dim, power in self.variable.axes.scale:
+        for dim, power in self.variable.axes.powers:
             ratio = self.plan.target.sizes[dim] / self.plan.source.sizes[dim]
             factor *= ratio ** (power * self.plan.degree)
         return self._scaled(value, factor)
@@ -173,8 +173,8 @@ class _Spread:
         return self._fresh(role, dim) == "zeros"
 
     def _fresh(self, role, dim):
-        fresh = self.plan.fresh.get(dim, Fresh())
-        return fresh.incoming if role == PRODUCE else fresh.outgoing
+        new_entries = self.plan.new_entries.get(dim, NewEntryInit())
+        return new_entries.incoming if role == PRODUCE else new_entries.outgoing
 
     def _made(self, make, dtype=None):
         shape = self.variable.shape
@@ -200,7 +200,7 @@ class _Spread:
         """What the exits of a new block are multiplied by."""
         plan, variable = self.plan, self.variable
         depths = plan.terms[0].depths if plan.terms else {}
-        if not variable.axes.exit or variable.stack not in depths:
+        if not variable.axes.residual_out or variable.stack not in depths:
             return 1.0
         return float(depths[variable.stack].exits[variable.block])
 
@@ -230,7 +230,7 @@ class _Spread:
     def _with_noise(self, value):
         """The plan's noise, see `entries.add_noise()`."""
         plan, variable = self.plan, self.variable
-        if variable.axes.gain or variable.axes.factor:
+        if variable.axes.scale or variable.axes.elementwise:
             return value
         for position, (dim, role) in enumerate(factors(variable.axes)):
             std = plan.noise.get(dim)
@@ -250,7 +250,7 @@ class _Spread:
 
     def _unseen(self, noise, position, e):
         """What of the noise copies of a value do not read."""
-        read = Dense(e.produce.matrix().T)
+        read = MatrixMap(e.produce.matrix().T)
         seen = pieces.contract(noise, self._along(position, read), self.place)
         back = self._along(position, e.consume)
         return noise - pieces.contract(seen, back, self.place)

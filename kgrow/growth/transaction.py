@@ -32,7 +32,7 @@ from kgrow.growth.batches import Data
 from kgrow.growth.context import Task
 from kgrow.growth.device_layout import check_network
 from kgrow.growth.freezing import (
-    carry_paces,
+    carry_update_scales,
     check_train,
     first_copies,
     freeze,
@@ -40,7 +40,7 @@ from kgrow.growth.freezing import (
 from kgrow.growth.gates import carry_gates, copy_gates
 from kgrow.growth.optimizer.entry_masks import guard
 from kgrow.growth.optimizer.grow_state import POLICIES, OptimizerState
-from kgrow.growth.optimizer.rebuild import Resting
+from kgrow.growth.optimizer.rebuild import FrozenEntries
 from kgrow.growth.process_agreement import check_agreement, plan_facts
 from kgrow.growth.receipt import Receipt
 from kgrow.growth.teacher import Inheritance
@@ -48,7 +48,7 @@ from kgrow.growth.update_scale import steps_taken
 from kgrow.growth.weight_transfer import carry_layer_state, fill_weights
 
 
-class Growth:
+class GrowthTransaction:
     """One growth of one model.
 
     Args: see `GrowableModel.grow()`.
@@ -63,8 +63,8 @@ class Growth:
         probe=None,
         optimizer_state="carry",
         seed=None,
-        train=None,
-        treatments=None,
+        trainable=None,
+        training_options=None,
     ):
         if optimizer_state not in POLICIES:
             raise GrowthError(
@@ -74,10 +74,10 @@ class Growth:
         self.model = model
         self.source = model.architecture
         self.strategy = strategies.get(strategy)
-        self.train = check_train(train, self.strategy)
+        self.trainable = check_train(trainable, self.strategy)
         self.config = self.source.check(target_config)
-        self.treatments = treatments or {}
-        self.source.check_treatments(self.treatments)
+        self.training_options = training_options or {}
+        self.source.check_training_options(self.training_options)
         self.policy = optimizer_state
         self.seed = _seed(model, seed)
         self.data = None if data is None else Data(data)
@@ -88,7 +88,7 @@ class Growth:
         """Grows the model.
 
         Returns:
-            `Receipt`, or `None` if treatments changed and no size.
+            `Receipt`, or `None` if training_options changed and no size.
         """
         start = time.perf_counter()
         with (
@@ -102,19 +102,21 @@ class Growth:
                 network, target = self._make_network()
             plan = self.strategy.plan(self.source.spec, target.spec, self.seed)
             task = Task(self.model, network, self.config, self.data, self.seed)
-            plan = self.strategy.refine(plan, task)
+            plan = self.strategy.fit(plan, task)
             check_agreement(lambda: self._facts(plan))
             with backend.scope(self.model):
                 fill_weights(network, self.source.network, plan, task.values)
                 carry_layer_state(network, self.source.network, plan)
                 carry_gates(network, self.source.network, plan)
-                target.frozen = freeze(network, self.source, plan, self.train)
-                target.paces = carry_paces(self.model, plan)
+                target.frozen = freeze(
+                    network, self.source, plan, self.trainable
+                )
+                target.update_scales = carry_update_scales(self.model, plan)
                 target.first_copies = first_copies(self.source, plan)
             measured = self._check(network, plan)
             with backend.scope(self.model):
                 slots, step = self._commit(target, plan, state)
-        if self.treatments:
+        if self.training_options:
             return None
         return Receipt(
             strategy=repr(self.strategy),
@@ -136,18 +138,18 @@ class Growth:
         """What all processes of a run must have in common."""
         return {
             "the sizes": self.config,
-            "the treatments": self.treatments,
+            "the training_options": self.training_options,
             "the strategy": repr(self.strategy),
             "the seed": self.seed,
             "`optimizer_state`": self.policy,
-            "`train`": self.train,
+            "`trainable`": self.trainable,
             "the data": self.batch,
             "the step": steps_taken(self.model),
             "the plan": plan_facts(plan),
         }
 
     def _make_network(self):
-        network, _ = self.source.build(self.config, self.treatments)
+        network, _ = self.source.build(self.config, self.training_options)
         copy_gates(network, self.source.network)
         target = Architecture(self.source.axes, network)
         check_network(network, target.spec)
@@ -158,13 +160,13 @@ class Growth:
                         "The model is taught by a small network, whose "
                         "outputs would no longer be as many: "
                         f"`{target.spec.dims[dim].field}` is to grow. Call "
-                        "`dismiss_teacher()` first."
+                        "`remove_teacher()` first."
                     )
         return network, target
 
     def _check(self, network, plan):
         """Outputs and loss before and after; an exact plan must be exact."""
-        if self.treatments:
+        if self.training_options:
             # The outputs are meant to change, and the inputs may have to.
             return {}
         old = self.source.network
@@ -204,20 +206,20 @@ class Growth:
     def _commit(self, target, plan, state):
         """Puts the grown network in the model's place, optimizer and all."""
         model, old = self.model, self.source
-        replaced = [backend.raw(w) for w in old.network.weights]
+        replaced = [backend.storage(w) for w in old.network.weights]
         slots, step = (0, 0), None
         with contextlib.ExitStack() as undo:
             undo.callback(guard, model)
             if state is not None:
                 optimizer = state.optimizer
-                replaced += [backend.raw(v) for v in optimizer.variables]
+                replaced += [backend.storage(v) for v in optimizer.variables]
                 step = int(keras.ops.convert_to_numpy(optimizer.iterations))
                 undo.callback(state.remember())
-            undo.callback(model.remember())
-            model.install(target)
-            teaching = self.strategy.teaching()
+            undo.callback(model._remember())
+            model._install(target)
+            teaching = self.strategy.teacher_config()
             if teaching is not None:
-                model.be_taught(Inheritance(old, **teaching))
+                model.set_teacher(Inheritance(old, **teaching))
             if state is not None:
                 slots = state.rebuild(
                     model.trainable_variables,
@@ -225,17 +227,17 @@ class Growth:
                     variable_paths(target.network),
                     variable_paths(old.network),
                     self.policy,
-                    Resting(
+                    FrozenEntries(
                         target.frozen,
                         [*old.network.weights, *target.network.weights],
                     ),
                 )
             guard(model)
-            model.refresh_functions()
+            model._refresh_functions()
             undo.pop_all()
         kept = [] if state is None else state.optimizer.variables
-        kept = {id(backend.raw(v)) for v in [*model.variables, *kept]}
-        backend.free([v for v in replaced if id(v) not in kept])
+        kept = {id(backend.storage(v)) for v in [*model.variables, *kept]}
+        backend.delete_buffers([v for v in replaced if id(v) not in kept])
         return slots, step
 
 

@@ -9,7 +9,7 @@ from keras import ops
 
 
 @dataclass(frozen=True)
-class Pace:
+class UpdateScale:
     """Factors of the updates of old and new entries, from a growth on.
 
     Args:
@@ -25,7 +25,7 @@ class Pace:
     Example:
 
     >>> mask = np.array([True, False])
-    >>> pace = Pace(7, 0.0, 1.0, 4, {"w": mask | True}, {"w": mask})
+    >>> pace = UpdateScale(7, 0.0, 1.0, 4, {"w": mask | True}, {"w": mask})
     >>> pace.is_over(10), pace.is_over(11)
     (False, True)
     >>> [float(pace.factor(0.0, step)) for step in (7, 8, 9, 99)]

@@ -43,7 +43,7 @@ def carry_layer_state(network, old, plan):
             layer.trainable = False
     set_seed_states(network, seed_states(old))
     initialize(network.variables)
-    backend.adopt(network)
+    backend.register_parameters(network)
 
 
 def _layers(network):

@@ -189,7 +189,9 @@ def _is_lost(twin, path):
 
 def _values(network):
     return {
-        relative_path(network, w): np.asarray(backend.host(backend.raw(w)))
+        relative_path(network, w): np.asarray(
+            backend.to_numpy_if_cpu(backend.storage(w))
+        )
         for w in grown_weights(network)
     }
 
@@ -208,4 +210,4 @@ def _fill(network, values):
         if value is not None:
             give_value(weight, value)
     initialize(network.variables)
-    backend.adopt(network)
+    backend.register_parameters(network)

@@ -104,9 +104,9 @@ class GrowableTask(GrowableModel):
         if self.optimizer is not None:
             self.optimizer.build(self.trainable_variables)
 
-    def install(self, architecture):
+    def _install(self, architecture):
         sampler = getattr(self.network, "sampler", None)
-        super().install(architecture)
+        super()._install(architecture)
         task = self.network
         if self.compiled and not task.compiled:
             # To generate, not to train: that is done here.

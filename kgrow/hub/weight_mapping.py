@@ -160,7 +160,8 @@ class Twin:
                 raise GrowthError(
                     f"`keras_hub.models.{self.backbone}` has {name}={value} "
                     "and nothing else. If it is one of the model's "
-                    f"treatments, set it with `treat({name}={value!r})` "
+                    f"training_options, set it with "
+                    f"`set_training_options({name}={value!r})` "
                     f"first. Received: {name}={config[name]!r}"
                 )
         size = config["num_heads"] * config["head_dim"]

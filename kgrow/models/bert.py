@@ -3,7 +3,7 @@
 import keras
 
 from kgrow.algebra.axis_map import AxisMap
-from kgrow.algebra.spec import Dim, Stack
+from kgrow.algebra.spec import BlockStack, Dim
 from kgrow.models.bert_network import BERTNetwork
 from kgrow.models.encoder_axes import ENCODER_RULES
 from kgrow.models.family import Family
@@ -34,7 +34,7 @@ class BERT(Family):
         head_dim: optional int, see `GPT2`.
         layer_norm_epsilon: float.
         layer_drop: float in `[0, 1)`, how often the last block is skipped in
-            training; `treat()` changes it, and the next.
+            training; `set_training_options()` changes it, and the next.
         token_drop: float in `[0, 1)`, the part of the tokens that goes past the
             middle blocks in training.
         pooling: int, how many neighbouring tokens are averaged into one.
@@ -68,10 +68,10 @@ class BERT(Family):
         },
         # The stream passes a gelu in the masked-LM head: copies only.
         dims=[
-            *block_dims(hidden="copy"),
+            *block_dims(hidden="nonlinear"),
             Dim("segments", "num_segments", kind="lookup"),
         ],
-        stacks=[Stack("layers", "num_layers", norm="post")],
+        stacks=[BlockStack("layers", "num_layers", norm="post")],
         outputs="_ _ -> vocab",
     )
 

@@ -50,14 +50,14 @@ class BERTNetwork(EncoderNetwork):
             `hidden_dim // num_heads`.
         layer_norm_epsilon: float, added to the variance in every norm.
         layer_drop: float in `[0, 1)`, the rate at which the last block is
-            skipped in training, see `Savings`.
+            skipped in training, see `DropSettings`.
         token_drop: float in `[0, 1)`, the part of the tokens that goes past
             the middle blocks in training.
         pooling: int, how many neighbouring tokens are averaged into one
             before they query the first block, see `pool_tokens`; blocks above
             work on the shorter sequence. With more than 1 the inputs need
             `"masked_positions"`.
-        gates: list of `Opening`s or of their configs, what growths keep
+        gates: list of `Gate`s or of their configs, what growths keep
             behind gates that are still opening; written by `grow()`.
         **kwargs: of `keras.Model`, such as `name` and `dtype`.
 

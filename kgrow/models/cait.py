@@ -3,7 +3,7 @@
 import keras
 
 from kgrow.algebra.axis_map import AxisMap
-from kgrow.algebra.spec import Dim, Stack
+from kgrow.algebra.spec import BlockStack, Dim
 from kgrow.models.cait_network import CaiTNetwork
 from kgrow.models.family import Family
 from kgrow.models.transformer_axes import BLOCK_RULES
@@ -13,14 +13,15 @@ from kgrow.models.vision_axes import IMAGE_RULES, image_dims
 # what stands in front of them stays as it was, and has a gradient as soon as
 # they move. Zeros in both would never leave.
 _BLOCK_RULES = {
-    path: axes.removesuffix(" | exit") for path, axes in BLOCK_RULES.items()
+    path: axes.removesuffix(" | residual_out")
+    for path, axes in BLOCK_RULES.items()
 }
 _SCALE_RULES = {
     "transformer_layer_{layers}/self_attention_layer_scale/gamma": (
-        "-> hidden | factor, exit"
+        "-> hidden | elementwise, residual_out"
     ),
     "transformer_layer_{layers}/feedforward_layer_scale/gamma": (
-        "-> hidden | factor, exit"
+        "-> hidden | elementwise, residual_out"
     ),
 }
 _TALKING_RULES = {
@@ -78,7 +79,8 @@ class CaiT(Family):
         head_dim: optional int, see `GPT2`.
         layer_norm_epsilon: float.
         layer_drop: float in `[0, 1)`, how often the last block for the patches
-            is skipped in training; `treat()` changes it, and the next.
+            is skipped in training; `set_training_options()` changes it, and the
+            next.
         token_drop: float in `[0, 1)`, the part of the patches that goes past
             the middle blocks in training.
         name: optional string.
@@ -111,15 +113,15 @@ class CaiT(Family):
         },
         # Behind the stream stand factors of its own units: copies only.
         dims=[
-            *image_dims(hidden="copy"),
+            *image_dims(hidden="nonlinear"),
             Dim("class_ffn", "intermediate_dim"),
             Dim("class_heads", "num_heads"),
             Dim("class_qk", "head_dim", kind="stream"),
             Dim("class_value", "head_dim", kind="stream"),
         ],
         stacks=[
-            Stack("layers", "num_layers", norm="pre"),
-            Stack("class_layers", "num_class_layers", norm="pre"),
+            BlockStack("layers", "num_layers", norm="pre"),
+            BlockStack("class_layers", "num_class_layers", norm="pre"),
         ],
         outputs="_ -> classes",
     )

@@ -55,12 +55,12 @@ class CaiTNetwork(VisionNetwork):
             `hidden_dim // num_heads`.
         layer_norm_epsilon: float, added to the variance in every norm.
         layer_drop: float in `[0, 1)`, the rate at which the last block for
-            the patches is skipped in training, see `Savings`: stochastic
+            the patches is skipped in training, see `DropSettings`: stochastic
             depth. Blocks of class attention are always run, as in the paper's
             code.
         token_drop: float in `[0, 1)`, the part of the patches that goes past
             the middle blocks in training.
-        gates: list of `Opening`s or of their configs, what growths keep
+        gates: list of `Gate`s or of their configs, what growths keep
             behind gates that are still opening; written by `grow()`.
         **kwargs: of `keras.Model`, such as `name` and `dtype`.
 

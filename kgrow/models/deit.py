@@ -3,7 +3,7 @@
 import keras
 
 from kgrow.algebra.axis_map import AxisMap
-from kgrow.algebra.spec import Stack
+from kgrow.algebra.spec import BlockStack
 from kgrow.models.deit_network import DeiTNetwork
 from kgrow.models.family import Family
 from kgrow.models.vision_axes import image_dims
@@ -21,8 +21,9 @@ class DeiT(Family):
 
     It trains by one loss on the mean as any classifier does. For distillation,
     `logits="both"` puts both out, each for a loss of its own: the class token
-    learns the labels, the other one what a teacher says. As a treatment, it
-    changes back for inference with `treat(logits="mean")`; compile anew.
+    learns the labels, the other one what a teacher says. As a training option,
+    it changes back for inference with `set_training_options(logits="mean")`;
+    compile anew.
 
     Args:
         image_size: int, height and width of the largest images.
@@ -37,7 +38,8 @@ class DeiT(Family):
         head_dim: optional int, see `GPT2`.
         layer_norm_epsilon: float.
         layer_drop: float in `[0, 1)`, how often the last block is skipped in
-            training; `treat()` changes it, and `dropout` and `logits`.
+            training; `set_training_options()` changes it, and `dropout` and
+            `logits`.
         logits: `"mean"` or `"both"`.
         name: optional string.
         dtype: optional dtype or dtype policy.
@@ -83,7 +85,7 @@ class DeiT(Family):
             "distillation_predictions/bias": "-> classes",
         },
         dims=image_dims(hidden="stream"),
-        stacks=[Stack("layers", "num_layers", norm="pre")],
+        stacks=[BlockStack("layers", "num_layers", norm="pre")],
         outputs="_ -> classes",
     )
 

@@ -49,8 +49,8 @@ class TaughtDataset(keras.utils.PyDataset):
     ((4,), (4,))
 
     With `kgrow.models.DeiT(..., logits="both")`, whose outputs have the same
-    names, `HARD` is what the paper's Eq. 3 says; `model.treat(logits="mean")`
-    then answers with both heads::
+    names, `HARD` is what the paper's Eq. 3 says;
+    `model.set_training_options(logits="mean")` then answers with both heads::
 
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         model.compile("adamw", {"class": loss, "distillation": loss},

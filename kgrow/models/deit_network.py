@@ -52,7 +52,7 @@ class DeiTNetwork(ViTNetwork):
     """
 
     fields = (*ViTNetwork.fields, "logits")
-    treatments = (*ViTNetwork.treatments, "logits")
+    training_options = (*ViTNetwork.training_options, "logits")
 
     def __init__(
         self,

@@ -6,7 +6,7 @@ from keras import ops
 
 from kgrow.algebra.errors import GrowthError
 from kgrow.layers import Bias, MaskedDense, argument_checks
-from kgrow.layers.blocks.token_drop import take_tokens
+from kgrow.layers.blocks.token_drop import gather_tokens
 from kgrow.layers.embeddings.token_pooling import pool_tokens
 from kgrow.layers.float64 import float64_exact
 from kgrow.layers.gelu import gelu_exact
@@ -28,7 +28,7 @@ class EncoderNetwork(TransformerNetwork):
     True
     """
 
-    treatments = (*TransformerNetwork.treatments, "pooling")
+    training_options = (*TransformerNetwork.training_options, "pooling")
     # What a dict of inputs may hold beside the token ids.
     input_keys = ("padding_mask", "masked_positions")
 
@@ -108,7 +108,7 @@ class EncoderNetwork(TransformerNetwork):
             return x
         if self.pooling > 1:
             return x[:, -predicted.shape[1] :]
-        return take_tokens(x, predicted)
+        return gather_tokens(x, predicted)
 
     def _embed(self, token_ids, segment_ids):
         del segment_ids
@@ -126,7 +126,7 @@ class EncoderNetwork(TransformerNetwork):
                 f"pooling={self.pooling} and no masked_positions"
             )
         short, mask = pool_tokens(x, self.pooling, padding_mask)
-        targets = take_tokens(x, predicted)
+        targets = gather_tokens(x, predicted)
         there = ops.ones_like(targets[:, :, 0], dtype="bool")
         return (
             ops.concatenate([short, targets], axis=1),

@@ -34,5 +34,5 @@ class Family(GrowableModel):
         config = dict(config)
         gates = config.pop("gates", ())
         model = cls(**config)
-        model.network.gates.set_openings(gates)
+        model.network.gates.set_active_gates(gates)
         return model

@@ -3,7 +3,7 @@
 import keras
 
 from kgrow.algebra.axis_map import AxisMap
-from kgrow.algebra.spec import Stack
+from kgrow.algebra.spec import BlockStack
 from kgrow.models.family import Family
 from kgrow.models.gpt2_network import GPT2Network
 from kgrow.models.transformer_axes import BLOCK_RULES, block_dims
@@ -31,7 +31,7 @@ class GPT2(Family):
             not change it.
         layer_norm_epsilon: float.
         layer_drop: float in `[0, 1)`, how often the last block is skipped in
-            training; `treat()` changes it, and the next.
+            training; `set_training_options()` changes it, and the next.
         token_drop: float in `[0, 1)`, the part of the tokens that goes past the
             middle blocks in training.
         name: optional string.
@@ -63,11 +63,11 @@ class GPT2(Family):
             "position_embedding/embeddings": "positions -> hidden",
             **BLOCK_RULES,
             # What the tied embedding reads lives in the dual space.
-            "layer_norm/gamma": "-> ~hidden | gain",
-            "layer_norm/beta": "-> ~hidden | shift",
+            "layer_norm/gamma": "-> ~hidden | scale",
+            "layer_norm/beta": "-> ~hidden | offset",
         },
         dims=block_dims(hidden="stream"),
-        stacks=[Stack("layers", "num_layers", norm="pre")],
+        stacks=[BlockStack("layers", "num_layers", norm="pre")],
         outputs="_ _ -> vocab",
     )
 

@@ -3,7 +3,7 @@
 import keras
 
 from kgrow.algebra.axis_map import AxisMap
-from kgrow.algebra.spec import Dim, Stack
+from kgrow.algebra.spec import BlockStack, Dim
 from kgrow.models.family import Family
 from kgrow.models.llama_network import LlamaNetwork
 
@@ -14,12 +14,12 @@ _BLOCK = {
     "self_attention/key/kernel": "hidden -> kv ~(2 pairs)",
     "self_attention/value/kernel": "hidden -> kv value",
     "self_attention/attention_output/kernel": (
-        "(kv group) value -> hidden | exit"
+        "(kv group) value -> hidden | residual_out"
     ),
     "feedforward_(intermediate|gate)_dense/kernel": "hidden -> ffn",
-    "feedforward_output_dense/kernel": "ffn -> hidden | exit",
-    "self_attention_layernorm/scale": "-> hidden | gain, inner",
-    "feedforward_layernorm/scale": "-> hidden | gain, outer",
+    "feedforward_output_dense/kernel": "ffn -> hidden | residual_out",
+    "self_attention_layernorm/scale": "-> hidden | scale, attention_norm",
+    "feedforward_layernorm/scale": "-> hidden | scale, ffn_norm",
 }
 
 
@@ -44,14 +44,14 @@ def _axes(norm):
             Dim("value", "head_dim", kind="stream"),
             Dim("vocab", "vocabulary_size", kind="lookup"),
         ],
-        stacks=[Stack("layers", "num_layers", norm="pre")],
+        stacks=[BlockStack("layers", "num_layers", norm="pre")],
         outputs="_ _ -> vocab",
     )
 
 
-_UNTIED = _axes("-> hidden | gain")
+_UNTIED = _axes("-> hidden | scale")
 # What a tied embedding reads lives in the dual space.
-_TIED = _axes("-> ~hidden | gain")
+_TIED = _axes("-> ~hidden | scale")
 
 
 @keras.saving.register_keras_serializable("kgrow")
@@ -86,7 +86,7 @@ class Llama(Family):
         tie_embeddings: bool, whether logits are read with the table of the
             tokens' embeddings, or with weights of their own.
         layer_drop: float in `[0, 1)`, how often the last block is skipped in
-            training; `treat()` changes it.
+            training; `set_training_options()` changes it.
         name: optional string.
         dtype: optional dtype or dtype policy.
 

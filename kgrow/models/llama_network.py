@@ -48,8 +48,8 @@ class LlamaNetwork(TransformerNetwork):
         tie_embeddings: bool, whether logits are read with the table of the
             tokens' embeddings, or with weights of their own.
         layer_drop: float in `[0, 1)`, the rate at which the last block is
-            skipped in training, see `Savings`.
-        gates: list of `Opening`s or of their configs, what growths keep
+            skipped in training, see `DropSettings`.
+        gates: list of `Gate`s or of their configs, what growths keep
             behind gates that are still opening; written by `grow()`.
         **kwargs: of `keras.Model`, such as `name` and `dtype`.
 
@@ -88,7 +88,7 @@ class LlamaNetwork(TransformerNetwork):
     )
     # Blocks turn what they are given by its place, so that no token can go
     # past them.
-    treatments = ("dropout", "layer_drop")
+    training_options = ("dropout", "layer_drop")
 
     def __init__(
         self,

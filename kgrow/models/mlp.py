@@ -3,7 +3,7 @@
 import keras
 
 from kgrow.algebra.axis_map import AxisMap
-from kgrow.algebra.spec import Dim, Stack
+from kgrow.algebra.spec import BlockStack, Dim
 from kgrow.models.family import Family
 from kgrow.models.mlp_network import MLPNetwork
 
@@ -48,8 +48,8 @@ class MLP(Family):
             "input_dense/bias": "-> hidden",
             f"{_BLOCK}/intermediate_dense/kernel": "hidden -> ffn",
             f"{_BLOCK}/intermediate_dense/bias": "-> ffn",
-            f"{_BLOCK}/output_dense/kernel": "ffn -> hidden | exit",
-            f"{_BLOCK}/output_dense/bias": "-> hidden | exit",
+            f"{_BLOCK}/output_dense/kernel": "ffn -> hidden | residual_out",
+            f"{_BLOCK}/output_dense/bias": "-> hidden | residual_out",
             "output_dense/kernel": "hidden -> outputs",
             "output_dense/bias": "-> outputs",
         },
@@ -58,7 +58,7 @@ class MLP(Family):
             Dim("ffn", "intermediate_dim"),
             Dim("outputs", "output_dim", kind="lookup"),
         ],
-        stacks=[Stack("layers", "num_layers", norm="pre")],
+        stacks=[BlockStack("layers", "num_layers", norm="pre")],
         outputs="_ -> outputs",
     )
 

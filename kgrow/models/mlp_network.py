@@ -36,7 +36,7 @@ class MLPNetwork(keras.Model):
         num_layers: int, the number of blocks; may be 0.
         activation: activation inside a block.
         dropout: float in `[0, 1)`, the rate at the end of each branch.
-        gates: list of `Opening`s or of their configs, what growths keep
+        gates: list of `Gate`s or of their configs, what growths keep
             behind gates that are still opening; written by `grow()`.
         **kwargs: of `keras.Model`, such as `name` and `dtype`.
 
@@ -52,7 +52,7 @@ class MLPNetwork(keras.Model):
     """
 
     # Options that change how it trains and not what its weights are.
-    treatments = ("dropout",)
+    training_options = ("dropout",)
 
     def __init__(
         self,
@@ -145,5 +145,5 @@ class MLPNetwork(keras.Model):
             "num_layers": self.num_layers,
             "activation": keras.activations.serialize(self.activation),
             "dropout": self.dropout,
-            "gates": self.gates.get_config()["openings"],
+            "gates": self.gates.get_config()["active_gates"],
         }

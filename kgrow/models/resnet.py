@@ -3,7 +3,7 @@
 import keras
 
 from kgrow.algebra.axis_map import AxisMap
-from kgrow.algebra.spec import Dim, Stack
+from kgrow.algebra.spec import BlockStack, Dim
 from kgrow.models.family import Family
 from kgrow.models.resnet_network import ResNetNetwork
 
@@ -53,13 +53,15 @@ def resnet_axes(num_stages, bottleneck=False, stem=False):
                 )
                 rules |= _norm(f"{path}/norm_shortcut", f"filters{s}")
         stacks.append(
-            Stack(f"stage{s}", f"depths[{s}]", norm="pre", epsilon="epsilon")
+            BlockStack(
+                f"stage{s}", f"depths[{s}]", norm="pre", epsilon="epsilon"
+            )
         )
         width = f"filters{s}"
     rules |= {"head/kernel": f"{width} -> classes", "head/bias": "-> classes"}
     dims = [
         # A batch norm takes its statistics of each channel by itself.
-        *(Dim(name, field, kind="copy") for name, field in names.items()),
+        *(Dim(name, field, kind="nonlinear") for name, field in names.items()),
         Dim("classes", "num_classes", kind="lookup"),
     ]
     return AxisMap(rules, dims, stacks, outputs="_ -> classes")
@@ -79,10 +81,11 @@ def _branch(path, channels, exits):
 def _norm(path, channels, leaves=False):
     """The rules of a batch norm; the last of a branch is its exit."""
     return {
-        f"{path}/gamma": f"-> {channels} | factor" + ", exit" * leaves,
-        f"{path}/beta": f"-> {channels}" + " | exit" * leaves,
+        f"{path}/gamma": f"-> {channels} | elementwise"
+        + ", residual_out" * leaves,
+        f"{path}/beta": f"-> {channels}" + " | residual_out" * leaves,
         f"{path}/moving_mean": f"-> {channels}",
-        f"{path}/moving_variance": f"-> {channels} | factor",
+        f"{path}/moving_variance": f"-> {channels} | elementwise",
     }
 
 

@@ -53,7 +53,7 @@ class ResNetNetwork(keras.Model):
         num_channels: int, the channels of the images.
         epsilon: float, added to the variances of the batch norms.
         momentum: float, of the moving averages in the batch norms.
-        gates: list of `Opening`s or of their configs, what growths keep
+        gates: list of `Gate`s or of their configs, what growths keep
             behind gates that are still opening; written by `grow()`.
         **kwargs: of `keras.Model`, such as `name` and `dtype`.
 
@@ -263,7 +263,7 @@ class ResNetNetwork(keras.Model):
             "num_channels": self.num_channels,
             "epsilon": self.epsilon,
             "momentum": self.momentum,
-            "gates": self.gates.get_config()["openings"],
+            "gates": self.gates.get_config()["active_gates"],
         }
 
 

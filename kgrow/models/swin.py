@@ -3,14 +3,14 @@
 import keras
 
 from kgrow.algebra.axis_map import AxisMap
-from kgrow.algebra.spec import Dim, Stack
+from kgrow.algebra.spec import BlockStack, Dim
 from kgrow.models.family import Family
 from kgrow.models.swin_network import SwinNetwork
 
 # Of a block in stage `s`: each `#` stands for its number.
 _BLOCK = {
-    "self_attention_layer_norm/gamma": "-> hidden# | gain",
-    "self_attention_layer_norm/beta": "-> hidden# | shift",
+    "self_attention_layer_norm/gamma": "-> hidden# | scale",
+    "self_attention_layer_norm/beta": "-> hidden# | offset",
     "self_attention/query/kernel": "hidden# -> heads# qk# | qk#^0.5",
     "self_attention/query/bias": "-> heads# qk# | qk#^0.5",
     "self_attention/key/kernel": "hidden# -> heads# ~qk#",
@@ -20,15 +20,15 @@ _BLOCK = {
     # A number for each head, added to its scores.
     "self_attention/position_bias/table": "_ -> heads#",
     "self_attention/attention_output/kernel": (
-        "heads# value# -> hidden# | exit"
+        "heads# value# -> hidden# | residual_out"
     ),
-    "self_attention/attention_output/bias": "-> hidden# | exit",
-    "feedforward_layer_norm/gamma": "-> hidden# | gain",
-    "feedforward_layer_norm/beta": "-> hidden# | shift",
+    "self_attention/attention_output/bias": "-> hidden# | residual_out",
+    "feedforward_layer_norm/gamma": "-> hidden# | scale",
+    "feedforward_layer_norm/beta": "-> hidden# | offset",
     "feedforward_intermediate_dense/kernel": "hidden# -> ffn#",
     "feedforward_intermediate_dense/bias": "-> ffn#",
-    "feedforward_output_dense/kernel": "ffn# -> hidden# | exit",
-    "feedforward_output_dense/bias": "-> hidden# | exit",
+    "feedforward_output_dense/kernel": "ffn# -> hidden# | residual_out",
+    "feedforward_output_dense/bias": "-> hidden# | residual_out",
 }
 
 
@@ -49,10 +49,10 @@ def swin_axes(num_stages):
     rules = {
         "patch_embedding/kernel": "_ _ _ -> hidden0",
         "patch_embedding/bias": "-> hidden0",
-        "patch_layer_norm/gamma": "-> hidden0 | gain",
-        "patch_layer_norm/beta": "-> hidden0 | shift",
-        "layer_norm/gamma": f"-> hidden{last} | gain",
-        "layer_norm/beta": f"-> hidden{last} | shift",
+        "patch_layer_norm/gamma": "-> hidden0 | scale",
+        "patch_layer_norm/beta": "-> hidden0 | offset",
+        "layer_norm/gamma": f"-> hidden{last} | scale",
+        "layer_norm/beta": f"-> hidden{last} | offset",
         "head/kernel": f"hidden{last} -> classes",
         "head/bias": "-> classes",
     }
@@ -65,15 +65,15 @@ def swin_axes(num_stages):
         if s < last:
             four = f"(4 hidden{s})"
             rules |= {
-                f"stage{s}_merging/layer_norm/gamma": f"-> {four} | gain",
-                f"stage{s}_merging/layer_norm/beta": f"-> {four} | shift",
+                f"stage{s}_merging/layer_norm/gamma": f"-> {four} | scale",
+                f"stage{s}_merging/layer_norm/beta": f"-> {four} | offset",
                 f"stage{s}_merging/reduction_dense/kernel": (
                     f"{four} -> hidden{s + 1}"
                 ),
             }
         # What the norm of the patches puts out is the first stage's stream
         # itself: averages would have to commute with its gain.
-        kind = "stream" if s else "copy"
+        kind = "stream" if s else "nonlinear"
         dims += [
             Dim(f"hidden{s}", "embed_dim", kind=kind, norm="layer"),
             Dim(f"ffn{s}", f"intermediate_dim[{s}]"),
@@ -81,7 +81,9 @@ def swin_axes(num_stages):
             Dim(f"qk{s}", f"head_dim[{s}]", kind="stream"),
             Dim(f"value{s}", f"head_dim[{s}]", kind="stream"),
         ]
-        stacks.append(Stack(f"stage{s}", f"depths[{s}]", norm="pre", period=2))
+        stacks.append(
+            BlockStack(f"stage{s}", f"depths[{s}]", norm="pre", period=2)
+        )
     return AxisMap(rules, dims, stacks, outputs="_ -> classes")
 
 

@@ -64,7 +64,7 @@ class SwinNetwork(keras.Model):
             branch of the last block in training, of those below in
             proportion, from zero in the first.
         layer_norm_epsilon: float, added to the variance in every norm.
-        gates: list of `Opening`s or of their configs, what growths keep
+        gates: list of `Gate`s or of their configs, what growths keep
             behind gates that are still opening; written by `grow()`.
         **kwargs: of `keras.Model`, such as `name` and `dtype`.
 
@@ -85,7 +85,7 @@ class SwinNetwork(keras.Model):
     """
 
     # Options that change how it trains and not what its weights are.
-    treatments = ("dropout", "drop_path")
+    training_options = ("dropout", "drop_path")
 
     def __init__(
         self,
@@ -286,7 +286,7 @@ class SwinNetwork(keras.Model):
             "dropout": self.dropout,
             "drop_path": self.drop_path,
             "layer_norm_epsilon": self.layer_norm_epsilon,
-            "gates": self.gates.get_config()["openings"],
+            "gates": self.gates.get_config()["active_gates"],
         }
 
 

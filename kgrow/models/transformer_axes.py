@@ -14,19 +14,21 @@ _BLOCK = {
     "self_attention/key/bias": "-> heads ~qk",
     "self_attention/value/kernel": "hidden -> heads value",
     "self_attention/value/bias": "-> heads value",
-    "self_attention/attention_output/kernel": "heads value -> hidden | exit",
-    "self_attention/attention_output/bias": "-> hidden | exit",
+    "self_attention/attention_output/kernel": (
+        "heads value -> hidden | residual_out"
+    ),
+    "self_attention/attention_output/bias": "-> hidden | residual_out",
     "feedforward_intermediate_dense/kernel": "hidden -> ffn",
     "feedforward_intermediate_dense/bias": "-> ffn",
-    "feedforward_output_dense/kernel": "ffn -> hidden | exit",
-    "feedforward_output_dense/bias": "-> hidden | exit",
-    "self_attention_layer_norm/gamma": "-> hidden | gain, inner",
-    "self_attention_layer_norm/beta": "-> hidden | shift, inner",
-    "feedforward_layer_norm/gamma": "-> hidden | gain, outer",
-    "feedforward_layer_norm/beta": "-> hidden | shift, outer",
+    "feedforward_output_dense/kernel": "ffn -> hidden | residual_out",
+    "feedforward_output_dense/bias": "-> hidden | residual_out",
+    "self_attention_layer_norm/gamma": "-> hidden | scale, attention_norm",
+    "self_attention_layer_norm/beta": "-> hidden | offset, attention_norm",
+    "feedforward_layer_norm/gamma": "-> hidden | scale, ffn_norm",
+    "feedforward_layer_norm/beta": "-> hidden | offset, ffn_norm",
     # RMSNorm in their place.
-    "self_attention_layer_norm/scale": "-> hidden | gain, inner",
-    "feedforward_layer_norm/scale": "-> hidden | gain, outer",
+    "self_attention_layer_norm/scale": "-> hidden | scale, attention_norm",
+    "feedforward_layer_norm/scale": "-> hidden | scale, ffn_norm",
 }
 
 BLOCK_RULES = {

@@ -11,7 +11,11 @@ from kgrow.layers import (
     TransformerBlock,
     argument_checks,
 )
-from kgrow.layers.blocks.block_stack import Savings, check_savings, run_blocks
+from kgrow.layers.blocks.block_stack import (
+    DropSettings,
+    check_drop_settings,
+    run_blocks,
+)
 
 
 class TransformerNetwork(keras.Model):
@@ -36,15 +40,15 @@ class TransformerNetwork(keras.Model):
     # attribute of the same name.
     fields = ()
     # Options that change how it trains and not what its weights are.
-    treatments = ("dropout", "layer_drop", "token_drop")
+    training_options = ("dropout", "layer_drop", "token_drop")
 
     @property
     def layer_drop(self):
-        return self.savings.layer_drop
+        return self.drop_settings.layer_drop
 
     @property
     def token_drop(self):
-        return self.savings.token_drop
+        return self.drop_settings.token_drop
 
     def compute_output_spec(self, inputs, training=None):
         return keras.KerasTensor(
@@ -55,7 +59,7 @@ class TransformerNetwork(keras.Model):
         return {
             **super().get_config(),
             **{name: getattr(self, name) for name in self.fields},
-            "gates": self.gates.get_config()["openings"],
+            "gates": self.gates.get_config()["active_gates"],
         }
 
     def _set_fields(self, dropout, layer_norm_epsilon, **sizes):
@@ -129,9 +133,9 @@ class TransformerNetwork(keras.Model):
         """Makes the gates and what the blocks leave out, and all variables."""
         sizes = {**self._gate_sizes(), "layers": self.num_layers}
         self.gates = Gates(sizes, gates, name="gates")
-        self.savings = Savings(layer_drop, token_drop)
-        self.savings_seed = self.savings.seed
-        check_savings(self.savings, self.num_layers)
+        self.drop_settings = DropSettings(layer_drop, token_drop)
+        self.savings_seed = self.drop_settings.seed
+        check_drop_settings(self.drop_settings, self.num_layers)
         self.sub_model = None
         self.build()
 
@@ -142,7 +146,7 @@ class TransformerNetwork(keras.Model):
             self.sub_model,
             training,
             gate=gates["layers"],
-            savings=self.savings,
+            drop_settings=self.drop_settings,
             gates=gates,
             **options,
         )

@@ -12,8 +12,8 @@ IMAGE_RULES = {
     "patch_embedding/bias": "-> hidden",
     "position_embedding/embeddings": "grid grid -> hidden",
     "class_token/token": "_ _ -> hidden",
-    "layer_norm/gamma": "-> hidden | gain",
-    "layer_norm/beta": "-> hidden | shift",
+    "layer_norm/gamma": "-> hidden | scale",
+    "layer_norm/beta": "-> hidden | offset",
     "predictions/kernel": "hidden -> classes",
     "predictions/bias": "-> classes",
 }

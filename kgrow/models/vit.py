@@ -3,7 +3,7 @@
 import keras
 
 from kgrow.algebra.axis_map import AxisMap
-from kgrow.algebra.spec import Stack
+from kgrow.algebra.spec import BlockStack
 from kgrow.models.family import Family
 from kgrow.models.transformer_axes import BLOCK_RULES
 from kgrow.models.vision_axes import IMAGE_RULES, image_dims
@@ -43,7 +43,7 @@ class ViT(Family):
         head_dim: optional int, see `GPT2`.
         layer_norm_epsilon: float.
         layer_drop: float in `[0, 1)`, how often the last block is skipped in
-            training; `treat()` changes it, and `dropout`.
+            training; `set_training_options()` changes it, and `dropout`.
         name: optional string.
         dtype: optional dtype or dtype policy.
 
@@ -75,7 +75,7 @@ class ViT(Family):
     axes = AxisMap(
         VIT_RULES,
         dims=image_dims(hidden="stream"),
-        stacks=[Stack("layers", "num_layers", norm="pre")],
+        stacks=[BlockStack("layers", "num_layers", norm="pre")],
         outputs="_ -> classes",
     )
 

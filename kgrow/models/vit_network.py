@@ -44,8 +44,8 @@ class ViTNetwork(VisionNetwork):
             `hidden_dim // num_heads`.
         layer_norm_epsilon: float, added to the variance in every norm.
         layer_drop: float in `[0, 1)`, the rate at which the last block is
-            skipped in training, see `Savings`: stochastic depth.
-        gates: list of `Opening`s or of their configs, what growths keep
+            skipped in training, see `DropSettings`: stochastic depth.
+        gates: list of `Gate`s or of their configs, what growths keep
             behind gates that are still opening; written by `grow()`.
         **kwargs: of `keras.Model`, such as `name` and `dtype`.
 
@@ -83,7 +83,7 @@ class ViTNetwork(VisionNetwork):
         "layer_norm_epsilon",
         "layer_drop",
     )
-    treatments = ("dropout", "layer_drop")
+    training_options = ("dropout", "layer_drop")
 
     def __init__(
         self,

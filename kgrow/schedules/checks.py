@@ -41,7 +41,7 @@ def check_stages(stages):
 
 
 def _check_first(stage):
-    if not stage.grows_plainly or stage.train is not None:
+    if not stage.grows_plainly or stage.trainable is not None:
         raise GrowthError(
             "Stage 1: the model does not grow into the first stage, so it "
             "takes no `strategy`, `ramp`, `optimizer_state` or `train`. "
@@ -66,10 +66,10 @@ def _check_change(number, stage, grows):
             "stage before, and nothing else is given. Lengthen that stage, or "
             f"say what changes. Received: {stage!r}"
         )
-    if not stage.grows_plainly or stage.train == "new":
+    if not stage.grows_plainly or stage.trainable == "new":
         raise GrowthError(
             f"Stage {number} grows nothing, so it takes no `strategy`, "
-            "`ramp`, `optimizer_state` or train='new'. Received: "
+            "`ramp`, `optimizer_state` or trainable='new'. Received: "
             f"{stage!r}"
         )
 
@@ -121,7 +121,9 @@ def check_model(schedule, model, steps_per_epoch=None, epochs=None):
         stage = schedule.stages[index]
         with _stage_named(index + 1):
             _check_ramp(schedule, index)
-            model.architecture.check_treatments(stage.treatments or {})
+            model.architecture.check_training_options(
+                stage.training_options or {}
+            )
             if stage.learning_rate is not None and index > progress.stage:
                 apply_policies.check(model, stage.learning_rate)
     _check_plans(schedule, model, progress.stage)
@@ -177,16 +179,16 @@ def _check_reach(schedule, progress, steps_per_epoch, epochs):
 def _check_plans(schedule, model, first):
     """Builds every network, without values, and plans every growth."""
     source = model.architecture
-    spec, treatments = source.spec, {}
+    spec, training_options = source.spec, {}
     with backend.scope(model), private_random(0):
         for index in range(first, len(schedule)):
             stage = schedule.stages[index]
-            treatments.update(stage.treatments or {})
+            training_options.update(stage.training_options or {})
             if index == first or not schedule.grows(index):
                 continue
             with _stage_named(index + 1):
                 config = source.check(schedule.sizes[index])
-                _, target = source.build(config, treatments)
+                _, target = source.build(config, training_options)
                 stage.grown_by.plan(spec, target, seed_of(schedule, index))
             spec = target
 

@@ -68,10 +68,10 @@ def _row(schedule, index):
     row["batch"] = _number(stage.batch_size)
     row["length"] = _number(stage.sequence_length)
     row["data"] = stage.data or ""
-    row["treatments"] = ", ".join(
-        f"{k}={v}" for k, v in (stage.treatments or {}).items()
+    row["training_options"] = ", ".join(
+        f"{k}={v}" for k, v in (stage.training_options or {}).items()
     )
-    row["train"] = stage.train or ""
+    row["trainable"] = stage.trainable or ""
     carried = stage.optimizer_state == "carry"
     row["optimizer"] = "" if carried else stage.optimizer_state
     return row

@@ -20,7 +20,7 @@ class Stage:
     """A stretch of training at one size.
 
     What a stage leaves out stays as it was in the stage before: sizes, batch
-    size, sequence length, data, treatments.
+    size, sequence length, data, training_options.
 
     Args:
         until: where the stage ends: a training step, counted in batches over
@@ -40,9 +40,10 @@ class Stage:
             stage on. Needs `kgrow.fit`.
         data: optional string, the name of the data from this stage on. Needs
             `kgrow.fit`.
-        treatments: optional dict, the arguments of `model.treat()`.
-        dropout: optional float, short for `treatments={"dropout": ...}`.
-        train: see `model.grow()`. In a stage that grows nothing, `"all"`
+        training_options: optional dict, the arguments of
+            `model.set_training_options()`.
+        dropout: optional float, short for `training_options={"dropout": ...}`.
+        trainable: see `model.grow()`. In a stage that grows nothing, `"all"`
             calls `model.unfreeze()`.
         optimizer_state: see `model.grow()`.
         seed: optional int, of the growth; the stage's number if left out.
@@ -66,9 +67,9 @@ class Stage:
         batch_size=None,
         sequence_length=None,
         data=None,
-        treatments=None,
+        training_options=None,
         dropout=None,
-        train=None,
+        trainable=None,
         optimizer_state="carry",
         seed=None,
     ):
@@ -80,8 +81,8 @@ class Stage:
         self.batch_size = _count("batch_size", batch_size)
         self.sequence_length = _count("sequence_length", sequence_length)
         self.data = data
-        self.treatments = _treatments(treatments, dropout)
-        self.train = train
+        self.training_options = _training_options(training_options, dropout)
+        self.trainable = trainable
         self.optimizer_state = optimizer_state
         self.seed = seed
         self._check()
@@ -123,13 +124,13 @@ class Stage:
     def changes(self):
         """Whether the stage changes anything besides sizes."""
         acts = [p for p in self.learning_rate or () if p not in _IDLE]
-        return bool(acts or self.train == "all") or any(
+        return bool(acts or self.trainable == "all") or any(
             value is not None
             for value in (
                 self.batch_size,
                 self.sequence_length,
                 self.data,
-                self.treatments,
+                self.training_options,
             )
         )
 
@@ -153,8 +154,9 @@ class Stage:
             "batch_size": self.batch_size,
             "sequence_length": self.sequence_length,
             "data": self.data,
-            "treatments": self.treatments and dict(self.treatments),
-            "train": self.train,
+            "training_options": self.training_options
+            and dict(self.training_options),
+            "trainable": self.trainable,
             "optimizer_state": self.optimizer_state,
             "seed": self.seed,
         }
@@ -169,10 +171,10 @@ class Stage:
                 "`data` of a stage is the name of data, which `kgrow.fit` is "
                 f"given in a dict. Received: data={self.data!r}"
             )
-        if self.train is not None and self.train not in TRAIN:
+        if self.trainable is not None and self.trainable not in TRAIN:
             raise GrowthError(
-                f"`train` must be one of {TRAIN}, or None for what the "
-                f"strategy says. Received: train={self.train!r}"
+                f"`trainable` must be one of {TRAIN}, or None for what the "
+                f"strategy says. Received: trainable={self.trainable!r}"
             )
         if self.optimizer_state not in POLICIES:
             raise GrowthError(
@@ -279,18 +281,19 @@ def _count(name, value):
     return value
 
 
-def _treatments(treatments, dropout):
-    if treatments is not None and not isinstance(treatments, dict):
+def _training_options(training_options, dropout):
+    if training_options is not None and not isinstance(training_options, dict):
         raise GrowthError(
-            "`treatments` is a dict of the arguments of `model.treat()`. "
-            f"Received: treatments={treatments!r}"
+            "`training_options` is a dict of the arguments of "
+            "`model.set_training_options()`. "
+            f"Received: training_options={training_options!r}"
         )
-    treatments = dict(treatments or {})
+    training_options = dict(training_options or {})
     if dropout is not None:
-        if treatments.get("dropout", dropout) != dropout:
+        if training_options.get("dropout", dropout) != dropout:
             raise GrowthError(
                 "Give dropout once. Received: "
-                f"dropout={dropout}, treatments={treatments}"
+                f"dropout={dropout}, training_options={training_options}"
             )
-        treatments["dropout"] = dropout
-    return treatments or None
+        training_options["dropout"] = dropout
+    return training_options or None

@@ -2,7 +2,7 @@
 
 from kgrow.strategies.base import Strategy
 from kgrow.strategies.bert2bert import AKI, FPI
-from kgrow.strategies.combine import Copy
+from kgrow.strategies.combine import Combine
 from kgrow.strategies.compoundgrow import CompoundGrow
 from kgrow.strategies.depth_maps import (
     DepthMap,
@@ -14,7 +14,7 @@ from kgrow.strategies.depth_maps import (
     Top,
 )
 from kgrow.strategies.direct import Direct, Random
-from kgrow.strategies.fill_new import Filled
+from kgrow.strategies.fill_new import InitializeNew
 from kgrow.strategies.gradmax import GradMax
 from kgrow.strategies.hypercloning import HyperCloning
 from kgrow.strategies.knowledge_inheritance import KnowledgeInheritance
@@ -41,10 +41,10 @@ __all__ = [
     "SOLAR",
     "CompoundGrow",
     "LiGO",
-    "Copy",
+    "Combine",
     "DepthMap",
     "Direct",
-    "Filled",
+    "InitializeNew",
     "GradMax",
     "HyperCloning",
     "Identity",

@@ -7,7 +7,7 @@ import numpy as np
 from kgrow.algebra.errors import GrowthError
 from kgrow.algebra.exactness import claims
 from kgrow.algebra.plan import Plan
-from kgrow.algebra.plan_term import Fresh, Term
+from kgrow.algebra.plan_term import NewEntryInit, PlanTerm
 from kgrow.strategies.fixed_dims import is_placed, place
 
 
@@ -15,21 +15,22 @@ class Strategy:
     """Base class of all growth strategies.
 
     A strategy chooses, for each dimension that grows, an `Expansion` and, for
-    each stack, a `Mixing`. It sees dimensions, never layers; the same strategy
-    serves every architecture. Subclasses implement `expand()`, `mix()` or
-    both; what they leave out they refuse, rather than do another's work.
+    each stack, a `DepthExpansion`. It sees dimensions, never layers; the same
+    strategy serves every architecture. Subclasses implement `expand_width()`,
+    `expand_depth()` or both; what they leave out they refuse, rather than do
+    another's work.
 
     Dimensions whose entries have places (a vocabulary, positions, rotary
     frequencies) keep them under every strategy; see `placement`.
     """
 
-    fresh = Fresh()
+    new_entries = NewEntryInit()
     # What its growths train unless `grow()` says so: "all", or what is "new".
-    train = "all"
-    learns = False  # whether it needs data
-    is_whole = False  # whether it cannot be a part of a `Copy`
+    default_trainable = "all"
+    needs_data = False  # whether it needs data
+    standalone = False  # whether it cannot be a part of a `Combine`
 
-    def expand(self, dim, source, target, rng):
+    def expand_width(self, dim, source, target, rng):
         """Chooses the `Expansion` of a dimension.
 
         Args:
@@ -41,15 +42,15 @@ class Strategy:
         raise GrowthError(
             f"The strategy '{self.name}' grows depth only, and `{dim.field}` "
             f"is to grow from {source} to {target}. Combine it with one for "
-            f"width: Copy(width='net2net', depth='{self.name}')."
+            f"width: Combine(width='net2net', depth='{self.name}')."
         )
 
-    def mix(self, stack, source, target, rng):
-        """Chooses the `Mixing` of a stack of blocks; see `expand()`."""
+    def expand_depth(self, stack, source, target, rng):
+        """Chooses the `DepthExpansion` of a stack; see `expand_width()`."""
         raise GrowthError(
             f"The strategy '{self.name}' grows width only, and `{stack.field}` "
             f"is to grow from {source} to {target}. Combine it with one for "
-            f"depth: Copy(width='{self.name}', depth='stack')."
+            f"depth: Combine(width='{self.name}', depth='stack')."
         )
 
     def noise(self, dim):
@@ -73,10 +74,10 @@ class Strategy:
         for name, stack in target.stacks.items():
             old, new = source.depths[name], target.depths[name]
             if grows(stack.field, old, new):
-                depths[name] = self.mix(
+                depths[name] = self.expand_depth(
                     stack, old, new, random_generator(seed, name)
                 )
-        widths, fresh, noise = {}, {}, {}
+        widths, new_entries, noise = {}, {}, {}
         for name, dim in target.dims.items():
             # A dim that only blocks use is not there before the first one.
             new = target.sizes[name]
@@ -84,30 +85,34 @@ class Strategy:
             if not grows(dim.field, old, new):
                 continue
             if is_placed(dim):
-                widths[name], fresh[name] = place(dim, old, new)
+                widths[name], new_entries[name] = place(dim, old, new)
                 continue
             stack = target.stack_of(name)
             if stack is None:
-                widths[name] = self.expand(
+                widths[name] = self.expand_width(
                     dim, old, new, random_generator(seed, name)
                 )
             else:
                 widths[name] = tuple(
-                    self.expand(
+                    self.expand_width(
                         dim, old, new, random_generator(seed, name, block)
                     )
                     for block in range(target.depths[stack])
                 )
-            fresh[name] = self.fresh
+            new_entries[name] = self.new_entries
             noise[name] = self.noise(dim)
-        terms, effect = self.divide(Term(widths, depths), source, target)
-        return Plan(source, target, terms, fresh, noise, seed, effect=effect)
+        terms, effect = self.split_terms(
+            PlanTerm(widths, depths), source, target
+        )
+        return Plan(
+            source, target, terms, new_entries, noise, seed, effect=effect
+        )
 
-    def divide(self, term, source, target):
+    def split_terms(self, term, source, target):
         """Divides the growth among several terms, if one cannot express it.
 
         Args:
-            term: `Term` of the expansions and mixings that were chosen.
+            term: `PlanTerm` of the expansions and mixings that were chosen.
             source: `ModelSpec` before.
             target: `ModelSpec` after.
 
@@ -117,7 +122,7 @@ class Strategy:
         del source, target
         return (term,), None
 
-    def refine(self, plan, task):
+    def fit(self, plan, task):
         """Makes a better plan of the first one, from data for example.
 
         Args:
@@ -130,7 +135,7 @@ class Strategy:
         del task
         return plan
 
-    def teaching(self):
+    def teacher_config(self):
         """How the old network teaches the new one from now on: the arguments
         of `Inheritance` as a dict, or `None` if it does not."""
         return None

@@ -5,10 +5,10 @@ import dataclasses
 import keras
 import numpy as np
 
-from kgrow.algebra.depth_expansion import Mixing
+from kgrow.algebra.depth_expansion import DepthExpansion
 from kgrow.algebra.errors import GrowthError
 from kgrow.algebra.expansion import Expansion, Pair
-from kgrow.algebra.linear_maps import UNWRITTEN, Gather
+from kgrow.algebra.linear_maps import UNWRITTEN, GatherMap
 from kgrow.algebra.plan_term import divisible_dims, map_each
 from kgrow.strategies.base import Strategy
 from kgrow.strategies.depth_maps import Top
@@ -36,7 +36,7 @@ class FPI(Strategy):
     Example:
 
     >>> from kgrow.algebra.spec import Dim
-    >>> e = FPI().expand(Dim("ffn"), 4, 7, np.random.default_rng(0))
+    >>> e = FPI().expand_width(Dim("ffn"), 4, 7, np.random.default_rng(0))
     >>> e.preserves(), e.produce.indices[:4].tolist()
     (True, [0, 1, 2, 3])
 
@@ -54,7 +54,7 @@ class FPI(Strategy):
             )
         self.draw = draw
 
-    def expand(self, dim, source, target, rng):
+    def expand_width(self, dim, source, target, rng):
         del dim
         if self.draw == "balanced":
             indices = balanced_copies(source, target, rng)
@@ -63,8 +63,8 @@ class FPI(Strategy):
             indices = np.concatenate([np.arange(source), copies])
         return Expansion.select(source, indices)
 
-    def mix(self, stack, source, target, rng):
-        return Top().mix(stack, source, target, rng)
+    def expand_depth(self, stack, source, target, rng):
+        return Top().expand_depth(stack, source, target, rng)
 
     def get_config(self):
         return {"draw": self.draw}
@@ -104,7 +104,7 @@ class AKI(FPI):
     - Chen et al., "bert2BERT" (2110.07143), Sec. 3.3, Eq. 10-15.
     """
 
-    def divide(self, term, source, target):
+    def split_terms(self, term, source, target):
         parts = frozenset(term.widths) & divisible_dims(target)
         if not parts:
             return (term,), None
@@ -120,7 +120,9 @@ class AKI(FPI):
             old[dim] = map_each(term.widths[dim], _part_before)
             new[dim] = map_each(term.widths[dim], _part_behind)
         above = {
-            stack: _above(term.depths.get(stack, Mixing.identity(depth)), depth)
+            stack: _above(
+                term.depths.get(stack, DepthExpansion.identity(depth)), depth
+            )
             for stack, depth in source.depths.items()
         }
         terms = (
@@ -159,15 +161,15 @@ def _part(e, mask):
 
     def cut(m):
         weights = np.ones(m.target) if m.weights is None else m.weights
-        return Gather(m.source, m.indices, weights * mask)
+        return GatherMap(m.source, m.indices, weights * mask)
 
     return Expansion(
         cut(e.produce),
         e.consume,
-        gain=Pair(cut(e.gain.value), e.gain.gradient),
-        shift=Pair(cut(e.shift.value), e.shift.gradient),
-        tied_gain=e.tied_gain,
-        tied_shift=e.tied_shift,
+        scale=Pair(cut(e.scale.value), e.scale.gradient),
+        offset=Pair(cut(e.offset.value), e.offset.gradient),
+        tied_scale=e.tied_scale,
+        tied_offset=e.tied_offset,
     )
 
 
@@ -175,5 +177,5 @@ def _above(mixing, depth):
     """The mixing that reads the block above each that `mixing` reads."""
     read = mixing.rows.indices
     above = np.where(read == UNWRITTEN, UNWRITTEN, read + 1)
-    rows = Gather(depth, np.minimum(above, depth - 1))
-    return Mixing(rows, mixing.exits)
+    rows = GatherMap(depth, np.minimum(above, depth - 1))
+    return DepthExpansion(rows, mixing.exits)

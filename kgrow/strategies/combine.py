@@ -8,7 +8,7 @@ from kgrow.strategies.registry import get, serialize
 
 
 @keras.saving.register_keras_serializable("kgrow")
-class Copy(Strategy):
+class Combine(Strategy):
     """Grows width by one strategy and depth by another.
 
     Args:
@@ -17,7 +17,7 @@ class Copy(Strategy):
 
     Example:
 
-    >>> Copy(width="net2net", depth=[0, 1, 0, 1]).depth.blocks
+    >>> Combine(width="net2net", depth=[0, 1, 0, 1]).depth.blocks
     [0, 1, 0, 1]
     """
 
@@ -25,26 +25,26 @@ class Copy(Strategy):
         self.width = get(width)
         self.depth = get(depth)
         for part in (self.width, self.depth):
-            if part.is_whole:
+            if part.standalone:
                 raise GrowthError(
                     f"'{part.name}' grows width and depth together, and is no "
-                    "part of a Copy. What it is made of can be one: "
-                    "LiGO(init=Copy(width=..., depth=...)), "
-                    "GradMax(rest=Copy(...)). Received: "
+                    "part of a Combine. What it is made of can be one: "
+                    "LiGO(init=Combine(width=..., depth=...)), "
+                    "GradMax(base=Combine(...)). Received: "
                     f"{part!r}"
                 )
-        self.fresh = self.width.fresh
-        trains = {self.width.train, self.depth.train}
-        self.train = "new" if "new" in trains else "all"
+        self.new_entries = self.width.new_entries
+        trains = {self.width.default_trainable, self.depth.default_trainable}
+        self.default_trainable = "new" if "new" in trains else "all"
 
-    def expand(self, dim, source, target, rng):
-        return self.width.expand(dim, source, target, rng)
+    def expand_width(self, dim, source, target, rng):
+        return self.width.expand_width(dim, source, target, rng)
 
-    def mix(self, stack, source, target, rng):
-        return self.depth.mix(stack, source, target, rng)
+    def expand_depth(self, stack, source, target, rng):
+        return self.depth.expand_depth(stack, source, target, rng)
 
-    def divide(self, term, source, target):
-        return self.width.divide(term, source, target)
+    def split_terms(self, term, source, target):
+        return self.width.split_terms(term, source, target)
 
     def claims(self, plan):
         return self.width.claims(plan)
@@ -53,7 +53,7 @@ class Copy(Strategy):
         return self.width.noise(dim)
 
     def __repr__(self):
-        return f"Copy(width={self.width!r}, depth={self.depth!r})"
+        return f"Combine(width={self.width!r}, depth={self.depth!r})"
 
     def get_config(self):
         return {

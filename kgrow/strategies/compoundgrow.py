@@ -1,4 +1,4 @@
-"""CompoundGrow: treatments of the small model, taken off as growth."""
+"""CompoundGrow: training_options of the small model, taken off as growth."""
 
 import keras
 
@@ -16,7 +16,7 @@ class CompoundGrow(Strategy):
 
     Covered, each as an operator of its own or all in one growth:
 
-    - Shared feedforward networks, the treatment that the paper chose. The
+    - Shared feedforward networks, the training option that the paper chose. The
       small network of `1 / k` of the units stands for `k` copies of it;
       growing writes them out: the first kernel and its bias tiled, the second
       tiled and divided by `k`. The function is kept. Nothing parts the
@@ -28,15 +28,15 @@ class CompoundGrow(Strategy):
       kernel, makes a network with other variables, and is not covered.
     - Depth, by stacking; with it the function changes.
 
-    Not covered: pooled sequences (the length treatment) and shared attention
-    scores belong to the small network's arithmetic, and growing a table of
-    positions does not take them off. Other widths are refused; `Copy`
-    combines a strategy for all widths with this one's depth.
+    Not covered: pooled sequences (the length training option) and shared
+    attention scores belong to the small network's arithmetic, and growing a
+    table of positions does not take them off. Other widths are refused;
+    `Combine` combines a strategy for all widths with this one's depth.
 
     Example:
 
     >>> from kgrow.algebra.spec import Dim
-    >>> e = CompoundGrow().expand(Dim("ffn"), 2, 4, None)
+    >>> e = CompoundGrow().expand_width(Dim("ffn"), 2, 4, None)
     >>> e.produce.indices.tolist(), e.consume.weights.tolist()
     ([0, 1, 0, 1], [0.5, 0.5, 0.5, 0.5])
 
@@ -47,7 +47,7 @@ class CompoundGrow(Strategy):
       google-research/grow_bert, tiles and divides in the same way.
     """
 
-    def expand(self, dim, source, target, rng):
+    def expand_width(self, dim, source, target, rng):
         del rng
         if dim.norm is not None:
             raise self._refusal(dim, source, target)
@@ -63,16 +63,16 @@ class CompoundGrow(Strategy):
             )
         return Expansion.tile(source, target // source)
 
-    def mix(self, stack, source, target, rng):
-        return Stack().mix(stack, source, target, rng)
+    def expand_depth(self, stack, source, target, rng):
+        return Stack().expand_depth(stack, source, target, rng)
 
-    def divide(self, term, source, target):
+    def split_terms(self, term, source, target):
         for name in term.widths:
             dim = target.dims[name]
             if not is_placed(dim) and not _is_covered(dim, target):
                 sizes = source.sizes[name], target.sizes[name]
                 raise self._refusal(dim, *sizes)
-        return super().divide(term, source, target)
+        return super().split_terms(term, source, target)
 
     def _refusal(self, dim, source, target):
         return GrowthError(
@@ -80,7 +80,7 @@ class CompoundGrow(Strategy):
             f"factorised kernels, and `{dim.field}` is to grow from {source} "
             f"to {target}. Received: target={target}. Combine it with a "
             "strategy for all widths: "
-            f"Copy(width='net2net', depth='{self.name}')."
+            f"Combine(width='net2net', depth='{self.name}')."
         )
 
 
@@ -98,7 +98,7 @@ def _is_covered(dim, spec):
                 return False
             found = {CONSUME: readers, PRODUCE: writers}[axis.role]
             found.setdefault(variable.block, []).append(variable)
-    if dim.kind == "copy":
+    if dim.kind == "nonlinear":
         return True
     alone = [len(v) for found in (writers, readers) for v in found.values()]
     return (

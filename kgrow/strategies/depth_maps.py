@@ -2,7 +2,7 @@
 
 import keras
 
-from kgrow.algebra.depth_expansion import Mixing
+from kgrow.algebra.depth_expansion import DepthExpansion
 from kgrow.algebra.errors import GrowthError
 from kgrow.strategies.base import Strategy
 
@@ -16,7 +16,7 @@ class DepthMap(Strategy):
     nothing, and the function is kept: in a pre-norm network to the last bit;
     in a post-norm one, where a block normalises its stream, because the norms
     are placed so that the stream is normalised twice and scaled once (see
-    `Mixing.repeating_norms()`), but for the epsilon inside the norms.
+    `DepthExpansion.repeating_norms()`), but for the epsilon inside the norms.
 
     Args:
         zero_exits: bool.
@@ -31,7 +31,7 @@ class DepthMap(Strategy):
         """The old block, an integer, for each of the `target` new places."""
         raise NotImplementedError
 
-    def mix(self, stack, source, target, rng):
+    def expand_depth(self, stack, source, target, rng):
         del rng
         if self.copies and not source:
             raise GrowthError(
@@ -45,7 +45,7 @@ class DepthMap(Strategy):
             again = block is None or block in seen
             exits.append(0.0 if self.zero_exits and again else 1.0)
             seen.add(block)
-        mixing = Mixing.select(source, blocks, exits)
+        mixing = DepthExpansion.select(source, blocks, exits)
         silent = 0.0 in exits and stack is not None and stack.norm == "post"
         return mixing.repeating_norms() if silent else mixing
 
@@ -174,7 +174,7 @@ class Identity(DepthMap):
 
     Example:
 
-    >>> mixing = Identity().mix(None, 2, 4, None)
+    >>> mixing = Identity().expand_depth(None, 2, 4, None)
     >>> mixing.rows.indices.tolist(), mixing.exits.tolist()
     ([0, 0, 1, 1], [1.0, 0.0, 1.0, 0.0])
 

@@ -4,7 +4,7 @@ import keras
 
 from kgrow.algebra.errors import GrowthError
 from kgrow.algebra.expansion import Expansion
-from kgrow.algebra.plan_term import FRESH, Fresh
+from kgrow.algebra.plan_term import FRESH, NewEntryInit
 from kgrow.strategies.base import Strategy
 from kgrow.strategies.depth_maps import StackingList
 
@@ -47,16 +47,16 @@ class Direct(Strategy):
                 )
         self.incoming = incoming
         self.outgoing = outgoing
-        self.fresh = Fresh(incoming, outgoing)
+        self.new_entries = NewEntryInit(incoming, outgoing)
 
-    def expand(self, dim, source, target, rng):
+    def expand_width(self, dim, source, target, rng):
         del dim, rng
         return Expansion.pad(source, target)
 
-    def mix(self, stack, source, target, rng):
+    def expand_depth(self, stack, source, target, rng):
         blocks = [*range(source), *[None] * (target - source)]
         depth_map = StackingList(blocks, zero_exits=self.outgoing == "zeros")
-        return depth_map.mix(stack, source, target, rng)
+        return depth_map.expand_depth(stack, source, target, rng)
 
     def get_config(self):
         return {"incoming": self.incoming, "outgoing": self.outgoing}

@@ -10,51 +10,51 @@ from kgrow.strategies.registry import get, register, serialize
 
 @register("filled")
 @keras.saving.register_keras_serializable("kgrow")
-class Filled(Strategy):
+class InitializeNew(Strategy):
     """New entries under one strategy's rules, with values of another's.
 
-    `rules` says where old weights stand and which new ones must be zero;
+    `base` says where old weights stand and which new ones must be zero;
     wherever it would draw new entries from the layers' initializers, they are
-    what `entries` would have put there, learned first if it learns. So a LiGO
+    what `init` would have put there, learned first if it learns. So a LiGO
     operator can make the incoming weights of units that nobody reads yet, and
     the function is kept while they are better than random.
 
     Args:
-        rules: a strategy that leaves new entries to initializers, such as
+        base: a strategy that leaves new entries to initializers, such as
             `"direct"` or `"lemon"`.
-        entries: a strategy for the values.
+        init: a strategy for the values.
 
     Example:
 
-    >>> Filled(entries="net2net").learns
+    >>> InitializeNew(init="net2net").needs_data
     False
     """
 
-    is_whole = True
+    standalone = True
 
-    def __init__(self, rules="direct", entries="ligo"):
-        self.rules = get(rules)
-        self.entries = get(entries)
-        self.learns = self.rules.learns or self.entries.learns
+    def __init__(self, base="direct", init="ligo"):
+        self.base = get(base)
+        self.init = get(init)
+        self.needs_data = self.base.needs_data or self.init.needs_data
 
     def plan(self, source, target, seed=0):
-        return self.rules.plan(source, target, seed)
+        return self.base.plan(source, target, seed)
 
-    def refine(self, plan, task):
-        entries = self.entries.plan(plan.source, plan.target, plan.seed)
-        entries = self.entries.refine(entries, task)
-        plan = self.rules.refine(plan, task)
-        given = task.grown(entries)
+    def fit(self, plan, task):
+        init = self.init.plan(plan.source, plan.target, plan.seed)
+        init = self.init.fit(init, task)
+        plan = self.base.fit(plan, task)
+        given = task.grown(init)
         return dataclasses.replace(plan, given={**given, **plan.given})
 
     def claims(self, plan):
-        return self.rules.claims(plan)
+        return self.base.claims(plan)
 
     def __repr__(self):
-        return f"Filled(rules={self.rules!r}, entries={self.entries!r})"
+        return f"InitializeNew(base={self.base!r}, init={self.init!r})"
 
     def get_config(self):
         return {
-            "rules": serialize(self.rules),
-            "entries": serialize(self.entries),
+            "base": serialize(self.base),
+            "init": serialize(self.init),
         }

@@ -11,11 +11,11 @@ import numpy as np
 
 from kgrow.algebra.errors import GrowthError
 from kgrow.algebra.expansion import Expansion
-from kgrow.algebra.plan_term import Fresh
+from kgrow.algebra.plan_term import NewEntryInit
 
-_ALL_NEW = Fresh(incoming="initializer", outgoing="initializer")
-_UNREAD = Fresh(incoming="initializer", outgoing="zeros")
-_UNMADE = Fresh(incoming="zeros", outgoing="initializer")
+_ALL_NEW = NewEntryInit(incoming="initializer", outgoing="initializer")
+_UNREAD = NewEntryInit(incoming="initializer", outgoing="zeros")
+_UNMADE = NewEntryInit(incoming="zeros", outgoing="initializer")
 
 
 def is_placed(dim):
@@ -36,7 +36,7 @@ def place(dim, source, target):
       reads new heads at first.
 
     Returns:
-        `(Expansion, Fresh)`
+        `(Expansion, NewEntryInit)`
 
     Raises:
         GrowthError: no place of the larger network is that of an old entry.

@@ -9,7 +9,7 @@ import numpy as np
 from kgrow.algebra.axes import PRODUCE
 from kgrow.algebra.errors import GrowthError
 from kgrow.algebra.expansion import Expansion
-from kgrow.algebra.plan_term import Fresh
+from kgrow.algebra.plan_term import NewEntryInit
 from kgrow.strategies.base import Strategy, random_generator
 from kgrow.strategies.registry import get, register, serialize
 
@@ -32,10 +32,10 @@ class GradMax(Strategy):
 
     Where more units are added than `M` has directions, the others are read by
     random combinations of the singular vectors, weighted by their values.
-    Other dimensions, and depth, grow by the strategy `rest`.
+    Other dimensions, and depth, grow by the strategy `base`.
 
     Args:
-        rest: strategy for everything but the hidden units of blocks; it
+        base: strategy for everything but the hidden units of blocks; it
             should keep the function.
         scale: float, length of new outgoing weights over the mean of the old.
 
@@ -46,7 +46,7 @@ class GradMax(Strategy):
     Example:
 
     >>> GradMax(scale=1.0)
-    GradMax(rest='net2net', scale=1.0)
+    GradMax(base='net2net', scale=1.0)
 
     Reference:
 
@@ -55,11 +55,11 @@ class GradMax(Strategy):
       code, and in what lies beyond the rank of `M`.
     """
 
-    learns = True
-    is_whole = True
+    needs_data = True
+    standalone = True
 
-    def __init__(self, rest="net2net", scale=0.5):
-        self.rest = get(rest)
+    def __init__(self, base="net2net", scale=0.5):
+        self.base = get(base)
         positive = isinstance(scale, (int, float)) and 0 < scale < math.inf
         if not positive:
             raise GrowthError(
@@ -68,7 +68,7 @@ class GradMax(Strategy):
         self.scale = float(scale)
 
     def plan(self, source, target, seed=0):
-        plan = self.rest.plan(source, target, seed)
+        plan = self.base.plan(source, target, seed)
         units = [
             dim
             for dim in hidden_units(target)
@@ -82,11 +82,13 @@ class GradMax(Strategy):
                 blocks = target.depths[target.stack_of(dim)]
                 widths[dim] = (e,) * blocks
             terms.append(dataclasses.replace(term, widths=widths))
-        fresh = {dim: Fresh("zeros", "initializer") for dim in units}
+        new_entries = {
+            dim: NewEntryInit("zeros", "initializer") for dim in units
+        }
         return dataclasses.replace(
             plan,
             terms=tuple(terms),
-            fresh={**plan.fresh, **fresh},
+            new_entries={**plan.new_entries, **new_entries},
             noise={d: s for d, s in plan.noise.items() if d not in units},
         )
 
@@ -95,12 +97,12 @@ class GradMax(Strategy):
         # to zero is checked on the outputs.
         units = hidden_units(plan.target)
         silent = {
-            dim: Fresh("zeros", "zeros") if dim in units else fresh
-            for dim, fresh in plan.fresh.items()
+            dim: NewEntryInit("zeros", "zeros") if dim in units else new_entries
+            for dim, new_entries in plan.new_entries.items()
         }
-        return self.rest.claims(dataclasses.replace(plan, fresh=silent))
+        return self.base.claims(dataclasses.replace(plan, new_entries=silent))
 
-    def refine(self, plan, task):
+    def fit(self, plan, task):
         given = {}
         for dim, (makes, reads) in hidden_units(plan.target).items():
             if plan.source.sizes.get(dim) != plan.target.sizes[dim]:
@@ -153,10 +155,10 @@ class GradMax(Strategy):
         return np.concatenate([first, more])
 
     def __repr__(self):
-        return f"GradMax(rest={self.rest.name!r}, scale={self.scale!r})"
+        return f"GradMax(base={self.base.name!r}, scale={self.scale!r})"
 
     def get_config(self):
-        return {"rest": serialize(self.rest), "scale": self.scale}
+        return {"base": serialize(self.base), "scale": self.scale}
 
 
 def hidden_units(spec):

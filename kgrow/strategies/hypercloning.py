@@ -35,7 +35,7 @@ class HyperCloning(Strategy):
     Example:
 
     >>> from kgrow.algebra.spec import Dim
-    >>> e = HyperCloning().expand(Dim("hidden"), 2, 4, None)
+    >>> e = HyperCloning().expand_width(Dim("hidden"), 2, 4, None)
     >>> e.produce.indices.tolist(), e.consume.weights.tolist()
     ([0, 1, 0, 1], [0.5, 0.5, 0.5, 0.5])
 
@@ -49,7 +49,7 @@ class HyperCloning(Strategy):
     def __init__(self, snr=10.0):
         self.snr = check_snr(snr)
 
-    def expand(self, dim, source, target, rng):
+    def expand_width(self, dim, source, target, rng):
         del rng
         return whole_tiles(self.name, dim, source, target)
 

@@ -21,7 +21,7 @@ class KnowledgeInheritance(Strategy):
     falling linearly from `weight` to zero; it is the baseline that papers on
     growth compare with. The outputs must be logits, of the same size before
     and after. The small network is run in every such step, and is kept, in
-    memory and in saved files, until `model.dismiss_teacher()`.
+    memory and in saved files, until `model.remove_teacher()`.
 
     Args:
         weight: float in `[0, 1]`, the teacher's share at first.
@@ -39,7 +39,7 @@ class KnowledgeInheritance(Strategy):
       (2105.13880), Sec. 3.1-3.2, with the linear decay of Eq. 3.
     """
 
-    is_whole = True
+    standalone = True
 
     def __init__(self, weight=0.5, steps=1000, temperature=1.0):
         if not isinstance(weight, (int, float)) or not 0 <= weight <= 1:
@@ -84,7 +84,7 @@ class KnowledgeInheritance(Strategy):
     def name(self):
         return "ki"
 
-    def teaching(self):
+    def teacher_config(self):
         return self.get_config()
 
     def get_config(self):

@@ -29,8 +29,8 @@ class Learned(Strategy):
         verbose: as in `keras.Model.fit`.
     """
 
-    learns = True
-    is_whole = True
+    needs_data = True
+    standalone = True
     default_rate = 1e-3
 
     def __init__(
@@ -94,7 +94,7 @@ class Learned(Strategy):
         parameters, make_plan = self.operator(source, target, seed)
         return make_plan(parameters)
 
-    def refine(self, plan, task):
+    def fit(self, plan, task):
         if not self.steps:
             return plan
         task.data_for(self)

@@ -4,8 +4,8 @@ import keras
 import numpy as np
 
 from kgrow.algebra.expansion import Expansion, Pair
-from kgrow.algebra.linear_maps import UNWRITTEN, Dense, Gather
-from kgrow.algebra.plan_term import Fresh
+from kgrow.algebra.linear_maps import UNWRITTEN, GatherMap, MatrixMap
+from kgrow.algebra.plan_term import NewEntryInit
 from kgrow.strategies.base import Strategy
 from kgrow.strategies.depth_maps import DepthMap
 from kgrow.strategies.net2net import uneven_shares
@@ -44,7 +44,7 @@ class LEMON(Strategy):
 
     >>> from kgrow.algebra.spec import Dim
     >>> stream = Dim("hidden", kind="stream", norm="layer")
-    >>> e = LEMON().expand(stream, 4, 6, np.random.default_rng(0))
+    >>> e = LEMON().expand_width(stream, 4, 6, np.random.default_rng(0))
     >>> e.produce.matrix()[4].round(3).tolist()
     [0.306, 0.306, 0.306, 0.306]
 
@@ -54,18 +54,18 @@ class LEMON(Strategy):
       constructions for RMSNorm and for tied weights are derived here.
     """
 
-    fresh = Fresh(incoming="initializer", outgoing="initializer")
+    new_entries = NewEntryInit(incoming="initializer", outgoing="initializer")
 
-    def expand(self, dim, source, target, rng):
+    def expand_width(self, dim, source, target, rng):
         indices = np.arange(target) % source
         whole = target // source * source
-        if dim.norm is None or dim.kind == "copy" or whole == target:
+        if dim.norm is None or dim.kind == "nonlinear" or whole == target:
             shares = uneven_shares(source, indices, rng)
             return Expansion.select(source, indices, shares)
         return _scaled(dim.norm, source, indices, whole, rng)
 
-    def mix(self, stack, source, target, rng):
-        return _Follow().mix(stack, source, target, rng)
+    def expand_depth(self, stack, source, target, rng):
+        return _Follow().expand_depth(stack, source, target, rng)
 
 
 class _Follow(DepthMap):
@@ -89,10 +89,10 @@ def _scaled(norm, source, indices, whole, rng):
     shares[:whole] = uneven_shares(source, indices[:whole], rng)
 
     def written(weights):
-        return Gather(source, indices, np.where(copied, weights, 0.0))
+        return GatherMap(source, indices, np.where(copied, weights, 0.0))
 
     def free(weights):
-        return Gather(
+        return GatherMap(
             source,
             np.where(copied, indices, UNWRITTEN),
             np.where(copied, weights, 0.0),
@@ -102,13 +102,13 @@ def _scaled(norm, source, indices, whole, rng):
     if norm == "layer":
         matrix = produce.matrix()
         matrix[whole:] = scale / source
-        produce = Dense(matrix)
+        produce = MatrixMap(matrix)
     consume = free(shares / scale)
     return Expansion(
         produce,
         consume,
-        gain=Pair(free(1.0), free(shares)),
-        shift=Pair(written(scale), consume),
-        tied_gain=Pair(free(shares / scale**2), free(scale**2)),
-        tied_shift=Pair(written(shares / scale), produce),
+        scale=Pair(free(1.0), free(shares)),
+        offset=Pair(written(scale), consume),
+        tied_scale=Pair(free(shares / scale**2), free(scale**2)),
+        tied_offset=Pair(written(shares / scale), produce),
     )

@@ -5,14 +5,14 @@ import numpy as np
 from keras import ops
 
 from kgrow.algebra.axes import CONSUME
-from kgrow.algebra.depth_expansion import Mixing
+from kgrow.algebra.depth_expansion import DepthExpansion
 from kgrow.algebra.errors import GrowthError
 from kgrow.algebra.expansion import Expansion, Pair
-from kgrow.algebra.linear_maps import Dense
+from kgrow.algebra.linear_maps import MatrixMap
 from kgrow.algebra.plan import Plan
-from kgrow.algebra.plan_term import Term, factors, stands
+from kgrow.algebra.plan_term import PlanTerm, factors, stands
 from kgrow.strategies.base import Strategy, random_generator
-from kgrow.strategies.combine import Copy
+from kgrow.strategies.combine import Combine
 from kgrow.strategies.depth_maps import Identity, Stack
 from kgrow.strategies.direct import Direct
 from kgrow.strategies.fixed_dims import is_placed
@@ -25,11 +25,11 @@ TYINGS = ("normalised", "plain")
 _TINY = 1e-30
 _ZERO = Direct("zeros", "zeros")
 _INITS = {
-    "net2net": lambda: Copy(Net2Net(), Stack()),
-    "stack": lambda: Copy(_ZERO, Stack()),
-    "lemon": lambda: Copy(LEMON(), Stack()),
-    "zero": lambda: Copy(_ZERO, Identity()),
-    "noisy": lambda: Copy(_Averages(), Stack()),
+    "net2net": lambda: Combine(Net2Net(), Stack()),
+    "stack": lambda: Combine(_ZERO, Stack()),
+    "lemon": lambda: Combine(LEMON(), Stack()),
+    "zero": lambda: Combine(_ZERO, Identity()),
+    "noisy": lambda: Combine(_Averages(), Stack()),
 }
 
 
@@ -174,10 +174,14 @@ class LiGO(Learned):
                     blocks = widths[key] if block else ()
                     widths[key] = (*blocks, e)
             for stack, templates in depths.items():
-                rows = {t: Dense(parameters[f"{t}/depth"]) for t in templates}
-                mixings[stack] = Mixing(term.depths[stack].rows, None, rows)
-            terms = (Term(widths, mixings),)
-            return Plan(source, target, terms, initial.fresh, seed=seed)
+                rows = {
+                    t: MatrixMap(parameters[f"{t}/depth"]) for t in templates
+                }
+                mixings[stack] = DepthExpansion(
+                    term.depths[stack].rows, None, rows
+                )
+            terms = (PlanTerm(widths, mixings),)
+            return Plan(source, target, terms, initial.new_entries, seed=seed)
 
         return parameters, make_plan
 
@@ -198,25 +202,25 @@ class _Averages(Strategy):
     """New units are random averages of all old ones, as the public code of
     LiGO draws them."""
 
-    def expand(self, dim, source, target, rng):
+    def expand_width(self, dim, source, target, rng):
         del dim
         new = rng.uniform(0, 1, (target - source, source))
         new /= new.sum(axis=1, keepdims=True)
         produce = np.concatenate([np.eye(source), new])
         consume = produce / (produce**2).sum(axis=0)
-        return Expansion(Dense(produce), Dense(consume))
+        return Expansion(MatrixMap(produce), MatrixMap(consume))
 
 
 def _plain(produce):
     """Everything along the dimension grows by one matrix."""
-    b = Dense(produce)
+    b = MatrixMap(produce)
     pair = Pair(b, b)
     return Expansion(b, b, pair, pair, pair, pair)
 
 
 def _tied(produce, share):
     """Readers are tied to a learned matrix, each new unit with its share."""
-    b = Dense(produce)
+    b = MatrixMap(produce)
     host = isinstance(produce, np.ndarray)
     if not host:
         share = ops.convert_to_tensor(share)
@@ -224,11 +228,11 @@ def _tied(produce, share):
     size = np.abs if host else ops.abs
     reads = share[:, None] * produce
     reads = reads / total(reads * produce, axis=0, keepdims=True)
-    c = Dense(reads)
+    c = MatrixMap(reads)
     # A norm in front of tied weights undoes the scale of the stream.
     scale = total(size(produce), axis=1, keepdims=True)
-    tied = Dense(reads / (scale + _TINY))
-    return Expansion(b, c, tied_gain=Pair(tied, b))
+    tied = MatrixMap(reads / (scale + _TINY))
+    return Expansion(b, c, tied_scale=Pair(tied, b))
 
 
 def _start(e):
@@ -306,7 +310,7 @@ def _product(term, spec, key, block):
         sides = sides[::-1] if name.startswith("~") else sides
         produce = np.kron(produce, sides[0])
         consume = np.kron(consume, sides[1])
-    return Expansion(Dense(produce), Dense(consume))
+    return Expansion(MatrixMap(produce), MatrixMap(consume))
 
 
 def _depth_rows(term, target):
@@ -317,7 +321,7 @@ def _depth_rows(term, target):
         if mixing is None or variable.template in rows:
             continue
         matrix = mixing.rows_of(variable).matrix()
-        if variable.axes.exit:
+        if variable.axes.residual_out:
             matrix = matrix * mixing.exits[:, None]
         rows[variable.template] = variable.stack, matrix
     return rows

@@ -24,7 +24,7 @@ class LlamaPro(DepthMap):
 
     >>> LlamaPro().stacking_list(4, 6)
     [0, 1, 1, 2, 3, 3]
-    >>> LlamaPro().mix(None, 2, 3, None).exits.tolist()
+    >>> LlamaPro().expand_depth(None, 2, 3, None).exits.tolist()
     [1.0, 1.0, 0.0]
 
     Reference:
@@ -33,7 +33,7 @@ class LlamaPro(DepthMap):
       (2401.02415), Sec. 3.2 and 3.3.
     """
 
-    train = "new"
+    default_trainable = "new"
     name = "llama_pro"
 
     def __init__(self):

@@ -6,12 +6,12 @@ import keras
 import numpy as np
 from keras import ops
 
-from kgrow.algebra.depth_expansion import Mixing
+from kgrow.algebra.depth_expansion import DepthExpansion
 from kgrow.algebra.errors import GrowthError
 from kgrow.algebra.exactness import Claim
 from kgrow.algebra.expansion import Expansion
-from kgrow.algebra.linear_maps import Dense
-from kgrow.algebra.plan_term import Term
+from kgrow.algebra.linear_maps import MatrixMap
+from kgrow.algebra.plan_term import PlanTerm
 from kgrow.strategies.base import random_generator
 from kgrow.strategies.depth_maps import Stack
 from kgrow.strategies.learned_operator import Learned
@@ -165,8 +165,8 @@ class _Base(LEMON):
     """What does not belong to the ring before anything is learned: tables are
     padded, blocks are stacked."""
 
-    def mix(self, stack, source, target, rng):
-        return Stack().mix(stack, source, target, rng)
+    def expand_depth(self, stack, source, target, rng):
+        return Stack().expand_depth(stack, source, target, rng)
 
 
 def _plan(base, layouts, cores):
@@ -179,21 +179,21 @@ def _plan(base, layouts, cores):
         rings.append(Ring(layout, cores[name]))
         produce = _transposed(cores[name]["out"])
         consume = _transposed(cores[name]["in"])
-        e = Expansion(Dense(produce), Dense(consume))
+        e = Expansion(MatrixMap(produce), MatrixMap(consume))
         widths[layout.stream] = e
         blocks = layout.depths[1]
         for key, slices in inner_dims(layout).items():
             inner = e
             if slices > 1:
                 inner = Expansion(
-                    Dense(_repeated(produce, slices)),
-                    Dense(_repeated(consume, slices)),
+                    MatrixMap(_repeated(produce, slices)),
+                    MatrixMap(_repeated(consume, slices)),
                 )
             widths[key] = (inner,) * blocks
-        rows = Dense(_transposed(cores[name]["layers"]))
-        depths[name] = Mixing(rows)
+        rows = MatrixMap(_transposed(cores[name]["layers"]))
+        depths[name] = DepthExpansion(rows)
     fields = {f.name: getattr(base, f.name) for f in dataclasses.fields(base)}
-    fields["terms"] = (Term(widths, depths),)
+    fields["terms"] = (PlanTerm(widths, depths),)
     return RingPlan(**fields, rings=tuple(rings))
 
 

@@ -311,7 +311,7 @@ def _is_kernel(variable):
     roles = [axis.role for axis in variable.axes for _ in axis.dims]
     axes = variable.axes
     return (
-        not (axes.gain or axes.shift or axes.factor)
+        not (axes.scale or axes.offset or axes.elementwise)
         and bool(roles)
         and CONSUME in roles
         and PRODUCE in roles

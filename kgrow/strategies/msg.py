@@ -7,8 +7,8 @@ import keras
 from kgrow.algebra.errors import GrowthError
 from kgrow.algebra.exactness import Claim, claims
 from kgrow.algebra.expansion import Expansion
-from kgrow.algebra.gate import Opening
-from kgrow.algebra.plan_term import Fresh
+from kgrow.algebra.gate import Gate
+from kgrow.algebra.plan_term import NewEntryInit
 from kgrow.algebra.ramp import Ramp
 from kgrow.strategies.base import Strategy
 from kgrow.strategies.depth_maps import StackingList
@@ -56,7 +56,7 @@ class MSG(Strategy):
     ...     max_sequence_length=8)
     >>> receipt = model.grow({"hidden_dim": 11, "intermediate_dim": 17,
     ...     "num_heads": 3, "num_layers": 3}, MSG(ramp=100))
-    >>> receipt.exact, len(model.openings)
+    >>> receipt.exact, len(model.active_gates)
     (True, 1)
 
     Reference:
@@ -70,8 +70,8 @@ class MSG(Strategy):
       first updates are three times as large.
     """
 
-    is_whole = True
-    fresh = Fresh("initializer", "initializer")
+    standalone = True
+    new_entries = NewEntryInit("initializer", "initializer")
 
     def __init__(self, ramp=5000, initializer="normal", depth="stack"):
         self.ramp = Ramp.get(ramp)
@@ -80,43 +80,43 @@ class MSG(Strategy):
         else:
             self.initializer = get(initializer)
         self.depth = get(depth)
-        self.learns = getattr(self.initializer, "learns", False)
+        self.needs_data = getattr(self.initializer, "learns", False)
 
-    def expand(self, dim, source, target, rng):
+    def expand_width(self, dim, source, target, rng):
         del dim, rng
         return Expansion.pad(source, target)
 
-    def mix(self, stack, source, target, rng):
+    def expand_depth(self, stack, source, target, rng):
         if not source:
             empty = StackingList([None] * target, zero_exits=False)
-            return empty.mix(stack, source, target, rng)
-        return self.depth.mix(stack, source, target, rng)
+            return empty.expand_depth(stack, source, target, rng)
+        return self.depth.expand_depth(stack, source, target, rng)
 
     def plan(self, source, target, seed=0):
         plan = super().plan(source, self._initialized(target), seed)
-        opening = self._opening(plan)
-        if self.ramp.steps == 0 or not (opening.units or opening.blocks):
+        gate = self._gate(plan)
+        if self.ramp.steps == 0 or not (gate.units or gate.blocks):
             return plan
         # Nothing flows back through a shut gate: copies behind it take no
         # share of the gradient.
         first = {
-            stack: mixing.first_only() if stack in opening.blocks else mixing
+            stack: mixing.first_only() if stack in gate.blocks else mixing
             for stack, mixing in plan.terms[0].depths.items()
         }
         effect = dataclasses.replace(plan.terms[0], depths=first)
-        return dataclasses.replace(plan, opening=opening, effect=(effect,))
+        return dataclasses.replace(plan, gate=gate, effect=(effect,))
 
-    def refine(self, plan, task):
+    def fit(self, plan, task):
         if isinstance(self.initializer, str):
             return plan
         entries = self.initializer.plan(plan.source, plan.target, plan.seed)
-        entries = self.initializer.refine(entries, task)
+        entries = self.initializer.fit(entries, task)
         return dataclasses.replace(plan, given=task.grown(entries))
 
     def claims(self, plan):
-        if plan.opening is None:
+        if plan.gate is None:
             return claims(plan)
-        gated = {*plan.opening.units, *plan.opening.blocks}
+        gated = {*plan.gate.units, *plan.gate.blocks}
         return [
             Claim(claim.dim, True, "exact: what is new is behind a gate")
             if claim.dim in gated
@@ -138,7 +138,7 @@ class MSG(Strategy):
         }
         return dataclasses.replace(target, variables=variables)
 
-    def _opening(self, plan):
+    def _gate(self, plan):
         source, target = plan.source, plan.target
         units, blocks = {}, {}
         for name in plan.grown:
@@ -150,7 +150,7 @@ class MSG(Strategy):
             # those; and what only blocks use is not there before the first.
             if not is_placed(dim) and name in source.sizes:
                 units[name] = source.sizes[name], target.sizes[name]
-        return Opening(self.ramp, units, blocks)
+        return Gate(self.ramp, units, blocks)
 
     def get_config(self):
         initializer = self.initializer

@@ -24,7 +24,7 @@ class MSLT(Top):
 
     Example:
 
-    >>> MSLT().stacking_list(3, 6), MSLT().train
+    >>> MSLT().stacking_list(3, 6), MSLT().default_trainable
     ([0, 1, 2, 0, 1, 2], 'new')
 
     Reference:
@@ -33,4 +33,4 @@ class MSLT(Top):
       Training Method for BERT Training Speedup" (2011.13635).
     """
 
-    train = "new"
+    default_trainable = "new"

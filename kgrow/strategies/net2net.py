@@ -38,7 +38,7 @@ class Net2Net(Strategy):
 
     >>> from kgrow.algebra.spec import Dim
     >>> rng = np.random.default_rng(0)
-    >>> e = Net2Net().expand(Dim("ffn"), 4, 6, rng)
+    >>> e = Net2Net().expand_width(Dim("ffn"), 4, 6, rng)
     >>> e.produce.counts.max(), e.preserves()
     (np.int64(2), True)
 
@@ -57,7 +57,7 @@ class Net2Net(Strategy):
             )
         self.split = split
 
-    def expand(self, dim, source, target, rng):
+    def expand_width(self, dim, source, target, rng):
         del dim
         indices = balanced_copies(source, target, rng)
         if self.split == "even":
@@ -66,8 +66,8 @@ class Net2Net(Strategy):
             source, indices, uneven_shares(source, indices, rng)
         )
 
-    def mix(self, stack, source, target, rng):
-        return Identity().mix(stack, source, target, rng)
+    def expand_depth(self, stack, source, target, rng):
+        return Identity().expand_depth(stack, source, target, rng)
 
     def get_config(self):
         return {"split": self.split}

@@ -8,7 +8,7 @@ import numpy as np
 from kgrow.algebra.errors import GrowthError
 from kgrow.algebra.exactness import Claim
 from kgrow.algebra.expansion import Expansion
-from kgrow.algebra.linear_maps import Dense, Gather
+from kgrow.algebra.linear_maps import GatherMap, MatrixMap
 from kgrow.strategies.base import Strategy
 from kgrow.strategies.registry import get, serialize
 
@@ -20,17 +20,17 @@ class Positions(Strategy):
     """Grows the table of positions by a rule, and all else by a strategy.
 
     Args:
-        new: what stands in the table afterwards. `"copy"`: the old table,
+        init: what stands in the table afterwards. `"copy"`: the old table,
             over and over, which keeps the function on inputs of the old
             length; `"interpolate"`: the old table stretched, neighbours mixed,
             which changes it everywhere and leaves no position untrained;
             `"fresh"`: the old table, and the layer's own initial values behind
             it, as every other strategy does.
-        rest: the strategy for everything else.
+        base: the strategy for everything else.
         dim: name of the dimension.
 
     Raises:
-        GrowthError: `new` is none of the three, or the network has no such
+        GrowthError: `init` is none of the three, or the network has no such
             dimension.
 
     Example:
@@ -51,19 +51,19 @@ class Positions(Strategy):
       higher resolution (Dosovitskiy et al., 2010.11929, Sec. 3.2).
     """
 
-    is_whole = True
+    standalone = True
 
-    def __init__(self, new="copy", rest="net2net", dim="positions"):
-        if new not in _RULES:
+    def __init__(self, init="copy", base="net2net", dim="positions"):
+        if init not in _RULES:
             raise GrowthError(
-                f"`new` must be one of {_RULES}. Received: new={new!r}"
+                f"`init` must be one of {_RULES}. Received: init={init!r}"
             )
-        self.new = new
-        self.rest = get(rest)
+        self.init = init
+        self.base = get(base)
         self.dim = dim
-        self.fresh = self.rest.fresh
-        self.learns = self.rest.learns
-        self.train = self.rest.train
+        self.new_entries = self.base.new_entries
+        self.needs_data = self.base.needs_data
+        self.default_trainable = self.base.default_trainable
 
     def plan(self, source, target, seed=0):
         if self.dim not in target.dims:
@@ -71,28 +71,28 @@ class Positions(Strategy):
                 "The network has no such dimension. Received: "
                 f"dim={self.dim!r}; there are {sorted(target.dims)}"
             )
-        plan = self.rest.plan(source, target, seed)
+        plan = self.base.plan(source, target, seed)
         return self._with_positions(plan)
 
-    def refine(self, plan, task):
-        return self._with_positions(self.rest.refine(plan, task))
+    def fit(self, plan, task):
+        return self._with_positions(self.base.fit(plan, task))
 
-    def teaching(self):
-        return self.rest.teaching()
+    def teacher_config(self):
+        return self.base.teacher_config()
 
     def claims(self, plan):
-        claims = [c for c in self.rest.claims(plan) if c.dim != self.dim]
+        claims = [c for c in self.base.claims(plan) if c.dim != self.dim]
         if self.dim in plan.grown:
-            stretched = self.new == "interpolate"
+            stretched = self.init == "interpolate"
             reason = "old positions are stretched" if stretched else "exact"
             claims.append(Claim(self.dim, not stretched, reason))
         return claims
 
     def _with_positions(self, plan):
-        if self.dim not in plan.grown or self.new == "fresh":
+        if self.dim not in plan.grown or self.init == "fresh":
             return plan
         sizes = plan.source.sizes[self.dim], plan.target.sizes[self.dim]
-        expansion = _RULE_OF[self.new](*sizes)
+        expansion = _RULE_OF[self.init](*sizes)
         terms = [
             dataclasses.replace(t, widths={**t.widths, self.dim: expansion})
             for t in plan.terms
@@ -101,18 +101,18 @@ class Positions(Strategy):
 
     def get_config(self):
         return {
-            "new": self.new,
-            "rest": serialize(self.rest),
+            "init": self.init,
+            "base": serialize(self.base),
             "dim": self.dim,
         }
 
     def __repr__(self):
-        return f"Positions({self.new!r}, rest={self.rest!r})"
+        return f"Positions({self.init!r}, base={self.base!r})"
 
 
 def _copies(source, target):
     # Looked up one at a time: no two copies share what one reader reads.
-    rows = Gather(source, np.arange(target) % source)
+    rows = GatherMap(source, np.arange(target) % source)
     return Expansion(rows, rows)
 
 
@@ -121,7 +121,7 @@ def _stretched(source, target):
     matrix = np.maximum(
         0.0, 1.0 - np.abs(places[:, None] - np.arange(source)[None])
     )
-    return Expansion(Dense(matrix), Dense(matrix))
+    return Expansion(MatrixMap(matrix), MatrixMap(matrix))
 
 
 _RULE_OF = {"copy": _copies, "interpolate": _stretched}

@@ -117,8 +117,8 @@ def get(identifier):
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise GrowthError(
             f"Unknown strategy.{hint} Received: {identifier!r}. "
-            f"There are: {', '.join(names())}, and Copy(width=..., depth=...) "
-            "to combine two."
+            f"There are: {', '.join(names())}, and Combine(width=..., "
+            "depth=...) to combine two."
         )
     if isinstance(identifier, (list, tuple)):
         return StackingList(list(identifier))

@@ -7,7 +7,7 @@ import numpy as np
 
 from kgrow.algebra.errors import GrowthError
 from kgrow.algebra.expansion import Expansion, Pair
-from kgrow.algebra.linear_maps import Gather
+from kgrow.algebra.linear_maps import GatherMap
 from kgrow.algebra.plan_term import divisible_dims, map_each
 from kgrow.strategies.base import Strategy
 from kgrow.strategies.depth_maps import Stack
@@ -39,7 +39,7 @@ class Staged(Strategy):
     Example:
 
     >>> from kgrow.algebra.spec import Dim
-    >>> Staged().expand(Dim("ffn"), 2, 4, None).consume.weights.tolist()
+    >>> Staged().expand_width(Dim("ffn"), 2, 4, None).consume.weights.tolist()
     [0.5, 0.5, 0.5, 0.5]
 
     Reference:
@@ -51,14 +51,14 @@ class Staged(Strategy):
     def __init__(self, snr=None):
         self.snr = check_snr(snr)
 
-    def expand(self, dim, source, target, rng):
+    def expand_width(self, dim, source, target, rng):
         del rng
         return whole_tiles(self.name, dim, source, target)
 
-    def mix(self, stack, source, target, rng):
-        return Stack().mix(stack, source, target, rng)
+    def expand_depth(self, stack, source, target, rng):
+        return Stack().expand_depth(stack, source, target, rng)
 
-    def divide(self, term, source, target):
+    def split_terms(self, term, source, target):
         parts = frozenset(term.widths) & divisible_dims(target)
         times = {target.sizes[d] // source.sizes[d] for d in parts}
         if not parts:
@@ -101,6 +101,6 @@ class Staged(Strategy):
 def _one(e, copy, times):
     """One copy of several: it writes its own entries, and reads its own."""
     mask = (np.arange(e.target) // e.source == copy).astype(float)
-    own = Gather(e.source, np.arange(e.target) % e.source, mask)
+    own = GatherMap(e.source, np.arange(e.target) % e.source, mask)
     reads = Pair(own, own)
     return Expansion(own, own, reads, reads, reads, reads)

@@ -33,7 +33,7 @@ class Vocabulary(Strategy):
     grows; their optimizer state starts as that of any new entry.
 
     Args:
-        new: what new tokens start as. `"mean"`: the mean of all old ones;
+        init: what new tokens start as. `"mean"`: the mean of all old ones;
             `"gaussian"`: drawn from the Gaussian with the mean and the
             covariance of the old ones, the same for the same seed, so that no
             two are equal; `"compose"`: the mean of the `pieces` of each;
@@ -41,11 +41,11 @@ class Vocabulary(Strategy):
             strategy.
         pieces: dict from the number of each new token to a list of the
             numbers of the old ones that it is composed of, for `"compose"`.
-        rest: the strategy for everything else.
+        base: the strategy for everything else.
         dim: name of the dimension.
 
     Raises:
-        GrowthError: `new` is none of the four, `pieces` are missing, given
+        GrowthError: `init` is none of the four, `pieces` are missing, given
             without need, or not those of all new tokens; the network has no
             such dimension, or its entries are not looked up.
 
@@ -69,26 +69,26 @@ class Vocabulary(Strategy):
       draws with a hundred-thousandth of the covariance; here it is the whole.
     """
 
-    is_whole = True
+    standalone = True
 
-    def __init__(self, new="mean", pieces=None, rest="net2net", dim="vocab"):
-        if new not in _RULES:
+    def __init__(self, init="mean", pieces=None, base="net2net", dim="vocab"):
+        if init not in _RULES:
             raise GrowthError(
-                f"`new` must be one of {_RULES}. Received: new={new!r}"
+                f"`init` must be one of {_RULES}. Received: init={init!r}"
             )
-        if (new == "compose") != (pieces is not None):
+        if (init == "compose") != (pieces is not None):
             raise GrowthError(
                 "`pieces` say what new tokens are composed of, under "
-                '`new="compose"`, which needs them, and under no other rule. '
-                f"Received: new={new!r}, pieces={pieces!r}"
+                '`init="compose"`, which needs them, and under no other rule. '
+                f"Received: init={init!r}, pieces={pieces!r}"
             )
-        self.new = new
+        self.init = init
         self.pieces = None if pieces is None else _checked(pieces)
-        self.rest = get(rest)
+        self.base = get(base)
         self.dim = dim
-        self.fresh = self.rest.fresh
-        self.learns = self.rest.learns
-        self.train = self.rest.train
+        self.new_entries = self.base.new_entries
+        self.needs_data = self.base.needs_data
+        self.default_trainable = self.base.default_trainable
 
     def plan(self, source, target, seed=0):
         dim = target.dims.get(self.dim)
@@ -98,13 +98,13 @@ class Vocabulary(Strategy):
                 "The network has no such dimension whose entries are looked "
                 f"up. Received: dim={self.dim!r}; there are {found}"
             )
-        if self.new == "compose":
+        if self.init == "compose":
             self._check_pieces(source.sizes[dim.name], target.sizes[dim.name])
-        return self.rest.plan(source, target, seed)
+        return self.base.plan(source, target, seed)
 
-    def refine(self, plan, task):
-        plan = self.rest.refine(plan, task)
-        if self.dim not in plan.grown or self.new == "fresh":
+    def fit(self, plan, task):
+        plan = self.base.fit(plan, task)
+        if self.dim not in plan.grown or self.init == "fresh":
             return plan
         given = {
             path: self._with_new_rows(plan, variable, task.values)
@@ -113,14 +113,14 @@ class Vocabulary(Strategy):
         }
         return dataclasses.replace(plan, given={**plan.given, **given})
 
-    def teaching(self):
-        return self.rest.teaching()
+    def teacher_config(self):
+        return self.base.teacher_config()
 
     def claims(self, plan):
         reason = "exact: old tokens have the logits that they had"
         return [
             Claim(self.dim, True, reason) if claim.dim == self.dim else claim
-            for claim in self.rest.claims(plan)
+            for claim in self.base.claims(plan)
         ]
 
     def _check_pieces(self, old, new):
@@ -156,10 +156,10 @@ class Vocabulary(Strategy):
         table = np.moveaxis(rows, names.index(self.dim), 0)
         old = plan.source.sizes[self.dim]
         count = len(table) - old
-        if self.new == "compose":
+        if self.init == "compose":
             for token, pieces in self.pieces.items():
                 table[token] = table[pieces].mean(axis=0)
-        elif self.new == "gaussian":
+        elif self.init == "gaussian":
             rng = random_generator(plan.seed, "vocabulary", variable.path)
             table[old:] = _drawn(table[:old], count, rng)
         else:
@@ -169,18 +169,18 @@ class Vocabulary(Strategy):
     def get_config(self):
         pieces = self.pieces
         return {
-            "new": self.new,
+            "init": self.init,
             # JSON has no numbers for keys.
             "pieces": None
             if pieces is None
             else list(map(list, pieces.items())),
-            "rest": serialize(self.rest),
+            "base": serialize(self.base),
             "dim": self.dim,
         }
 
     def __repr__(self):
         pieces = "" if self.pieces is None else f", {len(self.pieces)} pieces"
-        return f"Vocabulary({self.new!r}{pieces}, rest={self.rest!r})"
+        return f"Vocabulary({self.init!r}{pieces}, base={self.base!r})"
 
 
 def _checked(pieces):

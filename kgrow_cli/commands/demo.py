@@ -16,13 +16,13 @@ from rich.console import Console
 from rich.table import Table
 
 from kgrow import callbacks
-from kgrow.analysis.ledger import Ledger, cost_to_reach
+from kgrow.analysis.ledger import CostRecord, cost_to_reach
 from kgrow.analysis.plots import loss_over_flops
 from kgrow.analysis.run_log import Run
 from kgrow.backend.flops import training_flops
 from kgrow.datasets.text.text import Text
 from kgrow.models import GPT2
-from kgrow.strategies import Copy
+from kgrow.strategies import Combine
 
 LENGTH, BATCH = 128, 8
 LEARNING_RATE = 2e-3  # at its peak, in both runs
@@ -113,7 +113,7 @@ def books(run):
     """The run's `Ledger`, in which what came before the first growth is the
     small model's own training."""
     first, *rest = run.ledger.stages
-    return Ledger(run.name, [replace(first, source=bool(rest)), *rest])
+    return CostRecord(run.name, [replace(first, source=bool(rest)), *rest])
 
 
 def curve(run):
@@ -274,7 +274,7 @@ def run_demo(
     out.mkdir(parents=True, exist_ok=True)
     keras.utils.set_random_seed(seed)
     steps_per_epoch = round(STEPS_PER_EPOCH * scale)
-    strategy = Copy(width, depth)
+    strategy = Combine(width, depth)
 
     model = small_gpt(text, **SMALL)
     growth = GrowAt(EVENTS, strategy, batch)

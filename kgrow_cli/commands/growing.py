@@ -16,7 +16,7 @@ def grow_model(
     data=None,
     loss=None,
     optimizer_state="carry",
-    train=None,
+    trainable=None,
     seed=0,
     force=False,
     imports=(),
@@ -33,7 +33,7 @@ def grow_model(
             )
         data = read_data(data, model)
         status.update("growing")
-        if strategy.learns:
+        if strategy.needs_data:
             # The bar of its own `fit` is the progress.
             status.stop()
         receipt = model.grow(
@@ -41,7 +41,7 @@ def grow_model(
             strategy,
             data=data,
             optimizer_state=optimizer_state,
-            train=train,
+            trainable=trainable,
             seed=seed,
         )
         status.start()

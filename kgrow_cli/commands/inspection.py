@@ -17,7 +17,7 @@ from kgrow_cli.commands.units import flops_text
 
 _KINDS = {
     "stream": "linear stream",
-    "copy": "copies only",
+    "nonlinear": "copies only",
     "lookup": "looked up",
     "rotary": "rotary pairs",
     "alibi": "heads with slopes",
@@ -79,7 +79,7 @@ def facts_of(model, batch=1, length=None):
         "forward_flops": forward_flops(network, symbols),
         "training_flops": training_flops(network, symbols),
         "growths": len(model.growth_history),
-        "open_gates": len(model.openings),
+        "active_gates": len(model.active_gates),
     }
 
 
@@ -147,10 +147,10 @@ def tree_of(facts):
             ("training step", flops_text(facts["training_flops"])),
         ],
     )
-    gates = f", {facts['open_gates']} gates still opening"
+    gates = f", {facts['active_gates']} gates still opening"
     tree.add(
         f"[bold]growths[/] {facts['growths']}"
-        + (gates if facts["open_gates"] else "")
+        + (gates if facts["active_gates"] else "")
     )
     return tree
 

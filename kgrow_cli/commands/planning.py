@@ -105,7 +105,7 @@ def forecast(model, target, strategy, seed=0, batch=8, length=None):
     return {
         "plan": plan,
         "strategy": repr(strategy),
-        "learns": strategy.learns,
+        "learns": strategy.needs_data,
         "inputs": described(inputs),
         "before": before,
         "after": after,
@@ -137,7 +137,9 @@ def time_forecast(model, facts, strategy, batch=8, length=None):
     forward = min(_seconds(lambda: run(inputs)) for _ in range(3))
     rate = facts["before"].forward_flops / forward
     values = {
-        relative_path(source.network, w): backend.host(backend.raw(w))
+        relative_path(source.network, w): backend.to_numpy_if_cpu(
+            backend.storage(w)
+        )
         for w in grown_weights(source.network)
     }
     path = max(
@@ -149,7 +151,7 @@ def time_forecast(model, facts, strategy, batch=8, length=None):
     part = np.prod(shape) / after.parameters
     grown = 1 + after.slot_bytes / max(1, after.weight_bytes)
     growth = copying * grown / max(part, 1e-12)
-    steps = getattr(strategy, "steps", 0) if strategy.learns else 0
+    steps = getattr(strategy, "steps", 0) if strategy.needs_data else 0
     learning = steps * after.training_flops / rate
     return {
         "device_flops_per_second": rate,

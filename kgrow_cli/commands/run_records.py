@@ -10,7 +10,7 @@ import h5py
 
 from kgrow.algebra.config_fields import text
 from kgrow.algebra.errors import GrowthError
-from kgrow.analysis.ledger import Ledger
+from kgrow.analysis.ledger import CostRecord
 from kgrow.analysis.run_log import Run as LedgerRun
 from kgrow.growth.receipt import Receipt
 from kgrow.growth.saving.state_schema import unpack
@@ -29,7 +29,7 @@ class Record:
         columns: dict from names (units, metrics) to lists of as many numbers.
         marks: list of `(place in the run's first unit, label)` of growths.
         growths: list of dicts, what is known of each growth.
-        ledger: `Ledger`, or `None`.
+        ledger: `CostRecord`, or `None`.
         source: FLOPs of the small model before the run, `None` if unknown.
         sources: list of the names of the files that were read.
         notes: list of strings, what could not be read or is missing.
@@ -39,7 +39,7 @@ class Record:
     columns: dict = field(default_factory=dict)
     marks: list = field(default_factory=list)
     growths: list = field(default_factory=list)
-    ledger: Ledger | None = None
+    ledger: CostRecord | None = None
     source: float | None = None
     sources: list = field(default_factory=list)
     notes: list = field(default_factory=list)
@@ -178,7 +178,7 @@ def _read_csv(run, path):
 
 def _read_json(run, path):
     try:
-        run.ledger = Ledger.from_json(path.read_text())
+        run.ledger = CostRecord.from_json(path.read_text())
     except (ValueError, TypeError, KeyError, AttributeError):
         return False  # of another program
     return True

@@ -17,13 +17,13 @@ def chosen_strategy(said, arguments):
     Example:
 
     >>> chosen_strategy("net2net+stack", {})
-    Copy(width=Net2Net(split='uneven'), depth=Stack(zero_exits=False))
+    Combine(width=Net2Net(split='uneven'), depth=Stack(zero_exits=False))
     >>> chosen_strategy("lemon", {}), chosen_strategy([0, 1, 0, 1], {})
     (LEMON(), StackingList(blocks=[0, 1, 0, 1], zero_exits=False))
     """
     if isinstance(said, str) and "+" in said:
         width, depth = said.split("+", 1)
-        strategy = strategies.Copy(width=width.strip(), depth=depth.strip())
+        strategy = strategies.Combine(width=width.strip(), depth=depth.strip())
     else:
         strategy = strategies.get(said)
     if not arguments:

@@ -6,13 +6,13 @@ from kgrow.architecture.architecture import count_parameters
 from kgrow_cli.commands.model_files import check_output, read_model, replacing
 
 
-def strip_model(path, output, force=False, open_gates=False, imports=()):
+def strip_model(path, output, force=False, force_open_gates=False, imports=()):
     """Writes the network of the model in a file, without gates."""
     output = check_output(output, force)
     with Console(stderr=True).status("reading the model") as status:
         model = read_model(path, imports)
-        if open_gates:
-            model.open_gates()
+        if force_open_gates:
+            model.force_open_gates()
         network = model.strip()
         status.update("writing")
         with replacing(output) as beside:

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kgrow import Axes, GrowthError
+from kgrow import GrowthError
+from kgrow.algebra import Axes
 from kgrow.algebra.axes import CONSUME, PRODUCE, Axis
 
 WORD = string.ascii_letters + string.digits + "_"
@@ -17,7 +18,7 @@ SPACES = st.sampled_from([" ", "  "])
 # Where spaces may stand without a change of meaning.
 GAPS = re.compile(r" |(?=[()|,~])|(?<=[()|,~])|(?=->)|(?<=->)")
 
-FLAGS = ("gain", "shift", "inner", "outer", "exit")
+FLAGS = ("scale", "offset", "attention_norm", "ffn_norm", "residual_out")
 
 
 @st.composite
@@ -28,9 +29,9 @@ def patterns(draw):
         else Axis((), CONSUME)
         for factors in draw(st.lists(FACTORS, max_size=5))
     ]
-    scale = draw(st.lists(st.tuples(NAMES, st.floats(-4, 4)), max_size=2))
+    powers = draw(st.lists(st.tuples(NAMES, st.floats(-4, 4)), max_size=2))
     flags = {flag: True for flag in draw(st.sets(st.sampled_from(FLAGS)))}
-    return Axes(tuple(axes), scale=tuple(scale), **flags)
+    return Axes(tuple(axes), powers=tuple(powers), **flags)
 
 
 @given(patterns())
@@ -63,9 +64,9 @@ def test_the_arrow_gives_the_role_and_a_tilde_flips_it(pattern, roles):
 
 
 def test_flags_are_read():
-    axes = Axes.parse("a -> b | gain, exit, b^-0.5, a^2")
-    assert axes.gain and axes.exit
-    assert axes.scale == (("b", -0.5), ("a", 2.0))
+    axes = Axes.parse("a -> b | scale, residual_out, b^-0.5, a^2")
+    assert axes.scale and axes.residual_out
+    assert axes.powers == (("b", -0.5), ("a", 2.0))
 
 
 def test_dims_come_once_and_in_order():
@@ -99,7 +100,7 @@ def test_shape_multiplies_the_factors(axes, fixed):
         ("a -> _b", "Cannot read '_b'"),
         ("a -> b | gian", "Unknown flag 'gian'"),
         ("a -> b | b^x", "Unknown flag"),
-        ("a -> b | gain | exit", "Unknown flag"),
+        ("a -> b | scale | residual_out", "Unknown flag"),
         (None, "written as a string such as 'hidden -> ffn'"),
         (["a", "b"], "written as a string"),
     ],

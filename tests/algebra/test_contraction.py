@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
 
-from kgrow import Expansion, Gather
+from kgrow import Expansion
+from kgrow.algebra import GatherMap
 from kgrow.algebra.contraction import contract
 
 LETTERS = "abcd", "ABCD"
@@ -70,7 +71,9 @@ def test_what_goes_in_stays_as_it_was(problem):
 @pytest.mark.parametrize("shape", [(), (3,), (2, 3)])
 def test_a_contraction_of_nothing_is_a_copy(shape):
     value = np.ones(shape, "float32")
-    for m in (None, Gather(shape[-1], range(shape[-1]))) if shape else (None,):
+    for m in (
+        (None, GatherMap(shape[-1], range(shape[-1]))) if shape else (None,)
+    ):
         grown = contract(value, [None] * (value.ndim - 1) + [m] * bool(shape))
         assert not np.shares_memory(grown, value)
         np.testing.assert_array_equal(grown, value)
@@ -90,7 +93,7 @@ def test_large_arrays_are_gathered_in_pieces(axis):
     value = np.arange(601 * 499, dtype="float32").reshape(601, 499)
     n = value.shape[axis]
     indices = np.random.default_rng(0).integers(-1, n, 2 * n + 1)
-    m = Gather(n, indices, np.full(2 * n + 1, 0.5))
+    m = GatherMap(n, indices, np.full(2 * n + 1, 0.5))
     given_maps = [None, None]
     given_maps[axis] = m
     expected = np.take(value, np.maximum(indices, 0), axis) / 2

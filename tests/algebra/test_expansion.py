@@ -7,11 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
 
-from kgrow import Dense, Expansion, Gather, GrowthError, Mixing, tolerance
+from kgrow import DepthExpansion, Expansion, GrowthError
+from kgrow.algebra import GatherMap, MatrixMap, tolerance
 from kgrow.algebra.expansion import Pair
 from kgrow.algebra.linear_maps import UNWRITTEN
 
-PAIRS = ("gain", "shift", "tied_gain", "tied_shift")
+PAIRS = ("scale", "offset", "tied_scale", "tied_offset")
 PARTS = ("produce", "consume", *PAIRS)
 
 
@@ -44,7 +45,7 @@ def test_composition_is_the_product_of_matrices(chain):
 @given(chains(gathers))
 def test_gathers_compose_into_gathers(chain):
     after, before = chain
-    assert isinstance(after @ before, Gather)
+    assert isinstance(after @ before, GatherMap)
 
 
 @given(chains(gathers))
@@ -80,7 +81,7 @@ def test_identity_is_recognised(size):
     assert Expansion.identity(size).is_identity
     assert Expansion.tile(size, 1).is_identity
     assert Expansion.pad(size, size).is_identity
-    assert Mixing.identity(size).is_identity
+    assert DepthExpansion.identity(size).is_identity
 
 
 @given(expansions())
@@ -123,7 +124,7 @@ def test_power_zero_averages_what_is_read(m):
 
 
 def test_power_zero_of_a_row_that_reads_nothing():
-    padded = Dense(np.eye(3, 2))
+    padded = MatrixMap(np.eye(3, 2))
     np.testing.assert_array_equal(padded.power(0).matrix(), np.eye(3, 2))
 
 
@@ -182,9 +183,9 @@ def test_first_only_of_an_expansion_is_a_padding(e):
 
 @given(selections())
 def test_a_gain_is_copied_where_values_are(e):
-    assert equal(e.gain, Pair(e.produce.power(0), e.consume))
-    assert equal(e.shift, Pair(e.produce, e.consume))
-    for pair in (e.tied_gain, e.tied_shift):
+    assert equal(e.scale, Pair(e.produce.power(0), e.consume))
+    assert equal(e.offset, Pair(e.produce, e.consume))
+    for pair in (e.tied_scale, e.tied_offset):
         assert equal(pair, Pair(e.consume, e.produce))
 
 
@@ -192,10 +193,10 @@ def test_a_gain_is_copied_where_values_are(e):
 @given(chains(unwritten=False))
 def test_maps_of_tensors_are_those_of_arrays(chain):
     after, before = chain
-    tensor = Dense(ops.convert_to_tensor(after.matrix(), "float32"))
+    tensor = MatrixMap(ops.convert_to_tensor(after.matrix(), "float32"))
     assert equal(tensor @ before, after @ before)
     assert equal(tensor.power(2), after.power(2))
-    tensor = Dense(ops.convert_to_tensor(before.matrix(), "float32"))
+    tensor = MatrixMap(ops.convert_to_tensor(before.matrix(), "float32"))
     assert equal(after @ tensor, after @ before)
     assert equal(Expansion(tensor, tensor).squared().produce, before.power(2))
 
@@ -240,39 +241,53 @@ def test_reads_are_the_rows_of_the_matrix(source, target, data):
 
 
 def test_keeping_blocks_takes_order_and_silence():
-    assert Mixing.select(2, [0, None, 1], exits=[1, 0, 1]).keeps_blocks()
-    assert not Mixing.select(2, [0, None, 1]).keeps_blocks()
-    assert not Mixing.select(2, [1, 0]).keeps_blocks()
-    assert not Mixing.select(2, [0, 1], exits=[1, 0.5]).keeps_blocks()
-    assert not Mixing(Dense(np.eye(2))).keeps_blocks()
+    assert DepthExpansion.select(
+        2, [0, None, 1], exits=[1, 0, 1]
+    ).keeps_blocks()
+    assert not DepthExpansion.select(2, [0, None, 1]).keeps_blocks()
+    assert not DepthExpansion.select(2, [1, 0]).keeps_blocks()
+    assert not DepthExpansion.select(2, [0, 1], exits=[1, 0.5]).keeps_blocks()
+    assert not DepthExpansion(MatrixMap(np.eye(2))).keeps_blocks()
 
 
 def test_a_silent_block_has_no_gradient_history():
-    mixing = Mixing.select(2, [0, 0, 1], exits=[1, 0, 1])
+    mixing = DepthExpansion.select(2, [0, 0, 1], exits=[1, 0, 1])
     assert mixing.dual().rows.indices.tolist() == [0, UNWRITTEN, 1]
 
 
 @pytest.mark.parametrize(
     "wrong, reason",
     [
-        (lambda: Gather(2, [0, 2]), r"in \[-1, 2\).*Received: \[0, 2\]"),
-        (lambda: Gather(2, [-2]), "Received"),
-        (lambda: Gather(2, [[0, 1]]), "flat list"),
-        (lambda: Gather(2, [0, 1], [1.0]), r"2 rows, weights of shape \(1,\)"),
-        (lambda: Gather(2, [0]) @ Gather(2, [0]), "map to 1 entries"),
-        (lambda: Dense(np.eye(2)) @ Dense(np.eye(3)), "map to 3 entries"),
-        (lambda: Gather(2, [0]) @ Dense(np.eye(3)), "map to 3 entries"),
-        (lambda: Gather(2, [0, -1]) @ Dense(np.eye(2)), "one after the other"),
+        (lambda: GatherMap(2, [0, 2]), r"in \[-1, 2\).*Received: \[0, 2\]"),
+        (lambda: GatherMap(2, [-2]), "Received"),
+        (lambda: GatherMap(2, [[0, 1]]), "flat list"),
         (
-            lambda: Expansion(Gather(2, [0, 1]), Gather(2, [0])),
+            lambda: GatherMap(2, [0, 1], [1.0]),
+            r"2 rows, weights of shape \(1,\)",
+        ),
+        (lambda: GatherMap(2, [0]) @ GatherMap(2, [0]), "map to 1 entries"),
+        (
+            lambda: MatrixMap(np.eye(2)) @ MatrixMap(np.eye(3)),
+            "map to 3 entries",
+        ),
+        (lambda: GatherMap(2, [0]) @ MatrixMap(np.eye(3)), "map to 3 entries"),
+        (
+            lambda: GatherMap(2, [0, -1]) @ MatrixMap(np.eye(2)),
+            "one after the other",
+        ),
+        (
+            lambda: Expansion(GatherMap(2, [0, 1]), GatherMap(2, [0])),
             "produce 2 -> 2, consume 2 -> 1",
         ),
-        (lambda: Mixing.select(2, [0, 2]), "Received"),
-        (lambda: Mixing.select(2, [0, 1], exits=[1]), "2 blocks, exits"),
+        (lambda: DepthExpansion.select(2, [0, 2]), "Received"),
+        (
+            lambda: DepthExpansion.select(2, [0, 1], exits=[1]),
+            "2 blocks, exits",
+        ),
         (
             lambda: (
-                Mixing(Dense(np.eye(2)))
-                @ Mixing.select(2, [0, 1], exits=[1, 0])
+                DepthExpansion(MatrixMap(np.eye(2)))
+                @ DepthExpansion.select(2, [0, 1], exits=[1, 0])
             ),
             "one after the other",
         ),

@@ -1,4 +1,4 @@
-"""Fresh weights are drawn as Keras draws them, by numpy."""
+"""NewEntryInit weights are drawn as Keras draws them, by numpy."""
 
 import math
 

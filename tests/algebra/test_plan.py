@@ -27,17 +27,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
 
-from kgrow import (
-    Dense,
-    Expansion,
-    Fresh,
-    GrowthError,
-    Mixing,
-    Plan,
-    Term,
-    strategies,
-    tolerance,
-)
+from kgrow import DepthExpansion, Expansion, GrowthError, Plan, strategies
+from kgrow.algebra import MatrixMap, NewEntryInit, PlanTerm, tolerance
 from kgrow.architecture.architecture import relative_path
 from kgrow.layers.float64 import exact_float64
 
@@ -91,7 +82,7 @@ def test_the_same_plan_gives_the_same_values(plan):
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 def test_the_identity_gives_the_same_bits_in_new_arrays(dtype):
     values = toy_values(SOURCE, dtype=dtype)
-    grown = Plan(SOURCE, SOURCE, (Term(),)).apply(values)
+    grown = Plan(SOURCE, SOURCE, (PlanTerm(),)).apply(values)
     assert_same(grown, values)
     for path, value in values.items():
         assert not np.shares_memory(grown[path], value)
@@ -143,8 +134,8 @@ def test_a_composition_is_one_after_the_other(first, data):
 @given(plans(terms=1), st.data())
 def test_identity_plans_are_neutral(plan, data):
     values = toy_values(plan.source)
-    before = Plan(plan.source, plan.source, (Term(),))
-    after = Plan(plan.target, plan.target, (Term(),))
+    before = Plan(plan.source, plan.source, (PlanTerm(),))
+    after = Plan(plan.target, plan.target, (PlanTerm(),))
     assert_same((plan @ before).apply(values), plan.apply(values))
     assert_same((after @ plan).apply(values), plan.apply(values))
 
@@ -160,20 +151,20 @@ def test_growths_of_width_and_of_depth_compose():
 
 def test_dense_mixings_compose():
     rng = np.random.default_rng(0)
-    first = Mixing(Dense(rng.standard_normal((4, 2))))
-    second = Mixing(Dense(rng.standard_normal((5, 4))))
+    first = DepthExpansion(MatrixMap(rng.standard_normal((4, 2))))
+    second = DepthExpansion(MatrixMap(rng.standard_normal((5, 4))))
     deepest = toy_spec(depth=5)
-    one = Plan(SOURCE, DEEPER, (Term({}, {"layers": first}),))
-    two = Plan(DEEPER, deepest, (Term({}, {"layers": second}),))
+    one = Plan(SOURCE, DEEPER, (PlanTerm({}, {"layers": first}),))
+    two = Plan(DEEPER, deepest, (PlanTerm({}, {"layers": second}),))
     values = toy_values(SOURCE)
     assert_all_close((two @ one).apply(values), two.apply(one.apply(values)))
 
 
 def test_blocks_of_different_maps_are_not_mixed():
     wider = plan_of("net2net", SOURCE, toy_spec({"ffn": 6}))
-    mixing = Mixing(Dense(np.ones((3, 2))))
+    mixing = DepthExpansion(MatrixMap(np.ones((3, 2))))
     target = toy_spec({"ffn": 6}, depth=3)
-    deeper = Plan(wider.target, target, (Term({}, {"layers": mixing}),))
+    deeper = Plan(wider.target, target, (PlanTerm({}, {"layers": mixing}),))
     with pytest.raises(GrowthError, match="'ffn' grew differently"):
         deeper @ wider
 
@@ -193,12 +184,12 @@ def test_blocks_of_different_maps_are_not_mixed():
         ),
         (
             plan_of("net2net", SOURCE, WIDER),
-            Plan(SOURCE, SOURCE, (Term(),), noise={"hidden": 0.1}),
+            Plan(SOURCE, SOURCE, (PlanTerm(),), noise={"hidden": 0.1}),
             "neither adds noise",
         ),
         (
-            Plan(SOURCE, SOURCE, (Term(),), noise={"hidden": 0.1}),
-            Plan(SOURCE, SOURCE, (Term(),)),
+            Plan(SOURCE, SOURCE, (PlanTerm(),), noise={"hidden": 0.1}),
+            Plan(SOURCE, SOURCE, (PlanTerm(),)),
             "neither adds noise",
         ),
     ],
@@ -216,10 +207,10 @@ def test_what_does_not_compose_is_refused(second, first, reason):
 def test_new_entries_are_zero_or_drawn(incoming, outgoing):
     """The toy's initializer draws ones; new units come in first."""
     target = toy_spec({"hidden": 4})
-    term = Term({"hidden": Expansion.pad(3, 4)})
-    fresh = {"hidden": Fresh(incoming, outgoing)}
+    term = PlanTerm({"hidden": Expansion.pad(3, 4)})
+    new_entries = {"hidden": NewEntryInit(incoming, outgoing)}
     values = toy_values(SOURCE)
-    grown = Plan(SOURCE, target, (term,), fresh).apply(values)
+    grown = Plan(SOURCE, target, (term,), new_entries).apply(values)
     value = {"zeros": 0.0, "initializer": 1.0}
     assert (grown["embedding"][:, 3] == value[incoming]).all()
     assert (grown["block_0/gain"][3] == value[incoming]).all()
@@ -234,13 +225,13 @@ def test_new_entries_are_zero_or_drawn(incoming, outgoing):
 def test_a_new_unit_reading_a_new_unit_is_incoming():
     target = toy_spec({"hidden": 4, "ffn": 5})
     widths = {"hidden": Expansion.pad(3, 4), "ffn": Expansion.pad(4, 5)}
-    plan = Plan(SOURCE, target, (Term(widths),))
+    plan = Plan(SOURCE, target, (PlanTerm(widths),))
     assert plan.apply(toy_values(SOURCE))["block_0/up"][3, 4] == 1.0
 
 
 def test_new_blocks_are_fresh_and_silent_where_asked():
-    mixing = Mixing.select(2, [0, 1, None, None], exits=[1, 1, 0, 1])
-    plan = Plan(SOURCE, DEEPER, (Term({}, {"layers": mixing}),))
+    mixing = DepthExpansion.select(2, [0, 1, None, None], exits=[1, 1, 0, 1])
+    plan = Plan(SOURCE, DEEPER, (PlanTerm({}, {"layers": mixing}),))
     grown = plan.apply(toy_values(SOURCE))
     assert (grown["block_2/up"] == 1).all() and not grown["block_2/down"].any()
     assert (grown["block_3/down"] == 1).all()
@@ -249,7 +240,7 @@ def test_new_blocks_are_fresh_and_silent_where_asked():
 @pytest.mark.parametrize("fill", [7.0, "array"])
 def test_a_fill_takes_the_place_of_fresh_values(fill):
     target = toy_spec({"ffn": 6})
-    plan = Plan(SOURCE, target, (Term({"ffn": Expansion.pad(4, 6)}),))
+    plan = Plan(SOURCE, target, (PlanTerm({"ffn": Expansion.pad(4, 6)}),))
     values = toy_values(SOURCE)
     array = np.full((3, 6), 7.0) if fill == "array" else fill
     grown = plan.grow("block_0/up", values, fill=array)
@@ -259,7 +250,7 @@ def test_a_fill_takes_the_place_of_fresh_values(fill):
 
 def test_drawn_entries_without_an_initializer_are_refused():
     target = toy_spec({"ffn": 6}, initializer=None)
-    plan = Plan(SOURCE, target, (Term({"ffn": Expansion.pad(4, 6)}),))
+    plan = Plan(SOURCE, target, (PlanTerm({"ffn": Expansion.pad(4, 6)}),))
     with pytest.raises(GrowthError, match="'block_0/up' need an initializer"):
         plan.apply(toy_values(SOURCE))
 
@@ -276,8 +267,8 @@ def test_values_that_do_not_fit_are_refused(wrong):
 
 
 def test_a_plan_says_what_it_reads_and_keeps():
-    mixing = Mixing.select(2, [0, 1, 1, None])
-    plan = Plan(SOURCE, DEEPER, (Term({}, {"layers": mixing}),))
+    mixing = DepthExpansion.select(2, [0, 1, 1, None])
+    plan = Plan(SOURCE, DEEPER, (PlanTerm({}, {"layers": mixing}),))
     assert plan.reads("block_2/up") == ["block_1/up"]
     assert plan.reads("block_3/up") == []
     assert plan.keeps("norm") and plan.keeps("block_1/up")

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from keras import ops
 
 from kgrow import GrowthError
-from kgrow.algebra.gate import Opening
+from kgrow.algebra.gate import Gate
 from kgrow.algebra.ramp import Ramp
 
 SHAPES = ["linear", "cosine", "smoothstep", "quadratic", "sqrt"]
@@ -47,8 +47,8 @@ def test_a_ramp_is_data(shape):
     ramp = Ramp(7, shape)
     again = Ramp.get(ramp.get_config())
     assert again == ramp and value(again, 3) == value(ramp, 3)
-    opening = Opening(ramp, {"ffn": (2, 4)}, {"layers": (1, 3)})
-    assert Opening.from_config(opening.get_config()) == opening
+    gate = Gate(ramp, {"ffn": (2, 4)}, {"layers": (1, 3)})
+    assert Gate.from_config(gate.get_config()) == gate
 
 
 @pytest.mark.parametrize(

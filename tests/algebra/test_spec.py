@@ -9,7 +9,8 @@ from helpers.toy import FAMILIES, SIZES, TOY, TOY_SIZES, make_model, toy_spec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kgrow import Axes, AxisMap, Dim, GrowthError, Stack
+from kgrow import AxisMap, BlockStack, Dim, GrowthError
+from kgrow.algebra import Axes
 from kgrow.architecture.architecture import read_spec
 from kgrow.backend.lazy_variables import without_values
 
@@ -134,7 +135,7 @@ def test_a_scale_is_of_a_dimension_that_there_is():
     [
         (lambda: Dim("h", kind="steam"), "kind='steam'"),
         (lambda: Dim("h", norm="batch"), "norm='batch'"),
-        (lambda: Stack("s", norm="none"), "norm='none'"),
+        (lambda: BlockStack("s", norm="none"), "norm='none'"),
     ],
 )
 def test_options_are_checked(wrong, reason):
@@ -186,14 +187,16 @@ def test_a_dim_within_blocks_is_local_to_their_stack():
 
 
 def test_a_dim_with_a_gain_is_normalised():
-    axes = AxisMap({"gamma": "-> h | gain", "kernel": "h -> f"})
+    axes = AxisMap({"gamma": "-> h | scale", "kernel": "h -> f"})
     assert axes.dims["h"].norm == "layer" and axes.dims["f"].norm is None
-    assert axes.dims["h"].kind == "copy" and axes.dims["h"].field == "h"
+    assert axes.dims["h"].kind == "nonlinear" and axes.dims["h"].field == "h"
 
 
 def test_a_field_sizes_all_its_dims():
     dims = [Dim("qk", "head_dim"), Dim("value", "head_dim"), Dim("h")]
-    axes = AxisMap({"a": "h -> qk value"}, dims, [Stack("layers", "depth")])
+    axes = AxisMap(
+        {"a": "h -> qk value"}, dims, [BlockStack("layers", "depth")]
+    )
     assert axes.fields == {
         "head_dim": ["qk", "value"],
         "h": ["h"],

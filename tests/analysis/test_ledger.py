@@ -9,8 +9,8 @@ import kgrow
 from kgrow.algebra.errors import GrowthError
 from kgrow.analysis.ledger import (
     Comparison,
-    Ledger,
-    Stage,
+    CostRecord,
+    StageCost,
     cost,
     cost_to_reach,
 )
@@ -189,9 +189,9 @@ def test_nothing_is_left_out_of_inference():
 def test_gates_and_masks_change_nothing():
     model = kgrow.models.GPT2(**GPT2)
     model.grow({"hidden_dim": 48, "num_heads": 3}, "msg")
-    assert model.openings
+    assert model.active_gates
     gated = training_flops(model, (2, 32), "int32")
-    model.open_gates()
+    model.force_open_gates()
     assert gated == training_flops(model, (2, 32), "int32")
 
 
@@ -323,14 +323,18 @@ class TestAgainstXLA:
         assert abs(ratio - 1) < self.MARGIN
 
 
-GROWN = Ledger(
+GROWN = CostRecord(
     "grown",
     [
-        Stage("small", 10, 100, flops=20, seconds=2, parameters=5, source=True),
-        Stage("large", 10, 100, flops=60, seconds=4, parameters=9),
+        StageCost(
+            "small", 10, 100, flops=20, seconds=2, parameters=5, source=True
+        ),
+        StageCost("large", 10, 100, flops=60, seconds=4, parameters=9),
     ],
 )
-SCRATCH = Ledger("scratch", [Stage("large", 20, 200, flops=100, seconds=6)])
+SCRATCH = CostRecord(
+    "scratch", [StageCost("large", 20, 200, flops=100, seconds=6)]
+)
 
 
 @pytest.mark.parametrize(
@@ -354,7 +358,7 @@ def test_a_loss_is_called_one():
 
 
 def test_json_round_trip():
-    assert Ledger.from_json(GROWN.to_json()) == GROWN
+    assert CostRecord.from_json(GROWN.to_json()) == GROWN
 
 
 def test_until_cuts_inside_a_stage():
@@ -372,9 +376,9 @@ def test_unknown_unit_is_refused():
 
 
 def test_what_is_apart_is_part_of_the_stage():
-    first = Stage("a", 1, flops=9, seconds=8, growing_seconds=2)
-    more = Stage("a", 1, flops=1, seconds=2, compiling_seconds=1)
-    run = Ledger("run")
+    first = StageCost("a", 1, flops=9, seconds=8, growing_seconds=2)
+    more = StageCost("a", 1, flops=1, seconds=2, compiling_seconds=1)
+    run = CostRecord("run")
     run.record(first)
     run.record(more)
     (stage,) = run.stages

@@ -16,7 +16,7 @@ from kgrow.analysis import plots
 from kgrow.analysis.norms import weight_norms
 from kgrow.analysis.plots import style
 from kgrow.analysis.plots.loss import Curve
-from kgrow.analysis.preservation.table import PreservationTable, Row
+from kgrow.analysis.preservation.table import PreservationRow, PreservationTable
 from kgrow.callbacks import OperatorRecord
 
 GROWN = Curve(
@@ -43,10 +43,14 @@ OPERATOR = {
     "block_{layers}/query/bias/depth": np.ones((4, 2)),
 }
 ROWS = (
-    Row("lemon", "pre-LN", "ffn", "any", {}, {}, "exact", {}, []),
-    Row("lemon", "pre-LN", "depth", "any", {}, {}, "refuses", {}, []),
-    Row("aki", "pre-LN", "ffn", "any", {}, {}, "inexact", {"f": 0.42}, []),
-    Row(
+    PreservationRow("lemon", "pre-LN", "ffn", "any", {}, {}, "exact", {}, []),
+    PreservationRow(
+        "lemon", "pre-LN", "depth", "any", {}, {}, "refuses", {}, []
+    ),
+    PreservationRow(
+        "aki", "pre-LN", "ffn", "any", {}, {}, "inexact", {"f": 0.42}, []
+    ),
+    PreservationRow(
         "aki", "pre-LN", "depth", "any", {}, {}, "CONTRADICTION", {"f": 2.0}, []
     ),
 )

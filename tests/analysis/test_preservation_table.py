@@ -10,8 +10,8 @@ import kgrow
 from docs.tools.write_tables import read, replace
 from kgrow import GrowthError, strategies
 from kgrow.analysis.preservation import (
+    PreservationRow,
     PreservationTable,
-    Row,
     preservation_table,
 )
 from kgrow.analysis.preservation.measurement import benches, measure
@@ -99,7 +99,7 @@ def test_what_is_claimed_is_kept(table):
     strategies that learn may be timid, as the start is all that is kept."""
     assert not table.contradictions
     timid = {row.strategy for row in table.select(verdict="unclaimed")}
-    assert all(strategies.get(name).learns for name in timid)
+    assert all(strategies.get(name).needs_data for name in timid)
     for verdict in ("exact", "exact but for epsilon", "inexact", "refuses"):
         assert table.select(verdict=verdict)
 
@@ -131,14 +131,14 @@ class Liar(strategies.Net2Net):
     """Claims whatever it does."""
 
     def claims(self, plan):
-        return [kgrow.Claim("hidden", True, "exact")]
+        return [kgrow.algebra.Claim("hidden", True, "exact")]
 
 
 class Coward(strategies.Net2Net):
     """Claims nothing."""
 
     def claims(self, plan):
-        return [kgrow.Claim("hidden", False, "who knows")]
+        return [kgrow.algebra.Claim("hidden", False, "who knows")]
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_a_cell_says_both_numbers_only_where_they_differ():
     def cell(one, other):
         differences = {"float32": one, "float64": other}
         place = ("net2net", "pre-LN", "hidden", "any", {}, {})
-        return Row(*place, "inexact", differences, []).cell
+        return PreservationRow(*place, "inexact", differences, []).cell
 
     assert cell(0.2501, 0.2499) == "0.25"
     assert cell(0.26, 0.25) == "0.25 / 0.26"

@@ -10,7 +10,7 @@ from kgrow.algebra.errors import GrowthError
 from kgrow.analysis.comparison.compare import savings
 from kgrow.analysis.comparison.estimates import Estimate
 from kgrow.analysis.comparison.student_t import interval, quantile
-from kgrow.analysis.ledger import Ledger, Stage
+from kgrow.analysis.ledger import CostRecord, StageCost
 from kgrow.analysis.run_log import Run, RunFile
 
 
@@ -45,7 +45,7 @@ def _run(
         name,
         seed,
         readings,
-        Ledger(name, [Stage("all", flops=flops)]),
+        CostRecord(name, [StageCost("all", flops=flops)]),
         source,
         growths,
         peak_learning_rate=1.0,
@@ -114,7 +114,7 @@ def test_small_model_inside_the_run():
 
 
 def test_small_model_from_elsewhere():
-    book = Ledger("small", [Stage("small", flops=5e11, seconds=500)])
+    book = CostRecord("small", [StageCost("small", flops=5e11, seconds=500)])
     grown = _run(1.5e12, 2.0, "grown", source=book)
     row = savings(grown, _scratch()).row("grown")
     for unit in ("flops", "seconds"):

@@ -10,7 +10,8 @@ from helpers import custom_models
 from helpers.toy import array, randomize, relative_difference
 
 import kgrow
-from kgrow import GrowthError, tolerance
+from kgrow import GrowthError
+from kgrow.algebra import tolerance
 from kgrow.architecture.inference import cache
 
 ROUNDING = tolerance("float32", 64, 8)
@@ -33,7 +34,7 @@ def tagger():
 
 
 def blueprint():
-    plan = kgrow.Blueprint(custom_models.build, {"units": 6, "width": 4})
+    plan = kgrow.ModelBuilder(custom_models.build, {"units": 6, "width": 4})
     return randomize(kgrow.GrowableModel(plan))
 
 
@@ -96,14 +97,14 @@ def test_a_function_comes_back_with_the_file(tmp_path):
 
 
 def test_what_is_sorted_cannot_grow_and_the_error_says_so():
-    plan = kgrow.Blueprint(custom_models.build_sorted, {"units": 6})
+    plan = kgrow.ModelBuilder(custom_models.build_sorted, {"units": 6})
     with pytest.raises(GrowthError, match="Cannot grow `units`.*it is sorted"):
         kgrow.GrowableModel(plan).grow({"units": 9})
 
 
 def test_a_functional_model_has_no_fields():
     network = custom_models.build(4, 3)
-    with pytest.raises(GrowthError, match="Blueprint"):
+    with pytest.raises(GrowthError, match="ModelBuilder"):
         kgrow.GrowableModel(network)
 
 
@@ -152,7 +153,7 @@ def test_another_computation_is_derived_anew(tmp_path, monkeypatch):
 def test_axes_that_do_not_hold_are_refused():
     from kgrow.architecture.inference.verification import verify
 
-    plan = kgrow.Blueprint(custom_models.build, {"units": 6, "width": 4})
+    plan = kgrow.ModelBuilder(custom_models.build, {"units": 6, "width": 4})
     good = kgrow.derive(plan).get_config()
     rules = dict(good["rules"])
     path = next(p for p in rules if p.startswith("out/kernel"))

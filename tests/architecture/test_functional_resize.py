@@ -6,7 +6,7 @@ import pytest
 from helpers.toy import array, give_zeros, randomize, relative_difference
 from keras import layers
 
-from kgrow import AxisMap, Dim, GrowableModel, GrowthError, Stack
+from kgrow import AxisMap, BlockStack, Dim, GrowableModel, GrowthError
 from kgrow.backend.lazy_variables import without_values
 from kgrow.models.transformer_axes import BLOCK_RULES, block_dims
 
@@ -25,7 +25,7 @@ def dense():
 DENSE = {
     "inner/kernel": "_ -> units",
     "inner/bias": "-> units",
-    "norm/gamma": "-> units | gain",
+    "norm/gamma": "-> units | scale",
     "norm/beta": "-> units",
     "outer/kernel": "units -> _",
     "outer/bias": "-> _",
@@ -77,7 +77,7 @@ def image():
 IMAGE = {
     "first/kernel": "_ _ _ -> channels",
     "first/bias": "-> channels",
-    "norm/(gamma|moving_variance)": "-> channels | gain",
+    "norm/(gamma|moving_variance)": "-> channels | scale",
     "norm/(beta|moving_mean)": "-> channels",
     "second/kernel": "_ _ channels -> features",
     "second/bias": "-> features",
@@ -204,12 +204,12 @@ TOWER = AxisMap(
     {
         "entry/kernel": "_ -> width",
         "entry/bias": "-> width",
-        "block_{depth}/kernel": "width -> width | exit",
-        "block_{depth}/bias": "-> width | exit",
+        "block_{depth}/kernel": "width -> width | residual_out",
+        "block_{depth}/bias": "-> width | residual_out",
         "exit/kernel": "width -> _",
         "exit/bias": "-> _",
     },
-    stacks=[Stack("depth", norm="pre")],
+    stacks=[BlockStack("depth", norm="pre")],
 )
 
 
@@ -240,11 +240,11 @@ def hub(**config):
             "token_embedding/embeddings": "vocab -> hidden",
             "position_embedding/embeddings": "positions -> hidden",
             **BLOCK_RULES,
-            "layer_norm/gamma": "-> hidden | gain",
+            "layer_norm/gamma": "-> hidden | scale",
             "layer_norm/beta": "-> hidden",
         },
         dims=block_dims(hidden="stream"),
-        stacks=[Stack("layers", "num_layers", norm="pre")],
+        stacks=[BlockStack("layers", "num_layers", norm="pre")],
         outputs="_ _ -> hidden",
     )
     return randomize(GrowableModel(give_zeros(backbone), axes))

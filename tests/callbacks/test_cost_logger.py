@@ -8,8 +8,8 @@ import pytest
 
 import kgrow
 from kgrow.algebra.errors import GrowthError
-from kgrow.analysis.ledger import Ledger as Book
-from kgrow.analysis.ledger import Stage as BookStage
+from kgrow.analysis.ledger import CostRecord as Book
+from kgrow.analysis.ledger import StageCost as BookStage
 from kgrow.analysis.run_log import Run, RunFile
 from kgrow.backend.flops import forward_flops, training_flops
 from kgrow.callbacks import Growth, Ledger

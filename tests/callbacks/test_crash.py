@@ -146,22 +146,25 @@ MOMENTS = {
 }
 MORE = {
     "a torn file": ["--tear", "3"],
-    "before a plan": ["--die", "kgrow.growth.growable_model:Growth.run:1"],
+    "before a plan": [
+        "--die",
+        "kgrow.growth.growable_model:GrowthTransaction.run:1",
+    ],
     "filling weights": [
         "--die",
         "kgrow.growth.transaction:fill_weights:1:after",
     ],
     "installing": [
         "--die",
-        "kgrow.growth.growable_model:GrowableModel.install:1:after",
+        "kgrow.growth.growable_model:GrowableModel._install:1:after",
     ],
     "compiling": [
         "--die",
-        "kgrow.growth.growable_model:GrowableModel.refresh_functions:1:after",
+        "kgrow.growth.growable_model:GrowableModel._refresh_functions:1:after",
     ],
     "after a growth": [
         "--die",
-        "kgrow.growth.growable_model:Growth.run:1:after",
+        "kgrow.growth.growable_model:GrowthTransaction.run:1:after",
     ],
     "a learning rate": [
         "--die",
@@ -169,7 +172,7 @@ MORE = {
     ],
     "a gate that goes": [
         "--die",
-        "kgrow.growth.growable_model:GrowableModel.settle_gates:1",
+        "kgrow.growth.growable_model:GrowableModel.remove_open_gates:1",
     ],
     "before the first backup": ["--die", f"{BATCH_BEGINS}:1"],
     "a file that is whole": ["--die", f"{RENAMES}:1"],

@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 import kgrow
-from kgrow.analysis.ledger import Ledger, Stage
+from kgrow.analysis.ledger import CostRecord, StageCost
 from kgrow.analysis.run_log import RunFile
 from kgrow.backend.flops import forward_flops, training_flops
 from kgrow_cli import app as front
@@ -351,7 +351,11 @@ def test_a_refused_growth_writes_nothing(folder, tmp_path):
         (["-o", "b.keras", "--loss", "zzz"], 1, "no such loss"),
         (["-o", "b.keras", "--loss", "mse from_logits"], 1, "no such loss"),
         (["-o", "b.keras", "-s", "ligo"], 1, "needs data"),
-        (["-o", "b.keras", "--train", "old"], 1, "`train` must be one of"),
+        (
+            ["-o", "b.keras", "--trainable", "old"],
+            1,
+            "`trainable` must be one of",
+        ),
     ],
 )
 def test_wrong_arguments_of_grow(folder, monkeypatch, arguments, code, message):
@@ -498,11 +502,13 @@ def run_dir(tmp_path):
         "epoch,val_loss,flops,seconds,growths,parameters\n"
         "0,3.5,1e9,1.5,0,100\n1,3.0,2e9,3.0,1,200\n2,2.5,4e9,5.0,1,200\n"
     )
-    ledger = Ledger("grown", [Stage("<2 blocks>", 9, 90, 1e9, 1.5, 100)])
+    ledger = CostRecord(
+        "grown", [StageCost("<2 blocks>", 9, 90, 1e9, 1.5, 100)]
+    )
     (grown / "ledger.json").write_text(ledger.to_json())
     file = RunFile(scratch / "run.jsonl")
     file.begin({"name": "from scratch", "seed": 3, "source": "unknown"}, 0, 0)
-    stages = [Stage("1: 8 x 2", 2, 200, 4e9, 3.0, 10)]
+    stages = [StageCost("1: 8 x 2", 2, 200, 4e9, 3.0, 10)]
     file.append(**reading(1, 2e9, 3.4, stages))
     file.append(
         "growth",
@@ -567,7 +573,7 @@ def test_files_of_one_name_are_of_one_run(tmp_path):
     for name in ("grown", "scratch"):
         file = RunFile(tmp_path / f"{name}.jsonl")
         file.begin({"name": name, "seed": 0, "source": "scratch"}, 0, 0)
-        file.append(**reading(1, 2e9, 3.4, [Stage("1: 8 x 2", 1)]))
+        file.append(**reading(1, 2e9, 3.4, [StageCost("1: 8 x 2", 1)]))
         file.append("end", step=1, peak_learning_rate=None)
     (tmp_path / "scratch.csv").write_text("epoch,val_accuracy\n0,0.5\n")
     (tmp_path / "other.csv").write_text("epoch,val_accuracy\n0,0.25\n")

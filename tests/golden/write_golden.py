@@ -122,7 +122,7 @@ def facts(model):
         "steps": int(model.optimizer.iterations),
         "strategies": [r.strategy for r in model.growth_history],
         "openings": [
-            [opening.get_config(), steps] for opening, steps in model.openings
+            [gate.get_config(), steps] for gate, steps in model.active_gates
         ],
     }
 

@@ -60,14 +60,14 @@ PLACES = {
     "running the old network": (transaction, "run", 1),
     "running the new network": (transaction, "run", 2),
     "reading the loss": (transaction, "batch_loss", 2),
-    "installing": (growable_model.GrowableModel, "install", 1),
+    "installing": (growable_model.GrowableModel, "_install", 1),
     "finding slots": (rebuild, "find_slots", 1),
     "forgetting slots": (rebuild, "forget", 1),
     "building the optimizer": (keras.optimizers.Adam, "build", 1),
     "the first slot": (grow_state, "give_value", 1),
     "the seventh slot": (grow_state, "give_value", 7),
     "initialising slots": (grow_state, "initialize", 1),
-    "compiling": (growable_model.GrowableModel, "refresh_functions", 1),
+    "compiling": (growable_model.GrowableModel, "_refresh_functions", 1),
 }
 
 

@@ -11,7 +11,7 @@ import pytest
 from helpers.paths import PROGRAMS, REPOSITORY, TESTS
 
 import kgrow
-from kgrow import tolerance
+from kgrow.algebra import tolerance
 from kgrow.growth import device_layout
 from kgrow.schedules import GrowthSchedule, Stage
 
@@ -153,7 +153,7 @@ def test_grown_variables_are_mirrored(name):
 @on_tensorflow
 @pytest.mark.slow
 def test_a_run_goes_on_from_a_file_in_the_middle_of_a_ramp():
-    assert run("mirrored_resume")["openings"] == [2]
+    assert run("mirrored_resume")["active_gates"] == [2]
 
 
 @on_tensorflow

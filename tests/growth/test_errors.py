@@ -135,7 +135,7 @@ class Boaster(strategies.Random):
     """Says that it keeps the function."""
 
     def claims(self, plan):
-        return [kgrow.Claim("hidden", True, "exact")]
+        return [kgrow.algebra.Claim("hidden", True, "exact")]
 
 
 def test_a_false_claim_is_found_out(model):
@@ -241,7 +241,7 @@ class Broken(BaseException):
         "kgrow.growth.transaction.run",
         "kgrow.growth.optimizer.grow_state.OptimizerState.rebuild",
         "kgrow.growth.optimizer.grow_state._Transfer.fill",
-        "kgrow.growth.growable_model.GrowableModel.refresh_functions",
+        "kgrow.growth.growable_model.GrowableModel._refresh_functions",
     ],
 )
 def test_a_growth_broken_off_anywhere_has_not_been(monkeypatch, place):
@@ -315,7 +315,7 @@ def test_a_network_of_unknown_inputs_needs_a_probe():
 @pytest.mark.parametrize("strategy", strategies.names(aliases=False))
 @pytest.mark.parametrize("family", ["GPT2", "MLP"])
 def test_from_no_blocks_nothing_is_copied(family, strategy):
-    """Fresh blocks are the only ones that there can be."""
+    """NewEntryInit blocks are the only ones that there can be."""
     model = make_model(family, num_layers=0)
     target = {"num_layers": 1, "intermediate_dim": 11}
     if strategy in ("direct", "msg", "random", "ki"):

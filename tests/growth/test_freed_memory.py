@@ -37,7 +37,7 @@ class GrowAndLook(keras.callbacks.Callback):
             [],
         )
         self.old = [
-            weakref.ref(backend.raw(v)) for v in [*network.weights, *slots]
+            weakref.ref(backend.storage(v)) for v in [*network.weights, *slots]
         ]
         del network, slots
         self.model.grow({"hidden_dim": 16}, self.strategy, seed=0)

@@ -105,7 +105,7 @@ def test_every_old_entry_rests_once(name, fields):
 
 def test_copies_of_a_unit_are_new():
     model = mlp()
-    model.grow({"intermediate_dim": 9}, train="new")
+    model.grow({"intermediate_dim": 9}, trainable="new")
     frozen = model.architecture.frozen
     kernel = frozen["layer_0/intermediate_dense/kernel"]
     assert kernel[:, :6].all() and not kernel[:, 6:].any()
@@ -157,7 +157,7 @@ WRAPPED = [
 @pytest.mark.parametrize("name", HARD)
 def test_what_rests_stays_to_the_bit(name):
     model = warm(compiled(gpt2(**STILL), HARD[name]))
-    model.grow(TARGET, seed=0, train="new")
+    model.grow(TARGET, seed=0, trainable="new")
     assert len(parts(model)) == 3
     before, start = resting(model), weights(model)
     train(model, epochs=2, offset=7)
@@ -188,7 +188,7 @@ def test_what_rests_stays_to_the_bit(name):
 )
 def test_under_any_optimizer(name):
     model = warm(with_optimizer(mlp(**STILL), name))
-    model.grow(MLP_TARGET, seed=0, train="new")
+    model.grow(MLP_TARGET, seed=0, trainable="new")
     before = resting(model)
     train(model, epochs=1, offset=7)
     assert_rests(model, before)
@@ -199,7 +199,7 @@ def test_under_any_optimizer(name):
 
 def test_another_optimizer_is_told():
     model = warm(compiled(mlp(**STILL), HARD["AdamW"]))
-    model.grow(MLP_TARGET, seed=0, train="new")
+    model.grow(MLP_TARGET, seed=0, trainable="new")
     before = resting(model)
     compiled(model, HARD["Lion"])
     train(model, epochs=1)
@@ -208,7 +208,7 @@ def test_another_optimizer_is_told():
 
 def test_before_compile():
     model = mlp(**STILL)
-    model.grow(MLP_TARGET, seed=0, train="new")
+    model.grow(MLP_TARGET, seed=0, trainable="new")
     before = resting(model)
     with_optimizer(model, "MultiOptimizer function")
     train(model, epochs=1)
@@ -219,7 +219,7 @@ def test_what_is_frozen_by_hand_stays_so():
     model = compiled(mlp(**STILL))
     model.network.input_dense.trainable = False
     model.network.output_dense.bias.trainable = False
-    model.grow(MLP_TARGET, train="new")
+    model.grow(MLP_TARGET, trainable="new")
     assert "input_dense/kernel" not in model.architecture.frozen
     model.unfreeze()
     network = model.network
@@ -235,7 +235,7 @@ def test_unfreezing_in_a_running_fit():
     model, seen = compiled(mlp(**STILL), "adamw"), {}
 
     def grow(model):
-        model.grow(MLP_TARGET, seed=0, train="new")
+        model.grow(MLP_TARGET, seed=0, trainable="new")
 
     def release(model):
         seen["before"], seen["slots"] = weights(model), slots(model)
@@ -294,7 +294,7 @@ def test_exclusions_from_decay_outlast_a_rest():
 
     warm(model)
     before = excluded()
-    model.grow(MLP_TARGET, train="new")
+    model.grow(MLP_TARGET, trainable="new")
     model.unfreeze()
     assert before and before <= excluded()
 
@@ -326,7 +326,7 @@ def test_each_growth_trains_its_own():
 
 def test_what_rests_goes_on_resting_through_other_growths():
     model = warm(compiled(mlp(**STILL), HARD["AdamW"]))
-    model.grow({"intermediate_dim": 9}, seed=0, train="new")
+    model.grow({"intermediate_dim": 9}, seed=0, trainable="new")
     model.grow({"intermediate_dim": 12, "num_layers": 3}, seed=1)
     frozen = model.architecture.frozen
     kernel = frozen["layer_0/intermediate_dense/kernel"]
@@ -342,7 +342,7 @@ def test_what_rests_goes_on_resting_through_other_growths():
 
 def partly_frozen(name="AdamW"):
     model = warm(with_optimizer(mlp(**STILL), name))
-    model.grow(MLP_TARGET, seed=0, train="new")
+    model.grow(MLP_TARGET, seed=0, trainable="new")
     return model
 
 
@@ -418,7 +418,7 @@ PLACES = {
     "flags": (freezing, "set_trainable", 1),
     "slots": (grow_state, "give_value", 4),
     "the guard": (entry_masks, "_partly_frozen", 1),
-    "compiling": (model_module.GrowableModel, "refresh_functions", 1),
+    "compiling": (model_module.GrowableModel, "_refresh_functions", 1),
 }
 
 
@@ -474,7 +474,7 @@ def test_a_failure_before_the_first_step(monkeypatch):
     model = with_optimizer(mlp(**STILL), "MultiOptimizer function")
     patch = breaking(monkeypatch, *PLACES["compiling"])
     with pytest.raises(Broken):
-        model.grow(MLP_TARGET, train="new")
+        model.grow(MLP_TARGET, trainable="new")
     patch.__exit__(None, None, None)
     assert not model.optimizer.built and "build" not in vars(model.optimizer)
     train(model, epochs=1, steps=1)
@@ -485,23 +485,23 @@ def test_a_failure_before_the_first_step(monkeypatch):
 
 def test_arguments_are_checked():
     model = mlp()
-    with pytest.raises(GrowthError, match="Received: train='some'"):
-        model.grow(MLP_TARGET, train="some")
+    with pytest.raises(GrowthError, match="Received: trainable='some'"):
+        model.grow(MLP_TARGET, trainable="some")
     with pytest.raises(GrowthError, match="this one adds nothing"):
-        model.grow({}, train="new")
-    model.grow({}, train="all")
+        model.grow({}, trainable="new")
+    model.grow({}, trainable="all")
 
 
 def test_what_mixes_old_entries_cannot_tell_them():
     model = gpt2(**STILL)
     with pytest.raises(GrowthError, match="mixes them. Choose one that copies"):
-        model.grow({"hidden_dim": 12}, "lemon", train="new")
+        model.grow({"hidden_dim": 12}, "lemon", trainable="new")
 
 
 @pytest.mark.parametrize("family", ["gpt2", "sequential"])
 def test_every_model_rests_in_parts(family):
     model = warm(with_optimizer(MODELS[family](**STILL), "Lion"))
-    model.grow(TARGETS[family], seed=0, train="new")
+    model.grow(TARGETS[family], seed=0, trainable="new")
     assert parts(model)
     before = resting(model)
     train(model, epochs=1)

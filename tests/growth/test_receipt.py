@@ -19,7 +19,7 @@ from helpers.training import (
 import kgrow
 from kgrow import Receipt, schedules, strategies
 from kgrow.analysis import ledger
-from kgrow.strategies import Copy
+from kgrow.strategies import Combine
 
 TARGET = {"hidden_dim": 7, "num_layers": 3}
 
@@ -83,8 +83,8 @@ def test_receipt_prints_a_short_table(grown):
 
 
 def test_combined_strategy_prints_its_parts():
-    receipt = mlp().grow(TARGET, Copy("direct", "top"))
-    assert receipt.strategy.startswith("Copy(width=Direct(")
+    receipt = mlp().grow(TARGET, Combine("direct", "top"))
+    assert receipt.strategy.startswith("Combine(width=Direct(")
     assert "depth=Top(zero_exits=False)" in receipt.strategy
 
 
@@ -189,13 +189,13 @@ def test_same_seed_same_receipt(family):
 def test_strategy_in_the_receipt_is_the_one_asked_for():
     for name in strategies.names(aliases=False):
         model = mlp()
-        if strategies.get(name).learns:
+        if strategies.get(name).needs_data:
             continue  # without data it cannot
         target = {"hidden_dim": 8, "num_layers": 3}
         try:
             receipt = model.grow(target, name)
         except ValueError as error:
-            assert "Copy(" in str(error), name
+            assert "Combine(" in str(error), name
             continue
         assert receipt.strategy == repr(strategies.get(name))
 
@@ -206,7 +206,7 @@ def test_what_prints_is_shown_once_in_a_notebook(grown, monkeypatch):
     found = [
         grown.growth_history[0],
         schedules.get("Sch1-B"),
-        ledger.Ledger("run", [ledger.Stage("small", flops=5)]),
+        ledger.CostRecord("run", [ledger.StageCost("small", flops=5)]),
         kgrow.advise({"num_layers": 2}, {"num_layers": 4}, tokens=1e9),
     ]
     texts = [str(thing) for thing in found]

@@ -65,7 +65,7 @@ def test_no_weight_is_copied():
 def test_a_dismissed_teacher_is_gone():
     model, x, _ = taught(steps=10)
     model.fit(x, Y, epochs=1, verbose=0)
-    model.dismiss_teacher()
+    model.remove_teacher()
     own = model.evaluate(x, Y, verbose=0)
     found = model.fit(x, Y, epochs=1, verbose=0).history["loss"][0]
     assert found == pytest.approx(own, rel=1e-4)

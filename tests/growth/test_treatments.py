@@ -16,9 +16,13 @@ from helpers.training import BACKEND
 from keras import ops
 
 from kgrow import GrowthError
-from kgrow.layers.blocks.block_stack import Savings, run_blocks
+from kgrow.layers.blocks.block_stack import DropSettings, run_blocks
 from kgrow.layers.blocks.layer_drop import keep_probability
-from kgrow.layers.blocks.token_drop import choose_tokens, put_back, take_tokens
+from kgrow.layers.blocks.token_drop import (
+    choose_tokens,
+    gather_tokens,
+    scatter_tokens,
+)
 from kgrow.layers.embeddings.token_pooling import pool_tokens
 from kgrow.strategies import MSG
 
@@ -45,8 +49,8 @@ def test_weights_and_slots_stay_to_the_bit(family):
     model = compiled(family)
     fit(model)
     before = snapshot(model)
-    model.treat(dropout=0.25)
-    assert model.treatments["dropout"] == 0.25
+    model.set_training_options(dropout=0.25)
+    assert model.training_options["dropout"] == 0.25
     after = snapshot(model)
     after["weights"] = {p: after["weights"][p] for p in before["weights"]}
     before["network"] = after["network"]
@@ -54,16 +58,16 @@ def test_weights_and_slots_stay_to_the_bit(family):
     assert_close(after.pop("outputs"), before.pop("outputs"), "float32")
     assert_same(after, before)
     fit(model)
-    model.treat(dropout=0.0)
+    model.set_training_options(dropout=0.0)
     fit(model)
 
 
 def test_training_goes_on_as_if_it_had_been_so_before():
-    """A treatment that is put on and taken off again changes nothing."""
+    """A training option that is put on and taken off again changes nothing."""
     one, other = compiled("GPT2"), compiled("GPT2")
     fit(one), fit(other)
-    one.treat(layer_drop=0.5)
-    one.treat(layer_drop=0.0)
+    one.set_training_options(layer_drop=0.5)
+    one.set_training_options(layer_drop=0.0)
     fit(one), fit(other)
     for a, b in zip(one.network.weights, other.network.weights, strict=True):
         assert_same(array(a), array(b))
@@ -71,13 +75,13 @@ def test_training_goes_on_as_if_it_had_been_so_before():
 
 def test_an_unknown_treatment_is_refused():
     model = compiled("GPT2")
-    with pytest.raises(GrowthError, match=r"no treatment \['pooling'\]"):
-        model.treat(pooling=2)
+    with pytest.raises(GrowthError, match=r"no training option \['pooling'\]"):
+        model.set_training_options(pooling=2)
     with pytest.raises(ValueError, match="`layer_drop` must be a number"):
-        model.treat(layer_drop=1.5)
+        model.set_training_options(layer_drop=1.5)
     with pytest.raises(GrowthError, match="until the network has three"):
-        model.treat(token_drop=0.5)
-    assert model.treatments == {
+        model.set_training_options(token_drop=0.5)
+    assert model.training_options == {
         "dropout": 0.0,
         "layer_drop": 0.0,
         "token_drop": 0.0,
@@ -89,7 +93,7 @@ def test_treatments_are_saved_and_grow_along(tmp_path):
     model = compiled("GPT2", num_layers=3)
     # Keras' dropout draws from torch's global generator there.
     dropout = 0.0 if BACKEND == "torch" else 0.125
-    model.treat(layer_drop=0.5, token_drop=0.5, dropout=dropout)
+    model.set_training_options(layer_drop=0.5, token_drop=0.5, dropout=dropout)
     fit(model)
     model.grow({"num_layers": 4, "hidden_dim": 11}, MSG(3))
     fit(model)
@@ -101,7 +105,7 @@ def test_treatments_are_saved_and_grow_along(tmp_path):
     loaded = keras.models.load_model(tmp_path / "m.keras")
     fit(model)
     for other in (fresh, loaded):
-        assert other.treatments == model.treatments
+        assert other.training_options == model.training_options
         fit(other)
         for a, b in zip(model.variables, other.variables, strict=True):
             assert_same(array(a), array(b))
@@ -128,11 +132,16 @@ def test_deeper_blocks_are_skipped_more_often():
     blocks = [Adds(name=f"adds_{i}") for i in range(3)]
     for block in blocks:
         block.build()
-    savings = Savings(layer_drop=0.6, seed=keras.random.SeedGenerator(1))
+    drop_settings = DropSettings(
+        layer_drop=0.6, seed=keras.random.SeedGenerator(1)
+    )
     times, through = 200, 0.0
     for _ in range(times):
         x = run_blocks(
-            blocks, ops.zeros((1, 2, 1)), training=True, savings=savings
+            blocks,
+            ops.zeros((1, 2, 1)),
+            training=True,
+            drop_settings=drop_settings,
         )
         through += float(array(x)[0, 0, 0])
     runs = [int(array(block.runs)) for block in blocks]
@@ -142,7 +151,7 @@ def test_deeper_blocks_are_skipped_more_often():
         expected = keep_probability(i, 3, 0.6)
         spread = (expected * (1 - expected) / times) ** 0.5
         assert abs(count / times - expected) < 4 * spread
-    x = run_blocks(blocks, ops.zeros((1, 2, 1)), savings=savings)
+    x = run_blocks(blocks, ops.zeros((1, 2, 1)), drop_settings=drop_settings)
     assert float(array(x)[0, 0, 0]) == 3.0
 
 
@@ -151,7 +160,7 @@ def test_a_skipped_block_is_not_computed():
     import jax
 
     model = compiled("GPT2")
-    model.treat(layer_drop=0.5)
+    model.set_training_options(layer_drop=0.5)
 
     def call(values, x):
         pairs = list(zip(model.network.variables, values, strict=True))
@@ -174,12 +183,16 @@ def test_tokens_go_past_the_middle_in_their_places():
     blocks = [Adds(name=f"adds_{i}") for i in range(4)]
     for block in blocks:
         block.build()
-    savings = Savings(token_drop=0.5, seed=keras.random.SeedGenerator(1))
+    drop_settings = DropSettings(
+        token_drop=0.5, seed=keras.random.SeedGenerator(1)
+    )
     x = ops.zeros((3, 8, 2))
-    out = array(run_blocks(blocks, x, training=True, savings=savings))
+    out = array(
+        run_blocks(blocks, x, training=True, drop_settings=drop_settings)
+    )
     assert sorted(set(out.ravel().tolist())) == [2.0, 4.0]
     assert ((out == 4).sum(axis=(1, 2)) == 2 * 4).all()
-    plain = array(run_blocks(blocks, x, savings=savings))
+    plain = array(run_blocks(blocks, x, drop_settings=drop_settings))
     assert (plain == 4).all()
 
 
@@ -197,7 +210,7 @@ def test_what_is_taken_is_put_back():
     rng = np.random.default_rng(0)
     x = ops.convert_to_tensor(rng.standard_normal((2, 7, 3)))
     chosen = ops.convert_to_tensor([[0, 3, 4], [1, 2, 6]])
-    there = put_back(ops.zeros_like(x), take_tokens(x, chosen), chosen)
+    there = scatter_tokens(ops.zeros_like(x), gather_tokens(x, chosen), chosen)
     expected = np.zeros((2, 7, 3))
     for row, places in enumerate(array(chosen)):
         expected[row, places] = array(x)[row, places]
@@ -210,7 +223,7 @@ def test_a_model_trains_on_fewer_tokens(family):
     model = compiled(family, num_layers=3)
     x = make_inputs(model)
     before = outputs(model.network, x)
-    model.treat(token_drop=0.4, layer_drop=0.3, dropout=0.1)
+    model.set_training_options(token_drop=0.4, layer_drop=0.3, dropout=0.1)
     # Nothing is left out where it counts.
     assert_close(outputs(model.network, x), before, "float32")
     fit(model)
@@ -263,7 +276,7 @@ def test_pooling_is_removed_by_an_event():
     follows has the same weights."""
     model = bert()
     x, y = masked()
-    model.treat(pooling=2)
+    model.set_training_options(pooling=2)
     shapes = []
     block = model.network.transformer_layers[1]
     call = block.call
@@ -276,7 +289,7 @@ def test_pooling_is_removed_by_an_event():
     weights = [array(w) for w in model.network.weights]
     assert model.grow({"intermediate_dim": 12}, "direct").exact
     weights = [array(w) for w in model.network.weights]
-    model.treat(pooling=1)
+    model.set_training_options(pooling=1)
     for before, weight in zip(weights, model.network.weights, strict=True):
         assert_same(array(weight), before)
     model.grow({"num_layers": 3}, "stack", probe=x)
@@ -302,7 +315,7 @@ def test_a_pool_of_one_pools_nothing():
 
 def test_pooling_needs_to_know_what_is_predicted():
     model = bert()
-    model.treat(pooling=2)
+    model.set_training_options(pooling=2)
     x, _ = masked()
     del x["masked_positions"]
     with pytest.raises(ValueError, match='key "masked_positions"'):

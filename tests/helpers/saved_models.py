@@ -31,7 +31,7 @@ DROPOUT = 0.0 if BACKEND == "torch" else 0.1
 
 @keras.saving.register_keras_serializable("kgrow_tests")
 def two_dense(units):
-    """What the `Blueprint` builds."""
+    """What the `ModelBuilder` builds."""
     return keras.Sequential(
         [
             keras.Input((5,)),
@@ -82,7 +82,7 @@ def _blueprint():
         "outer/kernel": "units -> _",
         "outer/bias": "-> _",
     }
-    blueprint = kgrow.Blueprint(two_dense, {"units": 4})
+    blueprint = kgrow.ModelBuilder(two_dense, {"units": 4})
     return kgrow.GrowableModel(blueprint, axes)
 
 
@@ -163,7 +163,7 @@ def grow(kind, model):
 def rich():
     """A model in the middle of everything that a growth may begin: a ramp, a
     schedule, entries that rest, layers that were frozen by hand, entries at
-    another pace, a bent learning rate, a treatment."""
+    another pace, a bent learning rate, a training option."""
     model = make("family")
     model.network.output_dense.trainable = False
     stages = [
@@ -178,8 +178,8 @@ def rich():
             99,
             {"num_layers": 3},
             "stack",
-            train="new",
-            treatments={"dropout": 2 * DROPOUT},
+            trainable="new",
+            training_options={"dropout": 2 * DROPOUT},
         ),
     ]
     with warnings.catch_warnings():
@@ -188,7 +188,11 @@ def rich():
         growth = Growth(GrowthSchedule(stages), verbose=0)
         train(model, epochs=2, callbacks=[growth])
     architecture = model.architecture
-    assert model.openings and architecture.frozen and architecture.paces
+    assert (
+        model.active_gates
+        and architecture.frozen
+        and architecture.update_scales
+    )
     assert len(model.growth_history) == 2 and model.callback_state
     return model
 

@@ -10,17 +10,8 @@ from hypothesis import strategies as st
 from keras import ops
 
 import kgrow
-from kgrow import (
-    AxisMap,
-    Dense,
-    Dim,
-    Expansion,
-    Gather,
-    Mixing,
-    Stack,
-    Term,
-    backend,
-)
+from kgrow import AxisMap, BlockStack, DepthExpansion, Dim, Expansion, backend
+from kgrow.algebra import GatherMap, MatrixMap, PlanTerm
 from kgrow.algebra.expansion import Pair
 from kgrow.algebra.linear_maps import UNWRITTEN
 from kgrow.architecture.architecture import relative_path
@@ -78,9 +69,9 @@ def make_model(family, **overrides):
 def give_zeros(network):
     """Gives every variable that was built without a value one of zeros."""
     for variable in network.variables:
-        if backend.raw(variable) is None:
+        if backend.storage(variable) is None:
             give_value(variable, np.zeros(variable.shape, variable.dtype))
-    backend.adopt(network)
+    backend.register_parameters(network)
     return network
 
 
@@ -89,9 +80,9 @@ def randomize(model, seed=0):
     rng = np.random.default_rng(seed)
     for weight in model.weights:
         shape = tuple(weight.shape)
-        gain = 1.0 if weight.path.endswith(("gamma", "scale")) else 0.0
+        scale = 1.0 if weight.path.endswith(("gamma", "scale")) else 0.0
         std = 0.4 if len(shape) < 2 else np.prod(shape[:-1]) ** -0.5
-        weight.assign(gain + std * rng.standard_normal(shape))
+        weight.assign(scale + std * rng.standard_normal(shape))
     return model
 
 
@@ -179,7 +170,7 @@ def relative_difference(actual, expected):
 
 
 def assert_close(actual, expected, dtype="float64", fan_in=FAN_IN, depth=DEPTH):
-    bound = kgrow.tolerance(dtype, fan_in, depth)
+    bound = kgrow.algebra.tolerance(dtype, fan_in, depth)
     assert relative_difference(actual, expected) <= bound
 
 
@@ -197,7 +188,7 @@ def gathers(draw, source=SMALL, target=LARGER, unwritten=True):
         st.integers(low, source - 1), min_size=target, max_size=target
     )
     weights = st.lists(DYADIC, min_size=target, max_size=target)
-    return Gather(source, draw(rows), draw(st.none() | weights))
+    return GatherMap(source, draw(rows), draw(st.none() | weights))
 
 
 @st.composite
@@ -206,7 +197,7 @@ def denses(draw, source=SMALL, target=LARGER):
     values = st.lists(
         DYADIC, min_size=source * target, max_size=source * target
     )
-    return Dense(np.reshape(draw(values), (target, source)))
+    return MatrixMap(np.reshape(draw(values), (target, source)))
 
 
 def maps(source=SMALL, target=LARGER, unwritten=True):
@@ -245,31 +236,31 @@ def mixings(draw, source, target, linear=False, unwritten=False):
     """Gathers of blocks with random exits, or (linear) dense mixtures."""
     sizes = st.just(source), st.just(target)
     if linear and draw(st.booleans()):
-        return Mixing(draw(denses(*sizes)))
+        return DepthExpansion(draw(denses(*sizes)))
     exits = st.lists(
         st.sampled_from([0.0, 0.5, 1.0]), min_size=target, max_size=target
     )
-    return Mixing(draw(gathers(*sizes, unwritten)), draw(exits))
+    return DepthExpansion(draw(gathers(*sizes, unwritten)), draw(exits))
 
 
 # Every feature of the axes in one small network that nobody has to build.
 TOY = AxisMap(
     {
         "embedding": "vocab -> hidden",
-        "block_{layers}/gain": "-> hidden | gain",
+        "block_{layers}/gain": "-> hidden | scale",
         "block_{layers}/query": "hidden -> heads qk | qk^0.5",
         "block_{layers}/key": "hidden -> heads ~qk",
         "block_{layers}/packed": "hidden -> (3 heads qk)",
         "block_{layers}/up": "hidden -> ffn",
-        "block_{layers}/down": "ffn -> hidden | exit",
-        "norm": "-> ~hidden | gain",
+        "block_{layers}/down": "ffn -> hidden | residual_out",
+        "norm": "-> ~hidden | scale",
     },
     dims=[
         Dim("vocab", kind="lookup"),
         Dim("hidden", kind="stream", norm="rms"),
         Dim("qk", kind="stream"),
     ],
-    stacks=[Stack("layers", norm="pre")],
+    stacks=[BlockStack("layers", norm="pre")],
 )
 TOY_SIZES = {"vocab": 5, "hidden": 3, "heads": 2, "qk": 2, "ffn": 4}
 
@@ -313,5 +304,7 @@ def toy_terms(draw, source, target, unwritten=False):
             widths[dim] = draw(one)
     depths = source.depths["layers"], target.depths["layers"]
     if depths[0] == depths[1] and draw(st.booleans()):
-        return Term(widths)
-    return Term(widths, {"layers": draw(mixings(*depths, unwritten=unwritten))})
+        return PlanTerm(widths)
+    return PlanTerm(
+        widths, {"layers": draw(mixings(*depths, unwritten=unwritten))}
+    )

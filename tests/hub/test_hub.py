@@ -196,9 +196,9 @@ def test_to_hub_refuses_what_it_cannot_represent(made, message):
 def test_a_gate_that_is_opening_is_no_keras_hub_s():
     model = MODELS["GPT2"]()
     model.grow({"intermediate_dim": 16}, kgrow.strategies.MSG(ramp=5), seed=0)
-    with pytest.raises(GrowthError, match="open_gates"):
+    with pytest.raises(GrowthError, match="force_open_gates"):
         kgrow.hub.to_hub(model)
-    model.open_gates()
+    model.force_open_gates()
     assert kgrow.hub.to_hub(model).backbone.intermediate_dim == 16
 
 

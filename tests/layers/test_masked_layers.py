@@ -10,8 +10,8 @@ from keras import layers as stock
 from keras import ops
 
 from kgrow import layers as masked
-from kgrow import tolerance
-from kgrow.algebra.gate import Opening
+from kgrow.algebra import tolerance
+from kgrow.algebra.gate import Gate
 from kgrow.algebra.ramp import Ramp
 from kgrow.layers.float64 import exact_float64
 
@@ -302,7 +302,7 @@ def test_cross_attention_reads_its_cache(float64):
 def functional():
     x = keras.Input((OTHER,))
     gates = masked.Gates(
-        {"units": NEW}, [Opening(Ramp(4), {"units": (OLD, NEW)})], name="gates"
+        {"units": NEW}, [Gate(Ramp(4), {"units": (OLD, NEW)})], name="gates"
     )(x)
     y = masked.MaskedDense(NEW, name="inner")(x, gate=gates["units"])
     y = masked.MaskedLayerNormalization(name="norm")(y, gate=gates["units"])
@@ -331,8 +331,8 @@ def test_a_gate_that_is_not_there_is_an_error():
     from kgrow import GrowthError
 
     with pytest.raises(GrowthError, match="no gate for this dimension"):
-        masked.Gates({"ffn": 4}, [Opening(Ramp(2), {"hidden": (3, 4)})])
+        masked.Gates({"ffn": 4}, [Gate(Ramp(2), {"hidden": (3, 4)})])
     with pytest.raises(GrowthError, match="ends beyond its size 4"):
-        masked.Gates({"ffn": 4}, [Opening(Ramp(2), {"ffn": (3, 5)})])
+        masked.Gates({"ffn": 4}, [Gate(Ramp(2), {"ffn": (3, 5)})])
     with pytest.raises(GrowthError, match="at least one that is there"):
-        Opening(Ramp(2), {"ffn": (0, 4)})
+        Gate(Ramp(2), {"ffn": (0, 4)})

@@ -20,7 +20,8 @@ from helpers.toy import (
 from keras import ops
 
 import kgrow
-from kgrow import GrowthError, strategies, tolerance
+from kgrow import GrowthError, strategies
+from kgrow.algebra import tolerance
 from kgrow.architecture.architecture import grown_weights, relative_path
 from kgrow.growth.gates import carry_gates
 from kgrow.layers import LlamaBlock, RotaryAttention, RotaryEmbedding
@@ -142,7 +143,7 @@ def test_every_argument_is_a_field(kind):
     network = make(kind, layer_drop=0.25, layer_norm_epsilon=0.5, head_dim=6)
     config = network.get_config()
     assert config["layer_drop"] == 0.25 and config["head_dim"] == 6
-    assert network.savings.layer_drop == 0.25
+    assert network.drop_settings.layer_drop == 0.25
     x = token_ids()
     loose = array(network(x))
     tight = make(kind, layer_norm_epsilon=1e-6, head_dim=6)
@@ -360,10 +361,10 @@ def test_treatments_are_put_on_and_taken_off(kind):
     model = family(**NETWORKS[kind][1])
     model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(True))
     x = token_ids()
-    model.treat(layer_drop=0.5, dropout=0.25)
+    model.set_training_options(layer_drop=0.5, dropout=0.25)
     model.fit(x, x, verbose=0)
-    assert model.treatments["layer_drop"] == 0.5
-    model.treat(layer_drop=0.0, dropout=0.0)
+    assert model.training_options["layer_drop"] == 0.5
+    model.set_training_options(layer_drop=0.0, dropout=0.0)
     model.fit(x, x, verbose=0)
 
 
@@ -389,7 +390,7 @@ GROWN = {
 def strategy_for(name):
     """A strategy that grows depth as well."""
     if name == "hypercloning":
-        return strategies.Copy("hypercloning", "identity")
+        return strategies.Combine("hypercloning", "identity")
     if name == "ligo":
         return strategies.LiGO(init="lemon", steps=2, verbose=0)
     return strategies.MSG(ramp=4) if name == "msg" else strategies.get(name)
@@ -492,12 +493,12 @@ def test_msg_gates_what_is_new_in_a_llama():
         "num_layers": 3,
     }
     receipt = model.grow(target, strategies.MSG(ramp=3), seed=0)
-    (opening,) = model.network.gates.openings
-    assert set(opening.units) == {"hidden", "ffn", "kv", "group", "value"}
-    assert receipt.exact and set(opening.blocks) == {"layers"}
+    (gate,) = model.network.gates.active_gates
+    assert set(gate.units) == {"hidden", "ffn", "kv", "group", "value"}
+    assert receipt.exact and set(gate.blocks) == {"layers"}
     for _ in range(4):
         model.fit(x, x, verbose=0)
-    assert not model.openings
+    assert not model.active_gates
 
 
 def test_groups_do_not_get_smaller():

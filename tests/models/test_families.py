@@ -6,7 +6,7 @@ import pytest
 from helpers.toy import SIZES, array, make_inputs, relative_difference
 
 import kgrow
-from kgrow import tolerance
+from kgrow.algebra import tolerance
 
 IMAGES = {"image_size": 4, "patch_size": 2, "num_channels": 3, "num_classes": 7}
 TRANSFORMER = {
@@ -121,7 +121,7 @@ def test_it_trains_grows_trains_on_saves_and_loads(tmp_path, name):
     assert model.grow(gated, strategy, seed=0).exact
     assert relative_difference(array(model(x)), before) <= ROUNDING
     model.fit(x, y, epochs=4, verbose=0)
-    assert not model.openings
+    assert not model.active_gates
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     assert loaded.growth_config == model.growth_config

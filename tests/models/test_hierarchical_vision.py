@@ -18,7 +18,8 @@ from helpers.toy import (
     values_of,
 )
 
-from kgrow import GrowthError, strategies, tolerance
+from kgrow import GrowthError, strategies
+from kgrow.algebra import tolerance
 from kgrow.architecture.architecture import grown_weights, relative_path
 from kgrow.architecture.output_check import difference
 from kgrow.backend.flops import forward_flops
@@ -139,7 +140,7 @@ def measure(growth, strategy):
     strategy = strategies.get(strategy)
     plan = strategy.plan(source.spec, spec, seed=3)
     values = plan.apply(values_of(model))
-    network.gates.set_openings([])
+    network.gates.set_active_gates([])
     carry_gates(network, model.network, plan)
     for weight in grown_weights(network):
         weight.assign(values[relative_path(network, weight)])
@@ -265,7 +266,7 @@ def test_only_what_is_new_may_train(name):
     model = make(name)
     train(model)
     before = values_of(model)
-    assert model.grow({"depths": [2, 4]}, train="new", seed=0).exact
+    assert model.grow({"depths": [2, 4]}, trainable="new", seed=0).exact
     train(model)
     for path in ("head/kernel", "head/bias"):
         np.testing.assert_array_equal(values_of(model)[path], before[path])
@@ -280,7 +281,7 @@ def test_what_is_behind_a_gate_comes_in_gradually(name):
     assert model.grow(target, strategies.MSG(ramp=4), seed=0).exact
     assert relative_difference(array(model(x)), before) < 1e-4
     train(model, epochs=2)
-    assert model.openings == []
+    assert model.active_gates == []
     assert model.strip().gates.counters == []
 
 
@@ -314,7 +315,7 @@ def test_config_rebuilds_the_model(name):
 def test_how_swin_trains_is_a_treatment():
     model = make("swin")
     x, _ = train(model)
-    model.treat(dropout=0.1, drop_path=0.5)
+    model.set_training_options(dropout=0.1, drop_path=0.5)
     first, *_, last = [b for s in model.network.stages for b in s]
     assert first.drop_path == 0.0 and last.drop_path == 0.5
     before = array(model(x))

@@ -17,7 +17,8 @@ from helpers.toy import (
 )
 from keras import ops
 
-from kgrow import GrowthError, strategies, tolerance
+from kgrow import GrowthError, strategies
+from kgrow.algebra import tolerance
 from kgrow.architecture.architecture import count_parameters, relative_path
 from kgrow.architecture.output_check import difference
 from kgrow.backend.lazy_variables import without_values
@@ -260,9 +261,9 @@ def test_deit_puts_out_the_mean_or_both():
     assert list(found) == ["class", "distillation"]
     one, other = (array(found[key]) for key in found)
     assert relative_difference(one, other) > 0.1
-    both.treat(logits="mean")
+    both.set_training_options(logits="mean")
     np.testing.assert_allclose(array(both(x)), (one + other) / 2, atol=1e-6)
-    assert "logits" in both.treatments
+    assert "logits" in both.training_options
     with pytest.raises(GrowthError, match="Received: logits='sum'"):
         make("DeiT", logits="sum")
 
@@ -360,7 +361,7 @@ def test_leaves_blocks_out_while_it_trains(family):
     expected = outputs(make(family, num_layers=3).network, x)
     np.testing.assert_allclose(outputs(model.network, x), expected, 1e-5, 1e-6)
     model.fit(x, y, batch_size=2, epochs=2, verbose=0)
-    model.treat(layer_drop=0.0)
+    model.set_training_options(layer_drop=0.0)
     model.fit(x, y, verbose=0, callbacks=[SubModels([1, 3], 1)])
 
 
@@ -492,7 +493,7 @@ def test_grows_while_it_trains(family, name):
     assert receipt.slots_carried
     history = model.fit(x, y, batch_size=2, epochs=3, verbose=0).history
     assert np.isfinite(history["loss"]).all()
-    assert not model.openings
+    assert not model.active_gates
 
 
 @pytest.mark.compiles
@@ -506,7 +507,7 @@ def test_gates_open_on_every_size_at_once(family):
     model.grow(target, strategies.MSG(ramp=3), seed=0)
     assert_close(array(model(x)), before, "float32")
     model.fit(x, y, batch_size=2, epochs=2, verbose=0)
-    assert not model.openings
+    assert not model.active_gates
     plain = make(family, **model.growth_config)
     plain.network.set_weights(model.network.get_weights())
     assert_close(array(model(x)), array(plain(x)), "float32")

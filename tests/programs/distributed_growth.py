@@ -241,7 +241,7 @@ def compared(distribution, strategy, target=TARGET, options=None, **rest):
         "grown": held,
         "piece": max(piece, watch.before[1]),
         "whole": whole,
-        "openings": len(model.openings),
+        "active_gates": len(model.active_gates),
     }
 
 
@@ -430,7 +430,7 @@ def plain_model():
 def derived_model():
     keras.utils.set_random_seed(0)
     sizes = {"inner": 128, "wide": 256}
-    return compiled_plain(kgrow.Blueprint(build_plain, sizes))
+    return compiled_plain(kgrow.ModelBuilder(build_plain, sizes))
 
 
 def compiled_plain(network, axes=None):
@@ -445,17 +445,17 @@ def maps():
     from jax.sharding import NamedSharding, PartitionSpec
 
     from kgrow.algebra.contraction import contract
-    from kgrow.algebra.linear_maps import Dense, Gather
+    from kgrow.algebra.linear_maps import GatherMap, MatrixMap
     from kgrow.backend import jax_sharded
 
     rng = np.random.default_rng(0)
     mesh = jax.make_mesh((2, 4), ("batch", "model"))
 
     def gather(n, m):
-        return Gather(n, rng.integers(-1, n, m), rng.uniform(0.5, 2, m))
+        return GatherMap(n, rng.integers(-1, n, m), rng.uniform(0.5, 2, m))
 
     def dense(n, m):
-        return Dense(rng.standard_normal((m, n)))
+        return MatrixMap(rng.standard_normal((m, n)))
 
     cases = [
         # (shape, spec, [(start, stop, target, [(size, map), ...]), ...])
@@ -627,13 +627,13 @@ def mirrored_resume():
         again = language_model()
         steps(again, 1)
         again.load_weights(path)
-        openings = [done for _, done in again.openings]
+        active_gates = [done for _, done in again.active_gates]
         resumed = steps(again, 2)
     replicas = {len(w.value.values) for w in again.network.weights}
     return {
         "went_on": went_on,
         "resumed": resumed,
-        "openings": openings,
+        "active_gates": active_gates,
         "placed": replicas == {2},
     }
 

@@ -71,7 +71,7 @@ tell() {
 case "$*" in
 *'queued-resources describe'*) tell "$(pop request)" ;;
 *'queued-resources create'*)
-    [[ ! -e refused ]] || exit 1
+    [[ ! -e refused ]] || residual_out 1
     cp after-create request
     echo READY >vm
     ;;
@@ -79,7 +79,7 @@ case "$*" in
 *networkEndpoints*) cat count ;;
 *'tpu-vm describe'*) tell "$(pop vm)" ;;
 *'tpu-vm scp'*)
-    [[ ! -s scp ]] || [[ $(pop scp) == ok ]] || exit 1
+    [[ ! -s scp ]] || [[ $(pop scp) == ok ]] || residual_out 1
     cd "$desk"
     for home in "$FAKE"/worker-*; do cp "$5" "$home/${6#*:}"; done
     ;;
@@ -94,8 +94,8 @@ case "$*" in
     if [[ $command == *on_worker.sh* && $command != *--stop* ]]; then
         plan=$(pop "$home/plan")
     fi
-    [[ $plan != lost ]] || exit 255
-    [[ $command != *--stop* || ! -e $home/unreachable ]] || exit 255
+    [[ $plan != lost ]] || residual_out 255
+    [[ $command != *--stop* || ! -e $home/unreachable ]] || residual_out 255
     cd "$home"
     export HOME=$home TMPDIR=$home PATH=$FAKE/vm-bin:$PATH KGROW_PATIENCE=2
     if [[ $plan == preempt ]]; then
@@ -922,7 +922,7 @@ def test_a_first_request_that_is_refused_ends_it(cloud):
 # Does not wait where the wait is long.
 SLEEP = """
 #!/usr/bin/env bash
-[[ $1 == 0.* ]] || exit 0
+[[ $1 == 0.* ]] || residual_out 0
 exec REAL "$1"
 """
 

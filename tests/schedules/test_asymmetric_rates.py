@@ -22,7 +22,7 @@ from kgrow import GrowthError, backend
 from kgrow.growth import freezing
 from kgrow.growth.optimizer import entry_masks
 from kgrow.growth.optimizer.slots import find_slots, nested
-from kgrow.growth.update_scale import Pace
+from kgrow.growth.update_scale import UpdateScale
 from kgrow.schedules.learning_rate import apply_policies as rates
 from kgrow.schedules.learning_rate.apply_policies import Asymmetric
 
@@ -57,7 +57,7 @@ def grown(name="SGD", family="mlp", policy=None, rate=0.01, **arguments):
 
 def old_entries(family="mlp"):
     """`{path: mask}` of the entries that were there before the growth."""
-    frozen = grown(family=family, train="new").architecture.frozen
+    frozen = grown(family=family, trainable="new").architecture.frozen
     shapes = {p: v.shape for p, v in weights(grown(family=family)).items()}
     return {p: frozen.get(p, np.zeros(s, bool)) for p, s in shapes.items()}
 
@@ -146,8 +146,8 @@ def test_under_any_optimizer(name):
 @pytest.mark.parametrize("name", some(NAMES, QUICK))
 def test_factors_of_one_change_no_bit(name):
     model, free = grown(name), grown(name)
-    paces = [freezing.begin_pace(model.architecture, 7, 1.0, 1.0, 100)]
-    model.architecture.paces = paces
+    update_scales = [freezing.begin_pace(model.architecture, 7, 1.0, 1.0, 100)]
+    model.architecture.update_scales = update_scales
     entry_masks.guard(model)
     assert any("apply" in vars(part) for part in nested(model.optimizer))
     for each in (model, free):
@@ -189,7 +189,7 @@ def test_averages_are_of_what_the_steps_came_to():
 )
 def test_old_at_zero_is_training_what_is_new(name, family):
     model = grown(name, family, Asymmetric(old=0.0))
-    rested = grown(name, family, train="new")
+    rested = grown(name, family, trainable="new")
     for each in (model, rested):
         train(each, epochs=2, offset=7)
     found, wanted = weights(model), weights(rested)
@@ -235,14 +235,14 @@ def test_a_pace_goes_on_through_other_growths():
     model = grown("AdamW", policy=Asymmetric(new=0.5, steps=100))
     olds, size = old_entries(), model.count_params()
     model.grow({"intermediate_dim": 12, "num_layers": 4}, seed=1)
-    (pace,) = model.architecture.paces
+    (scale,) = model.architecture.update_scales
     kernel = "layer_0/intermediate_dense/kernel"
-    known, old = pace.masks(kernel)
+    known, old = scale.masks(kernel)
     assert known[:, :9].all() and not known[:, 9:].any()
     assert (old[:, :9] == olds[kernel]).all() and not old[:, 9:].any()
-    count = sum(mask.sum() for mask in pace.olds.values())
+    count = sum(mask.sum() for mask in scale.olds.values())
     assert count == mlp(**STILL).count_params()
-    assert sum(mask.sum() for mask in pace.known.values()) == size
+    assert sum(mask.sum() for mask in scale.known.values()) == size
 
 
 def test_factors_of_two_growths_multiply():
@@ -267,10 +267,10 @@ def test_factors_of_two_growths_multiply():
 
 def test_what_is_new_stays_so_where_nothing_grows():
     model = grown("Adam")
-    model.treat(dropout=0.2)
+    model.set_training_options(dropout=0.2)
     rates.apply(model, Asymmetric(new=0.5))
-    (pace,) = model.architecture.paces
-    count = sum(mask.sum() for mask in pace.olds.values())
+    (scale,) = model.architecture.update_scales
+    count = sum(mask.sum() for mask in scale.olds.values())
     assert count == mlp(**STILL).count_params()
 
 
@@ -278,13 +278,13 @@ def test_what_is_over_is_dropped_at_the_next_growth():
     model = grown("Adam", policy=Asymmetric(new=0.5, steps=2))
     train(model, epochs=1)
     model.grow({"num_layers": 4}, seed=1)
-    assert not model.architecture.paces
+    assert not model.architecture.update_scales
     assert "apply" not in vars(model.optimizer)
 
 
 def test_it_goes_with_training_what_is_new():
-    model = grown("AdamW", train="new", policy=Asymmetric(new=0.5))
-    twin = grown("AdamW", train="new")
+    model = grown("AdamW", trainable="new", policy=Asymmetric(new=0.5))
+    twin = grown("AdamW", trainable="new")
     match(model, twin)
     before, after = step_of(model)
     _, wanted = step_of(twin)
@@ -297,17 +297,17 @@ def test_it_goes_with_training_what_is_new():
 
 
 def test_it_outlasts_the_end_of_a_rest():
-    model = grown("AdamW", train="new", policy=Asymmetric(new=0.5, old=0.0))
+    model = grown("AdamW", trainable="new", policy=Asymmetric(new=0.5, old=0.0))
     rested = resting(model)
     model.unfreeze()
-    assert len(model.architecture.paces) == 1
+    assert len(model.architecture.update_scales) == 1
     assert len(model.trainable_weights) == len(model.weights)
     train(model, epochs=1)
     found, olds = weights(model), old_entries()
     for path, value in rested.items():
         assert found[path][olds[path]].tobytes() == value.tobytes()
     rates.end(model)
-    assert not model.architecture.paces
+    assert not model.architecture.update_scales
     before = weights(model)
     train(model, epochs=2)
     after = weights(model)
@@ -324,7 +324,7 @@ def test_another_optimizer_is_told():
     for path, mask in old_entries().items():
         assert (after[path] == before[path])[mask].all()
     rates.restore(model)
-    assert len(model.architecture.paces) == 1
+    assert len(model.architecture.update_scales) == 1
 
 
 def test_in_a_running_fit():
@@ -354,7 +354,8 @@ def test_in_a_running_fit():
 def assert_goes_on_alike(loaded, model):
     assert_same_state(loaded, model)
     configs = [
-        freezing.paces_to_config(m.architecture.paces) for m in (loaded, model)
+        freezing.update_scales_to_config(m.architecture.update_scales)
+        for m in (loaded, model)
     ]
     assert configs[0] == configs[1] and configs[0]
     for each in (loaded, model):
@@ -394,7 +395,7 @@ def test_weights_of_before_have_no_pace(tmp_path):
     model.grow(WIDER)
     rates.apply(model, POLICY)
     model.load_weights(path)
-    assert not model.architecture.paces
+    assert not model.architecture.update_scales
     assert "apply" not in vars(model.optimizer)
 
 
@@ -412,7 +413,7 @@ def test_what_mixes_old_entries_cannot_tell_them():
     model.grow({"hidden_dim": 12}, "lemon")
     with pytest.raises(GrowthError, match="mixes them. Choose one that copies"):
         rates.apply(model, Asymmetric(new=0.5))
-    assert not model.architecture.paces
+    assert not model.architecture.update_scales
 
 
 def test_a_growth_that_would_mix_the_entries_of_a_pace_is_refused():
@@ -428,8 +429,8 @@ def test_a_growth_that_would_mix_the_entries_of_a_pace_is_refused():
 
 
 def test_before_its_start_a_pace_does_nothing():
-    pace = Pace(5, 0.0, 0.5, 4, {}, {})
-    found = [float(pace.factor(0.5, step)) for step in (0, 4, 5, 7, 9, 90)]
+    scale = UpdateScale(5, 0.0, 0.5, 4, {}, {})
+    found = [float(scale.factor(0.5, step)) for step in (0, 4, 5, 7, 9, 90)]
     assert found == [1.0, 1.0, 0.5, 0.75, 1.0, 1.0]
 
 
@@ -439,7 +440,7 @@ def test_before_its_start_a_pace_does_nothing():
 def test_averages_over_what_rested_are_of_what_trained():
     """Adafactor's rows and columns saw gradients of zero where there was
     rest."""
-    model = grown("Adafactor", train="new")
+    model = grown("Adafactor", trainable="new")
     kernel = "layer_0/intermediate_dense/kernel"
     mask = model.architecture.frozen[kernel]
 
@@ -462,8 +463,8 @@ def test_averages_over_what_rested_are_of_what_trained():
 
 def test_loops_of_ones_own_are_guarded():
     """With the optimizer that the model is compiled with."""
-    model = grown("AdamW", train="new", policy=Asymmetric(new=0.5))
-    free = grown("AdamW", train="new")
+    model = grown("AdamW", trainable="new", policy=Asymmetric(new=0.5))
+    free = grown("AdamW", trainable="new")
     match(model, free)
     before = weights(model)
     for each in (model, free):

@@ -6,7 +6,7 @@ import pytest
 from helpers.toy import array, assert_close, assert_same, outputs
 
 import kgrow
-from kgrow import tolerance
+from kgrow.algebra import tolerance
 from kgrow.callbacks import Growth
 from kgrow.datasets.text.masked_corpus import MASK, MaskedByteDataset
 from kgrow.datasets.text.stdlib_corpus import VOCABULARY_SIZE, ByteDataset
@@ -116,7 +116,7 @@ def test_a_plain_model_is_left(trained, family):
     inputs, _ = text(family)[7]
     before = outputs(model.network, inputs)
     plain = model.strip()
-    assert model.openings == []
+    assert model.active_gates == []
     twin = type(plain).from_config({**plain.get_config(), "name": "network"})
     assert [w.path for w in twin.weights] == [w.path for w in plain.weights]
     twin.set_weights(plain.get_weights())
@@ -130,13 +130,13 @@ def test_it_goes_on_from_any_step(trained, tmp_path, family, stop):
     whole = trained(family)
     part, path = make(family), tmp_path / "part.weights.h5"
     fit(part, text(family), stop)
-    assert part.openings
+    assert part.active_gates
     part.save_weights(path)
     resumed = make(family)
     resumed.optimizer.build(resumed.trainable_variables)
     resumed.load_weights(path)
     fit(resumed, text(family, first=stop), 5 * STEPS - stop)
-    assert resumed.openings == []
+    assert resumed.active_gates == []
     for one, other in zip(
         whole.network.weights, resumed.network.weights, strict=True
     ):

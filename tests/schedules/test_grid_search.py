@@ -13,7 +13,7 @@ from kgrow import GrowthError
 from kgrow.backend.flops import training_flops
 from kgrow.callbacks import Growth
 from kgrow.schedules import GrowthSchedule, Search, search
-from kgrow.schedules.grid_search.result import Row
+from kgrow.schedules.grid_search.result import SearchRow
 from kgrow.schedules.trials.loss_rates import Recorded, line, record
 from kgrow.schedules.trials.variants import ladder
 
@@ -205,11 +205,11 @@ def synthetic(rates, costs, broken=()):
         stops = 7 if name in broken else None
         return (Recorded(steps, losses, 0.1, stops),)
 
-    rows = [Row(None, None, start, 9, base, run(1.0, base, "start"))]
+    rows = [SearchRow(None, None, start, 9, base, run(1.0, base, "start"))]
     for field, rate in rates.items():
         sizes, cost = {**start, field: 2}, costs[field]
         found = run(rate, cost, field)
-        rows.append(Row(field, 2, sizes, 9, cost, found))
+        rows.append(SearchRow(field, 2, sizes, 9, cost, found))
     flops = []
     for number in range(2 ** len(rates)):
         sizes, cost = dict(start), base

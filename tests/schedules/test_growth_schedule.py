@@ -368,15 +368,15 @@ def test_what_a_stage_may_change_besides_sizes():
         [
             Stage(1, START, dropout=0.2),
             Stage(2, {"num_layers": 3}, "llama_pro"),
-            Stage(3, train="all"),
-            Stage(4, treatments={"dropout": 0.1}, learning_rate="reset"),
+            Stage(3, trainable="all"),
+            Stage(4, training_options={"dropout": 0.1}, learning_rate="reset"),
         ]
     )
     trained, treated = [], []
 
     class Look(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
-            treated.append(self.model.treatments["dropout"])
+            treated.append(self.model.training_options["dropout"])
             trained.append(len(self.model.trainable_variables))
 
     train(model, callbacks=[Growth(schedule, verbose=0), Look()])
@@ -428,4 +428,4 @@ def test_gates_open_over_stages():
         run(schedule, model)
     assert steps_of(model) == [2, 4]
     assert all(receipt.exact for receipt in model.growth_history)
-    assert not model.openings
+    assert not model.active_gates

@@ -75,7 +75,7 @@ class Machine:
 
     def __init__(self, schedule):
         self.schedule = schedule
-        self.position, self.pace, self.step = 0, 1, 0
+        self.position, self.scale, self.step = 0, 1, 0
         self.warm = []
 
     def rate(self, position=None):
@@ -87,11 +87,11 @@ class Machine:
             if isinstance(policy, Reset):
                 passed = [self.rate(p) for p in range(int(self.position) + 1)]
                 left = TOTAL - self.step
-                end = self.position + self.pace * left
+                end = self.position + self.scale * left
                 self.position = int(np.argmax(np.round(passed, 6)))
-                self.pace = 1
+                self.scale = 1
                 if policy.stretch:
-                    self.pace = (end - self.position) / left
+                    self.scale = (end - self.position) / left
             elif isinstance(policy, Rewind):
                 to = policy.to
                 if to is None:
@@ -104,7 +104,7 @@ class Machine:
         rate = self.rate()
         for start, steps in self.warm:
             rate *= min((self.step - start + 1) / steps, 1.0)
-        self.position += self.pace
+        self.position += self.scale
         self.step += 1
         return rate
 
@@ -427,7 +427,7 @@ def test_events_of_another_optimizer_are_forgotten():
     grow([Reset(), Asymmetric(new=0.0, steps=5)])(model)
     compiled(model, optimizers.Adam(SCHEDULES["linear"]()))
     rates.restore(model)
-    assert not model.callback_state and not model.architecture.paces
+    assert not model.callback_state and not model.architecture.update_scales
     assert isinstance(model.optimizer._learning_rate, schedules.PolynomialDecay)
 
 
@@ -451,12 +451,12 @@ def test_a_failure_changes_nothing(error, monkeypatch):
         raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr(model_module.GrowableModel, "refresh_functions", fail)
+        patch.setattr(model_module.GrowableModel, "_refresh_functions", fail)
         with pytest.raises(error):
             rates.apply(model, ["reset", Asymmetric(new=0.5)])
     assert_same_state(model, before)
     assert json.dumps(model.callback_state) == around
-    assert not model.architecture.paces
+    assert not model.architecture.update_scales
     assert model.optimizer._learning_rate is rate
     assert model.train_function is function
 
@@ -480,7 +480,7 @@ def test_ctrl_c_at_any_line():
     for line in range(1, len(lines), 61):
         with ctrl_c(line, modules), pytest.raises(KeyboardInterrupt):
             rates.apply(model, policies)
-        if model.architecture.paces:
+        if model.architecture.update_scales:
             # All of it was done.
             break
         assert not model.callback_state and "apply" not in vars(model.optimizer)

@@ -142,7 +142,7 @@ def test_it_runs_to_its_end(run):
         jit_compile=False if BACKEND == "tensorflow" else "auto",
     )
     x = y = np.random.default_rng(0).integers(0, VOCABULARY, (16, 8))
-    if schedule.stages[0].treatments:
+    if schedule.stages[0].training_options:
         # Pooled sequences are predicted at some positions only.
         x = {"token_ids": x, "masked_positions": x[:, :2] % 8}
         y = y[:, :2]

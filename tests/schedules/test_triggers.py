@@ -37,12 +37,12 @@ FULL = GrowthSchedule(
         Stage(
             LossSlope(-0.1, 40, log_steps=True, at_most=90),
             {"hidden_dim": 16},
-            kgrow.strategies.Copy(width="net2net", depth=[0, 1]),
+            kgrow.strategies.Combine(width="net2net", depth=[0, 1]),
             optimizer_state="reset",
             seed=3,
         ),
         Stage(Rate(0.1, 50, at_most=9), learning_rate="reset"),
-        Stage(1_000, treatments={"dropout": 0.1}, train="all"),
+        Stage(1_000, training_options={"dropout": 0.1}, trainable="all"),
     ],
     name="full",
     source="here",
@@ -156,14 +156,16 @@ def test_resizing():
         (lambda: Stage(5, [1]), "dict of sizes"),
         (lambda: Stage(5, ONE, batch_size=0), "batch_size=0"),
         (lambda: Stage(5, ONE, data=[1]), "name of data"),
-        (lambda: Stage(5, ONE, train="some"), "train='some'"),
+        (lambda: Stage(5, ONE, trainable="some"), "trainable='some'"),
         (lambda: Stage(5, ONE, optimizer_state="x"), "optimizer_state='x'"),
         (lambda: Stage(5, ONE, seed=-1), "seed=-1"),
         (lambda: Stage(5, ONE, ramp=-1), "steps=-1"),
         (lambda: Stage(5, ONE, learning_rate="up"), "learning-rate policy"),
-        (lambda: Stage(5, ONE, treatments=3), "treatments=3"),
+        (lambda: Stage(5, ONE, training_options=3), "training_options=3"),
         (
-            lambda: Stage(5, ONE, treatments={"dropout": 0.1}, dropout=0.2),
+            lambda: Stage(
+                5, ONE, training_options={"dropout": 0.1}, dropout=0.2
+            ),
             "Give dropout once",
         ),
         (lambda: Plateau(0), "patience=0"),
@@ -205,7 +207,7 @@ def two(*arguments, first=None, **keywords):
         (lambda: two(9, ONE), "Stage 2 changes nothing"),
         (lambda: two(9, learning_rate="keep"), "Stage 2 changes nothing"),
         (lambda: two(9, {}, "stack", dropout=0.1), "Stage 2 grows nothing"),
-        (lambda: two(9, dropout=0.1, train="new"), "Stage 2 grows nothing"),
+        (lambda: two(9, dropout=0.1, trainable="new"), "Stage 2 grows nothing"),
         (lambda: two(9, TWO, "nonsense"), "Stage 2: Unknown strategy"),
         (lambda: two(9, TWO, "stack", ramp=3), "Stage 2: .*takes no `ramp`"),
         (lambda: two(9, TWO, first=Stage(5, ONE, "stack")), "Stage 1: "),
@@ -255,7 +257,7 @@ def checked(schedule, model=None, *arguments):
             lambda: two(9, TWO, ramp=3, learning_rate=Rewarm(3)),
             "Stage 2: .*needs a",
         ),
-        (lambda: two(9, treatments={"heat": 1}), "Stage 2: .*heat"),
+        (lambda: two(9, training_options={"heat": 1}), "Stage 2: .*heat"),
     ],
 )
 def test_schedules_that_the_model_cannot_run(make, message):

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 import kgrow
 from kgrow import Dim, GrowthError, strategies
-from kgrow.strategies import Copy, DepthMap, Direct, HyperCloning, Net2Net
+from kgrow.strategies import Combine, DepthMap, Direct, HyperCloning, Net2Net
 from kgrow.strategies.registry import _STRATEGIES
 
 SOURCE = toy_spec()
@@ -44,7 +44,7 @@ def grows(strategy, target):
 
 # A strategy without terms starts from nothing, and keeps nothing.
 COPYING = [n for n in NAMES if strategies.get(n).plan(SOURCE, SOURCE).terms]
-PARTS = [name for name in NAMES if not strategies.get(name).is_whole]
+PARTS = [name for name in NAMES if not strategies.get(name).standalone]
 WIDTHS = [name for name in PARTS if grows(name, WIDTH)]
 DEPTHS = [name for name in PARTS if grows(name, DEPTH)]
 
@@ -72,8 +72,8 @@ CONFIGURED = [
     Direct("zeros", "initializer"),
     strategies.Stack(zero_exits=True),
     strategies.StackingList([0, 1, None, 1], zero_exits=True),
-    *(Copy(w, d) for w, d in itertools.product(WIDTHS, DEPTHS)),
-    Copy(Net2Net("even"), [0, 0, 1, 1]),
+    *(Combine(w, d) for w, d in itertools.product(WIDTHS, DEPTHS)),
+    Combine(Net2Net("even"), [0, 0, 1, 1]),
 ]
 
 
@@ -102,7 +102,7 @@ def test_a_list_is_a_stacking_list():
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("depth", DEPTHS)
 def test_copy_takes_width_from_one_and_depth_from_the_other(width, depth):
-    both = Copy(width, depth).plan(SOURCE, BOTH, seed=1).terms[0]
+    both = Combine(width, depth).plan(SOURCE, BOTH, seed=1).terms[0]
     wide = strategies.get(width).plan(SOURCE, WIDTH, seed=1).terms[0]
     deep = strategies.get(depth).plan(SOURCE, DEPTH, seed=1).terms[0]
     assert set(both.widths) == set(wide.widths)
@@ -144,7 +144,7 @@ def test_a_depth_map_places_every_old_block(name, source, extra):
 @pytest.mark.parametrize("name", DEPTH_MAPS)
 @pytest.mark.parametrize("source", [1, 3])
 def test_no_growth_of_depth_is_the_identity(name, source):
-    mixing = strategies.get(name).mix(None, source, source, None)
+    mixing = strategies.get(name).expand_depth(None, source, source, None)
     assert mixing.is_identity
 
 
@@ -154,7 +154,7 @@ def test_zeroed_exits_keep_the_blocks_in_order(name, source, extra):
     depth_map = strategies.get(name)
     depth_map.zero_exits = True
     stacking_list(depth_map, source, source + extra)
-    mixing = depth_map.mix(None, source, source + extra, None)
+    mixing = depth_map.expand_depth(None, source, source + extra, None)
     assert mixing.keeps_blocks()
     assert np.count_nonzero(mixing.exits) == source
 
@@ -204,14 +204,14 @@ def test_a_list_holds_block_numbers(blocks):
 
 @pytest.mark.parametrize("name", sorted(set(PARTS) - {*WIDTHS}))
 def test_depth_strategies_refuse_width_and_say_what_to_do(name):
-    advice = rf"from 3 to 6.*Copy\(width='net2net', depth='{name}'\)"
+    advice = rf"from 3 to 6.*Combine\(width='net2net', depth='{name}'\)"
     with pytest.raises(GrowthError, match=f"`hidden` is to grow {advice}"):
         strategies.get(name).plan(SOURCE, WIDTH)
 
 
 @pytest.mark.parametrize("name", sorted(set(PARTS) - {*DEPTHS}))
 def test_width_strategies_refuse_depth_and_say_what_to_do(name):
-    advice = rf"from 2 to 4.*Copy\(width='{name}', depth='stack'\)"
+    advice = rf"from 2 to 4.*Combine\(width='{name}', depth='stack'\)"
     with pytest.raises(GrowthError, match=f"`layers` is to grow {advice}"):
         strategies.get(name).plan(SOURCE, DEPTH)
 
@@ -254,8 +254,8 @@ def test_no_growth_is_the_identity(name):
         (lambda: HyperCloning(snr="10"), "snr='10'"),
         (lambda: Direct(incoming="ones"), "incoming='ones'"),
         (lambda: Direct(outgoing=None), "outgoing=None"),
-        (lambda: Copy(width="netnet"), "Did you mean 'net2net'"),
-        (lambda: Copy(depth="stak"), "Did you mean 'stack'"),
+        (lambda: Combine(width="netnet"), "Did you mean 'net2net'"),
+        (lambda: Combine(depth="stak"), "Did you mean 'stack'"),
     ],
 )
 def test_arguments_are_checked(wrong, reason):
@@ -275,7 +275,7 @@ def test_blocks_get_maps_of_their_own():
 @given(source=st.integers(1, 6), extra=st.integers(0, 9))
 def test_net2net_copies_are_balanced(split, source, extra):
     rng = np.random.default_rng(extra)
-    e = Net2Net(split).expand(Dim("d"), source, source + extra, rng)
+    e = Net2Net(split).expand_width(Dim("d"), source, source + extra, rng)
     assert e.preserves() and np.ptp(e.produce.counts) <= 1
     np.testing.assert_array_equal(e.produce.indices[:source], range(source))
     # Even shares are 1 / copies; uneven ones are for units that have twins.

@@ -8,11 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import kgrow
-from kgrow import Dim, GrowthError, strategies, tolerance
+from kgrow import Dim, GrowthError, strategies
+from kgrow.algebra import tolerance
 from kgrow.strategies import (
     SOLAR,
+    Combine,
     CompoundGrow,
-    Copy,
     LlamaPro,
     Middle,
     Stack,
@@ -74,7 +75,7 @@ def test_solar_names_the_way_to_more_than_twice():
 
 @given(st.integers(1, 20), st.integers(1, 45))
 def test_llama_pro_spreads_any_number(source, extra):
-    mixing = LlamaPro().mix(None, source, source + extra, None)
+    mixing = LlamaPro().expand_depth(None, source, source + extra, None)
     silent = mixing.exits == 0
     assert silent.sum() == extra and mixing.keeps_blocks()
     # Always behind the block that is copied, and the last on top.
@@ -103,12 +104,12 @@ def test_llama_pro_keeps_the_function(float64, family):
 @pytest.mark.parametrize("name", strategies.names(aliases=False))
 def test_what_trains_after_each(name):
     expected = "new" if name in ("mslt", "llama_pro") else "all"
-    assert strategies.get(name).train == expected
+    assert strategies.get(name).default_trainable == expected
 
 
 @pytest.mark.parametrize("depth, train", [("mslt", "new"), ("top", "all")])
 def test_copy_trains_what_its_parts_do(depth, train):
-    assert Copy("net2net", depth).train == train
+    assert Combine("net2net", depth).default_trainable == train
     assert strategies.get("mslt").stacking_list(4, 7) == (
         Top().stacking_list(4, 7)
     )
@@ -164,7 +165,7 @@ def test_compoundgrow_refuses_other_widths(field, times):
     match = rf"`{field}` is to grow from .*Received: target=.*net2net"
     with pytest.raises(GrowthError, match=match):
         grow_offline(model, config, "compoundgrow")
-    both = Copy(width="net2net", depth="compoundgrow")
+    both = Combine(width="net2net", depth="compoundgrow")
     _, plan = grow_offline(model, {**config, "num_layers": 3}, both)
     assert plan.terms[0].widths and plan.terms[0].depths
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from helpers.toy import make_model, relative_difference, values_of
 
-from kgrow import AxisMap, Dim, GrowthError, Stack, strategies, tolerance
+from kgrow import AxisMap, BlockStack, Dim, GrowthError, strategies
+from kgrow.algebra import tolerance
 
 HEADS, PAIRS, LENGTH, WIDTH = 4, 3, 6, 10
 AXES = AxisMap(
@@ -14,10 +15,10 @@ AXES = AxisMap(
         "block_{s}/query": "_ -> heads (2 pairs) | pairs^0.5",
         "block_{s}/key": "_ -> heads ~(2 pairs)",
         "block_{s}/value": "_ -> heads _",
-        "block_{s}/out": "heads _ -> _ | exit",
+        "block_{s}/out": "heads _ -> _ | residual_out",
     },
     dims=[Dim("heads", kind="alibi"), Dim("pairs", kind="rotary")],
-    stacks=[Stack("s", norm="pre")],
+    stacks=[BlockStack("s", norm="pre")],
 )
 COPYING = [
     name
@@ -90,7 +91,9 @@ def test_other_places_are_other_functions():
     """What copying pairs and heads in order would do."""
     source, target = spec_of(HEADS, PAIRS), spec_of(8, 6)
     dims = [Dim("heads"), Dim("pairs", kind="stream")]
-    free = AxisMap(AXES.get_config()["rules"], dims, [Stack("s", norm="pre")])
+    free = AxisMap(
+        AXES.get_config()["rules"], dims, [BlockStack("s", norm="pre")]
+    )
 
     def freed(spec):
         return dataclasses.replace(spec, dims=free.dims)
@@ -148,5 +151,5 @@ def test_positions_have_to_be_there():
     model = make_model("MLP")
     with pytest.raises(GrowthError, match="no such dimension. Received: dim="):
         model.grow({"hidden_dim": 11}, strategies.Positions())
-    with pytest.raises(GrowthError, match="Received: new='stretch'"):
+    with pytest.raises(GrowthError, match="Received: init='stretch'"):
         strategies.Positions("stretch")

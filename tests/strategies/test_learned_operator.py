@@ -21,11 +21,19 @@ from helpers.toy import (
     values_of,
 )
 
-from kgrow import GrowthError, strategies, tolerance
+from kgrow import GrowthError, strategies
+from kgrow.algebra import tolerance
 from kgrow.architecture.architecture import relative_path
 from kgrow.backend.lazy_variables import give_value
 from kgrow.growth.batches import Data
-from kgrow.strategies import Copy, Filled, GradMax, LiGO, Mango, Net2Net
+from kgrow.strategies import (
+    Combine,
+    GradMax,
+    InitializeNew,
+    LiGO,
+    Mango,
+    Net2Net,
+)
 from kgrow.strategies.mango_ring import CORES, RingPlan
 
 ROUNDING = tolerance("float64", FAN_IN, DEPTH)
@@ -66,11 +74,11 @@ def fits(model, target):
 @pytest.mark.parametrize(
     "inner",
     [
-        Copy(Net2Net("even"), "stack"),
-        Copy(Net2Net("even"), "interpolate"),
-        Copy(Net2Net(), "middle"),
-        Copy("lemon", "stack"),
-        Copy("hypercloning", "identity"),
+        Combine(Net2Net("even"), "stack"),
+        Combine(Net2Net("even"), "interpolate"),
+        Combine(Net2Net(), "middle"),
+        Combine("lemon", "stack"),
+        Combine("hypercloning", "identity"),
     ],
     ids=repr,
 )
@@ -79,7 +87,9 @@ def test_ligo_contains_the_fixed_operators(float64, family, inner):
     """Proposition 1 of the paper, and more, under normalised tying: set to
     another operator, LiGO computes what that computes."""
     if family == "BERT" and "Identity" in repr(inner):
-        inner = Copy("hypercloning", "stack")  # silent blocks have free norms
+        inner = Combine(
+            "hypercloning", "stack"
+        )  # silent blocks have free norms
     model = make_model(family, dtype="float64")
     exact = "hypercloning" in repr(inner).lower()
     target = fits(model, {**WIDER, **DEEPER, "num_heads": 6} if exact else ANY)
@@ -273,7 +283,7 @@ def test_rules_of_one_values_of_another(entries):
     model = compiled("MLP")
     target = {"hidden_dim": 11, "intermediate_dim": 20, "num_layers": 3}
     receipt = model.grow(
-        target, Filled("direct", entries), data=xy(model), seed=0
+        target, InitializeNew("direct", entries), data=xy(model), seed=0
     )
     assert receipt.exact
     kernel = values_of(model)["input_dense/kernel"]
@@ -283,8 +293,8 @@ def test_rules_of_one_values_of_another(entries):
 
 
 def test_learned_strategies_are_no_part_of_a_copy():
-    with pytest.raises(GrowthError, match=r"LiGO\(init=Copy"):
-        Copy("ligo", "stack")
+    with pytest.raises(GrowthError, match=r"LiGO\(init=Combine"):
+        Combine("ligo", "stack")
 
 
 # --- GradMax -----------------------------------------------------------------
@@ -456,12 +466,12 @@ def test_what_is_no_data(data):
 
 def test_strategies_that_learn_survive_their_config():
     for strategy in (
-        LiGO(init=Copy("lemon", "middle"), steps=3, patience=2),
+        LiGO(init=Combine("lemon", "middle"), steps=3, patience=2),
         LiGO(optimizer=keras.optimizers.SGD(0.5), tune_small=True),
         LiGO(learning_rate=keras.optimizers.schedules.CosineDecay(0.1, 10)),
         Mango(rank=2, noise=0.1, batch_size=7),
-        GradMax(rest="lemon", scale=2.0),
-        Filled("lemon", "mango"),
+        GradMax(base="lemon", scale=2.0),
+        InitializeNew("lemon", "mango"),
     ):
         again = strategies.get(strategies.serialize(strategy))
         assert strategies.serialize(again) == strategies.serialize(strategy)

@@ -63,7 +63,7 @@ def test_no_jump_for_any_size(family, extra, seed):
     model = make_model(family)
     receipt = model.grow(larger(model, extra), MSG(9), seed=seed)
     assert receipt.exact
-    assert len(model.openings) == (any(extra))
+    assert len(model.active_gates) == (any(extra))
 
 
 @pytest.mark.parametrize("depth", ["stack", "interpolate", "top", [0, None, 1]])
@@ -95,8 +95,8 @@ def test_no_mask_is_no_mask():
     target = larger(masked, (3, 5, 2, 3))
     masked.grow(target, MSG(5), seed=1)
     receipt = bare.grow(target, MSG(0), seed=1)
-    assert not receipt.exact and bare.openings == []
-    masked.open_gates()
+    assert not receipt.exact and bare.active_gates == []
+    masked.force_open_gates()
     x = make_inputs(bare)
     assert_same(outputs(masked.network, x), outputs(bare.network, x))
 
@@ -161,7 +161,7 @@ def test_what_is_new_rests_while_the_gate_is_shut(family):
         new = np.ones(found.shape, bool)
         new[corner] = False
         assert_same(found[new], start[new])
-    ((_, steps),) = grown.openings
+    ((_, steps),) = grown.active_gates
     assert steps == 1
 
 
@@ -171,13 +171,13 @@ def test_gates_open_within_their_ramps_and_go(family):
     model.grow({"intermediate_dim": 15}, MSG(5))
     fit(model, 2)
     model.grow({"hidden_dim": 11, "num_layers": 4}, MSG(2, depth="interpolate"))
-    assert [steps for _, steps in model.openings] == [2, 0]
+    assert [steps for _, steps in model.active_gates] == [2, 0]
     fit(model, 1)
-    assert [steps for _, steps in model.openings] == [3, 1]
+    assert [steps for _, steps in model.active_gates] == [3, 1]
     fit(model, 1)
-    assert [steps for _, steps in model.openings] == [4]
+    assert [steps for _, steps in model.active_gates] == [4]
     fit(model, 3)
-    assert model.openings == []
+    assert model.active_gates == []
     assert all("steps" not in w.path for w in model.network.weights)
 
 
@@ -185,7 +185,7 @@ def test_a_growth_moves_the_blocks_behind_earlier_gates():
     model = compiled("GPT2")
     model.grow({"num_layers": 2}, MSG(50))
     model.grow({"num_layers": 4}, MSG(50, depth=[0, 0, 1, 1]))
-    assert [o.blocks["layers"] for o, _ in model.openings] == [(2,), (1, 3)]
+    assert [o.blocks["layers"] for o, _ in model.active_gates] == [(2,), (1, 3)]
 
 
 @pytest.mark.parametrize("family", TRANSFORMERS)
@@ -199,7 +199,7 @@ def test_the_loss_does_not_jump_when_gates_go(family):
     gates.counters[0].assign(2)
     before = outputs(model.network, x)
     plain = model.strip()
-    assert plain is model.network and model.openings == []
+    assert plain is model.network and model.active_gates == []
     assert_close(outputs(plain, x), before, "float32")
 
 
@@ -209,7 +209,7 @@ def test_a_gate_that_is_still_opening_is_not_stripped():
     fit(model, 3)
     with pytest.raises(GrowthError, match="Train on for 4 batches"):
         model.strip()
-    model.open_gates()
+    model.force_open_gates()
     assert model.strip() is model.network
 
 
@@ -224,7 +224,7 @@ def test_another_strategy_waits_for_the_gate():
         with pytest.raises(GrowthError, match="still opening"):
             model.grow(target, strategy)
     assert model.grow({"intermediate_dim": 20}, "net2net").exact
-    assert len(model.openings) == 1
+    assert len(model.active_gates) == 1
 
 
 @pytest.mark.parametrize("shape", ["cosine", "sqrt"])
@@ -232,7 +232,7 @@ def test_a_ramp_may_have_any_shape(shape):
     model = compiled("GPT2")
     model.grow({"hidden_dim": 11}, MSG(Ramp(4, shape)))
     fit(model, 5)
-    assert model.openings == []
+    assert model.active_gates == []
 
 
 @pytest.mark.skipif(BACKEND == "torch", reason="Keras refuses it on torch")
@@ -240,9 +240,9 @@ def test_several_steps_in_one_call():
     model = compiled("GPT2", steps_per_execution=2)
     model.grow({"hidden_dim": 11}, MSG(3))
     fit(model, 2)
-    assert [steps for _, steps in model.openings] == [2]
+    assert [steps for _, steps in model.active_gates] == [2]
     fit(model, 2)
-    assert model.openings == []
+    assert model.active_gates == []
 
 
 @pytest.mark.skipif(BACKEND != "jax", reason="programs are read from JAX")
@@ -281,7 +281,7 @@ def test_masks_stay_behind_in_mixed_precision():
     model.compile("adam", _loss("GPT2"))
     model.grow(larger(model, (3, 5, 2, 1)), MSG(3))
     history = fit(model, 5).history
-    assert np.isfinite(history["loss"][0]) and model.openings == []
+    assert np.isfinite(history["loss"][0]) and model.active_gates == []
 
 
 # --- files --------------------------------------------------------------------
@@ -305,10 +305,10 @@ def test_saving_in_the_middle_and_going_on_is_exact(tmp_path, family, kind):
         # Keras loads into an optimizer that is built, and skips another.
         loaded.optimizer.build(loaded.trainable_variables)
         loaded.load_weights(path)
-    assert loaded.openings == model.openings
-    assert [steps for _, steps in loaded.openings] == [3, 1]
+    assert loaded.active_gates == model.active_gates
+    assert [steps for _, steps in loaded.active_gates] == [3, 1]
     fit(model, 4), fit(loaded, 4)
-    assert [steps for _, steps in loaded.openings] == [5]
+    assert [steps for _, steps in loaded.active_gates] == [5]
     for one, other in zip(model.variables, loaded.variables, strict=True):
         assert_same(array(one), array(other))
 
@@ -320,7 +320,7 @@ def test_a_model_without_gates_loads_into_one_with_gates(tmp_path):
     plain.grow({"hidden_dim": 11}, MSG(0))
     plain.save_weights(tmp_path / "plain.weights.h5")
     gated.load_weights(tmp_path / "plain.weights.h5")
-    assert gated.openings == []
+    assert gated.active_gates == []
 
 
 def test_a_smaller_file_loads_into_a_model_with_gates(tmp_path):
@@ -329,7 +329,7 @@ def test_a_smaller_file_loads_into_a_model_with_gates(tmp_path):
     small.save_weights(tmp_path / "small.weights.h5")
     gated.grow({"hidden_dim": 11}, MSG(6))
     gated.load_weights(tmp_path / "small.weights.h5")
-    assert gated.openings == [] and gated.growth_config["hidden_dim"] == 8
+    assert gated.active_gates == [] and gated.growth_config["hidden_dim"] == 8
 
 
 def test_the_strategy_is_data():
@@ -347,4 +347,6 @@ def test_copies_go_on_from_what_is_new():
     model = compiled("BERT")
     model.grow(larger(model, (3, 5, 2, 1)), MSG(7))
     clone = type(model).from_config(model.get_config())
-    assert [o for o, _ in clone.openings] == [o for o, _ in model.openings]
+    assert [o for o, _ in clone.active_gates] == [
+        o for o, _ in model.active_gates
+    ]

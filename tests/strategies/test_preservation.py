@@ -23,19 +23,16 @@ from hypothesis import strategies as st
 
 from kgrow import (
     AxisMap,
-    Dense,
+    BlockStack,
+    DepthExpansion,
     Dim,
     Expansion,
-    Gather,
     GrowthError,
-    Mixing,
     Plan,
-    Stack,
-    Term,
     claims,
     strategies,
-    tolerance,
 )
+from kgrow.algebra import GatherMap, MatrixMap, PlanTerm, tolerance
 from kgrow.architecture.architecture import grown_weights, relative_path
 from kgrow.architecture.output_check import difference
 from kgrow.growth.gates import carry_gates
@@ -91,7 +88,7 @@ def measure(growth, strategy):
     strategy = strategies.get(strategy)
     plan = strategy.plan(model.architecture.spec, spec, seed=3)
     values = plan.apply(values_of(model))
-    network.gates.set_openings([])
+    network.gates.set_active_gates([])
     carry_gates(network, model.network, plan)
     for weight in grown_weights(network):
         weight.assign(values[relative_path(network, weight)])
@@ -128,7 +125,7 @@ class Copies(strategies.Strategy):
     def __init__(self, counts):
         self.counts = counts
 
-    def expand(self, dim, source, target, rng):
+    def expand_width(self, dim, source, target, rng):
         indices = np.repeat(np.arange(source), self.counts)
         shares = rng.uniform(0.5, 1.5, target)
         sums = np.bincount(indices, shares)
@@ -195,7 +192,7 @@ def test_the_receipt_tells_what_was_measured(family, strategy):
 def normed_spec(size, norm):
     rules = {
         "in": "_ -> h",
-        "gain": "-> h | gain",
+        "gain": "-> h | scale",
         "offset": "-> h",
         "out": "h -> _",
     }
@@ -216,7 +213,7 @@ def check_norm(expansion, norm):
     """Whether the claim about an expansion is what numpy finds."""
     source = normed_spec(expansion.source, norm)
     target = normed_spec(expansion.target, norm)
-    plan = Plan(source, target, (Term({"h": expansion}),))
+    plan = Plan(source, target, (PlanTerm({"h": expansion}),))
     rng = np.random.default_rng(0)
     values = {
         path: rng.standard_normal(v.shape)
@@ -236,8 +233,8 @@ def scaled(expansion, scale):
     shares = np.ones(expansion.target)
     shares = shares if consume.weights is None else consume.weights
     return Expansion(
-        Gather(produce.source, produce.indices, weights),
-        Gather(consume.source, consume.indices, shares / weights),
+        GatherMap(produce.source, produce.indices, weights),
+        GatherMap(consume.source, consume.indices, shares / weights),
     )
 
 
@@ -261,7 +258,7 @@ def test_scaled_copies_keep_the_mean_square(expansion, norm):
 def test_padding_with_zeros_keeps_the_mean_square_only(norm):
     """KERASHUB 2a, RMSNorm (i): `[I; 0]`, scaled to the new size."""
     eye = np.eye(7, 5) * np.sqrt(7 / 5)
-    padded = Expansion(Dense(eye), Dense(eye * 5 / 7))
+    padded = Expansion(MatrixMap(eye), MatrixMap(eye * 5 / 7))
     assert check_norm(padded, norm) == (norm == "rms")
 
 
@@ -270,12 +267,14 @@ def test_padding_with_the_mean_is_not_overclaimed(norm):
     """LEMON's fill commutes with LayerNorm, but not with its gain."""
     produce = np.vstack([np.eye(5), np.full((2, 5), 1 / 5)]) * np.sqrt(7 / 5)
     consume = np.linalg.pinv(produce).T
-    assert not check_norm(Expansion(Dense(produce), Dense(consume)), norm)
+    assert not check_norm(
+        Expansion(MatrixMap(produce), MatrixMap(consume)), norm
+    )
 
 
 def test_sums_of_terms_state_their_own_claims():
     source = normed_spec(3, "layer")
-    plan = Plan(source, source, (Term(), Term()))
+    plan = Plan(source, source, (PlanTerm(), PlanTerm()))
     with pytest.raises(GrowthError, match="Received: 2 terms"):
         claims(plan)
 
@@ -283,19 +282,21 @@ def test_sums_of_terms_state_their_own_claims():
 @pytest.mark.parametrize(
     "mixing, norm, exact",
     [
-        (Mixing.select(2, [0, 1, 1], exits=[1, 1, 0]), "pre", True),
-        (Mixing.select(2, [0, 1, 1], exits=[1, 1, 0]), "post", False),
-        (Mixing.select(2, [0, 1, 1]), "pre", False),
-        (Mixing.select(2, [1, 0]), "pre", False),
-        (Mixing(Dense(np.eye(2))), "pre", True),
-        (Mixing.identity(2), "post", True),
+        (DepthExpansion.select(2, [0, 1, 1], exits=[1, 1, 0]), "pre", True),
+        (DepthExpansion.select(2, [0, 1, 1], exits=[1, 1, 0]), "post", False),
+        (DepthExpansion.select(2, [0, 1, 1]), "pre", False),
+        (DepthExpansion.select(2, [1, 0]), "pre", False),
+        (DepthExpansion(MatrixMap(np.eye(2))), "pre", True),
+        (DepthExpansion.identity(2), "post", True),
     ],
 )
 def test_claims_of_depth(mixing, norm, exact):
-    axes = AxisMap({"b{s}": "_ -> _ | exit"}, stacks=[Stack("s", norm=norm)])
+    axes = AxisMap(
+        {"b{s}": "_ -> _ | residual_out"}, stacks=[BlockStack("s", norm=norm)]
+    )
     source, target = (
         axes.spec([(f"b{i}", (1, 1)) for i in range(n)], {})
         for n in (2, mixing.target)
     )
-    (claim,) = claims(Plan(source, target, (Term({}, {"s": mixing}),)))
+    (claim,) = claims(Plan(source, target, (PlanTerm({}, {"s": mixing}),)))
     assert claim.exact == exact

@@ -13,7 +13,8 @@ from helpers.toy import (
     values_of,
 )
 
-from kgrow import GrowthError, strategies, tolerance
+from kgrow import GrowthError, strategies
+from kgrow.algebra import tolerance
 from kgrow.strategies import Vocabulary
 
 OLD, NEW = 11, 15
@@ -182,7 +183,7 @@ def test_new_tokens_alone_can_train():
     )
     (before,) = tables(model).values()
     x = old_inputs(model)
-    model.grow({"vocabulary_size": NEW}, Vocabulary("mean"), train="new")
+    model.grow({"vocabulary_size": NEW}, Vocabulary("mean"), trainable="new")
     model.fit(x, np.full_like(x, NEW - 1), verbose=0)
     (after,) = tables(model).values()
     np.testing.assert_array_equal(after[:OLD], before)
@@ -205,7 +206,7 @@ def test_rules_of_several_tables_go_together():
         "max_sequence_length": 10,
         "hidden_dim": 11,
     }
-    assert model.grow(target, Vocabulary("mean", rest=rest), seed=0).exact
+    assert model.grow(target, Vocabulary("mean", base=rest), seed=0).exact
     table = values_of(model)["position_embedding/embeddings"]
     np.testing.assert_array_equal(table[5:], table[:5])
 
@@ -224,7 +225,7 @@ def test_it_is_made_again_from_its_config(new):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (("median",), "Received: new='median'"),
+        (("median",), "Received: init='median'"),
         (("compose",), "needs them"),
         (("mean", {11: [0]}), "under no other rule"),
         (("compose", {11: []}), "at least one"),

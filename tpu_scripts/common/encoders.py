@@ -55,8 +55,8 @@ def load(name, tokenizer=None, dropout=None):
             model = keras.saving.load_model(name, compile=False)
             history = model.growth_history
             if dropout is not None:
-                model.treat(dropout=dropout)
-            model.settle_gates()
+                model.set_training_options(dropout=dropout)
+            model.remove_open_gates()
             backbone = kgrow.hub.to_hub(model, task=False)
         else:
             more = {} if dropout is None else {"dropout": dropout}

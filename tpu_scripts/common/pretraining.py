@@ -339,12 +339,12 @@ class Run:
 
     def _growth(self):
         data = None
-        learns = any(
-            self.schedule.stages[i].grown_by.learns
+        needs_data = any(
+            self.schedule.stages[i].grown_by.needs_data
             for i in range(1, len(self.schedule))
             if self.schedule.grows(i)
         )
-        if learns:
+        if needs_data:
             # Other batches than those that the run itself trains on.
             data = self.source.batches(
                 self._batch_size(0), self._length(0), steps=200, turn=1
@@ -371,7 +371,7 @@ class Run:
             ),
             optimizer_state=stage.optimizer_state,
             seed=self.options.seed,
-            train=stage.train,
+            trainable=stage.trainable,
         )
         if devices.is_first():
             print(receipt, flush=True)

@@ -28,7 +28,7 @@ import numpy as np
 from kgrow.algebra.errors import GrowthError
 from kgrow.analysis.comparison.estimates import Difference, Estimate
 from kgrow.analysis.comparison.picture import NOT_DECAYED
-from kgrow.analysis.comparison.report import UNITS, Row, Savings
+from kgrow.analysis.comparison.report import UNITS, Savings, SavingsRow
 from kgrow.analysis.ledger import cost_to_reach
 from kgrow.analysis.run_log import Run
 
@@ -74,13 +74,13 @@ def savings(
 
     Example:
 
-    >>> from kgrow.analysis.ledger import Ledger, Stage
+    >>> from kgrow.analysis.ledger import CostRecord, StageCost
     >>> def run(name, flops, loss):
     ...     reading = dict(step=9, flops=flops, seconds=flops, tokens=1,
     ...         learning_rate=0.0, logs={"val_loss": loss})
     ...     first = dict(reading, flops=flops / 2, logs={"val_loss": 3.0})
     ...     return Run(name, 0, (first, reading),
-    ...         Ledger(name, [Stage("a", flops=flops)]),
+    ...         CostRecord(name, [StageCost("a", flops=flops)]),
     ...         peak_learning_rate=1.0)
     >>> short, long = run("large", 1e9, 2.2), run("large", 2e9, 2.0)
     >>> found = savings([run("grown", 1e9, 2.0)], [short, long])
@@ -212,7 +212,7 @@ def _row(runs, scratch, metric, sign, confidence):
                 continue
             spent = extra + points[-1][0]["flops"]
             equal[source].add(_at_equal_flops(spent, values[-1], ends))
-    return Row(
+    return SavingsRow(
         name=runs[0].name,
         seeds=tuple(run.seed for run in runs),
         final=tuple(run.values(metric)[-1][1] for run in runs),

@@ -26,7 +26,7 @@ def draw_savings(found, path=None, unit="flops", ylabel=None):
     same cost; how far it lies to the left of it is what it saves.
 
     Args:
-        found: `kgrow.Savings`.
+        found: `kgrow.analysis.comparison.report.Savings`.
         path: where to write; the suffix decides the format. `None` returns
             matplotlib's figure instead.
         unit: `"flops"` or `"seconds"`.

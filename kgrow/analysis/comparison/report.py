@@ -21,7 +21,7 @@ _COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Row:
+class SavingsRow:
     """What the runs of one name saved.
 
     Args:
@@ -49,7 +49,7 @@ class Savings:
 
     Args:
         metric: String.
-        rows: Tuple of `Row`.
+        rows: Tuple of `SavingsRow`.
         budgets: Tuple of `(mean flops, mean final value, runs)` of the
             references.
         notes: Tuple of strings, what a reader has to know.
@@ -67,7 +67,7 @@ class Savings:
     lower_is_better: bool = True
 
     def row(self, name):
-        """The `Row` of the runs of a name."""
+        """The `SavingsRow` of the runs of a name."""
         for row in self.rows:
             if row.name == name:
                 return row

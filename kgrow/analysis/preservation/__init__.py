@@ -3,13 +3,13 @@
 from kgrow.analysis.preservation.measurement import preservation_table
 from kgrow.analysis.preservation.msg import MSGRow, MSGTable, msg_table
 from kgrow.analysis.preservation.picture import heat_map
-from kgrow.analysis.preservation.table import PreservationTable, Row
+from kgrow.analysis.preservation.table import PreservationRow, PreservationTable
 
 __all__ = [
     "MSGRow",
     "MSGTable",
     "PreservationTable",
-    "Row",
+    "PreservationRow",
     "heat_map",
     "msg_table",
     "preservation_table",

@@ -145,7 +145,7 @@ class Bench:
         self.grow(plan, dim, size)
         network, _, outputs = self.target(dim, size)
         with self.precision():
-            if plan.opening is not None:
+            if plan.gate is not None:
                 carry_gates(network, self.source.network, plan)
                 outputs = backend.forwarder(network)
             try:
@@ -159,7 +159,7 @@ def _alive(network):
     """The network with a value in every variable."""
     for variable in network.variables:
         give_value(variable, np.zeros(variable.shape, variable.dtype))
-    backend.adopt(network)
+    backend.register_parameters(network)
     return network
 
 
@@ -175,7 +175,7 @@ def _noise(spec, dtype):
     for path, variable in spec.variables.items():
         shape = variable.shape
         std = 0.4 if len(shape) < 2 else np.prod(shape[:-1]) ** -0.5
-        mean = 1.0 if variable.axes.gain or variable.axes.factor else 0.0
+        mean = 1.0 if variable.axes.scale or variable.axes.elementwise else 0.0
         noise = mean + std * rng.standard_normal(shape)
         values[path] = noise.astype(dtype)
     return values

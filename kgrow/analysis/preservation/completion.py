@@ -3,7 +3,7 @@ completes it."""
 
 from kgrow import strategies
 from kgrow.algebra.errors import GrowthError
-from kgrow.strategies import Copy
+from kgrow.strategies import Combine
 
 
 def completed(name, source, target):
@@ -16,7 +16,7 @@ def completed(name, source, target):
 
     Returns:
         the strategy itself if it grows the one to the other, or else the
-        `Copy` of it with stacking, or of net2net with it, that its error
+        `Combine` of it with stacking, or of net2net with it, that its error
         advises.
 
     Raises:
@@ -32,7 +32,7 @@ def completed(name, source, target):
     ...     "num_layers": 2})
     >>> completed("fpi", source.spec, target), completed("top", source.spec,
     ...     target)
-    (FPI(draw='random'), Copy(width=Net2Net(split='uneven'), \
+    (FPI(draw='random'), Combine(width=Net2Net(split='uneven'), \
 depth=Top(zero_exits=False)))
     """
     alone = strategies.get(name)
@@ -42,10 +42,10 @@ depth=Top(zero_exits=False)))
     except GrowthError as error:
         # A strategy that lacks one of the two says what completes it.
         advice = str(error)
-        if f"Copy(width='{name}', depth='stack')" in advice:
-            both = Copy(alone, "stack")
-        elif f"Copy(width='net2net', depth='{name}')" in advice:
-            both = Copy("net2net", alone)
+        if f"Combine(width='{name}', depth='stack')" in advice:
+            both = Combine(alone, "stack")
+        elif f"Combine(width='net2net', depth='{name}')" in advice:
+            both = Combine("net2net", alone)
         else:
             raise
     both.plan(source, target, 0)

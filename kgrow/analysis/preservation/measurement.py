@@ -7,7 +7,7 @@ from kgrow.algebra.errors import GrowthError
 from kgrow.algebra.rounding import tolerance
 from kgrow.analysis.preservation.bench import DIMS, SIZES, Bench, growth
 from kgrow.analysis.preservation.small_transformer import PLACEMENTS
-from kgrow.analysis.preservation.table import PreservationTable, Row
+from kgrow.analysis.preservation.table import PreservationRow, PreservationTable
 
 DTYPES = ("float32", "float64")
 
@@ -102,9 +102,9 @@ def _row(beside, name, placement, dim, size):
             plan = bench.plan(strategy, dim, size)
             differences[dtype] = bench.difference(plan, dim, size)
     except GrowthError as error:
-        return Row(*place, "refuses", {}, [], str(error))
+        return PreservationRow(*place, "refuses", {}, [], str(error))
     claims = strategy.claims(plan)
-    return Row(
+    return PreservationRow(
         *place,
         _verdict(claims, differences),
         differences,

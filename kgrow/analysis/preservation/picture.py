@@ -9,8 +9,10 @@ def heat_map(table, path=None):
     Example:
 
     >>> import pathlib, tempfile
-    >>> from kgrow.analysis.preservation.table import PreservationTable, Row
-    >>> row = Row("direct", "pre-LN", "ffn", "any", {}, {}, "exact", {}, [])
+    >>> from kgrow.analysis.preservation.table import (
+    ...     PreservationRow, PreservationTable)
+    >>> row = PreservationRow("direct", "pre-LN", "ffn", "any", {}, {},
+    ...     "exact", {}, [])
     >>> folder = pathlib.Path(tempfile.mkdtemp())
     >>> heat_map(PreservationTable((row,)), folder / "kept.png").name
     'kept.png'

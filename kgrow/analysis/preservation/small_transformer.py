@@ -3,7 +3,7 @@
 import keras
 
 from kgrow.algebra.axis_map import AxisMap
-from kgrow.algebra.spec import Stack
+from kgrow.algebra.spec import BlockStack
 from kgrow.layers import (
     Gates,
     MaskedDense,
@@ -46,7 +46,7 @@ class SmallTransformer(keras.Model):
         norm_first: bool, whether branches normalise what they read, or the
             stream is normalised after every addition.
         layer_norm_epsilon: float.
-        gates: list of `Opening`s or of their configs.
+        gates: list of `Gate`s or of their configs.
         **kwargs: of `keras.Model`, such as `name` and `dtype`.
 
     Input shape:
@@ -160,7 +160,7 @@ class SmallTransformer(keras.Model):
             "norm": self.norm,
             "norm_first": self.norm_first,
             "layer_norm_epsilon": self.layer_norm_epsilon,
-            "gates": self.gates.get_config()["openings"],
+            "gates": self.gates.get_config()["active_gates"],
         }
 
 
@@ -181,13 +181,15 @@ def axes(placement):
             "inner/kernel": "_ -> hidden",
             "inner/bias": "-> hidden",
             **BLOCK_RULES,
-            "last_norm/(gamma|scale)": "-> hidden | gain",
-            "last_norm/beta": "-> hidden | shift",
+            "last_norm/(gamma|scale)": "-> hidden | scale",
+            "last_norm/beta": "-> hidden | offset",
             "outer/kernel": "hidden -> _",
             "outer/bias": "-> _",
         },
         dims=block_dims("stream", norm),
         stacks=[
-            Stack("layers", "num_layers", norm="pre" if norm_first else "post")
+            BlockStack(
+                "layers", "num_layers", norm="pre" if norm_first else "post"
+            )
         ],
     )

@@ -11,7 +11,7 @@ _SIZE_NAMES = {"multiple": "multiple", "any": "any size"}
 
 
 @dataclass(frozen=True)
-class Row:
+class PreservationRow:
     """One strategy on one network, along one dimension, to one size.
 
     Attributes:
@@ -75,17 +75,18 @@ class PreservationTable:
     """Rows of measurements; prints as one table per dimension.
 
     Attributes:
-        rows: tuple of `Row`s.
+        rows: tuple of `PreservationRow`s.
     """
 
-    rows: tuple[Row, ...]
+    rows: tuple[PreservationRow, ...]
 
     def select(self, **values):
         """The rows with the given values, such as `dim="ffn"`.
 
         Example:
 
-        >>> row = Row("direct", "pre-LN", "ffn", "any", {}, {}, "exact", {}, [])
+        >>> row = PreservationRow("direct", "pre-LN", "ffn", "any", {}, {},
+        ...     "exact", {}, [])
         >>> PreservationTable((row,)).select(dim="hidden")
         []
         """
@@ -106,7 +107,7 @@ class PreservationTable:
 
     @classmethod
     def from_dict(cls, values):
-        return cls(tuple(Row(**row) for row in values["rows"]))
+        return cls(tuple(PreservationRow(**row) for row in values["rows"]))
 
     def to_markdown(self):
         """One Markdown table per dimension, each under a line that names it."""

@@ -26,7 +26,7 @@ def derive(network, inputs=None, check=True):
 
     Args:
         network: a `keras.Model` whose `get_config()` has its sizes as fields,
-            a task of KerasHub, or a `Blueprint`.
+            a task of KerasHub, or a `ModelBuilder`.
         inputs: optional structure of `keras.KerasTensor`s with whole shapes,
             if the network does not say what it takes.
         check: bool. Whether the result is tried out on a shallow copy of the
@@ -56,7 +56,7 @@ def derive(network, inputs=None, check=True):
         raise GrowthError(
             "A Functional or Sequential model has its sizes in its layers, and "
             "no field to change them by. Write a function that builds it, "
-            "kgrow.Blueprint(build, {'units': 64}), or pass "
+            "kgrow.ModelBuilder(build, {'units': 64}), or pass "
             f"`axes=kgrow.AxisMap(...)`. Received: {network!r}"
         )
     if isinstance(recipe, ClassRecipe) and not recipe.has_fields:

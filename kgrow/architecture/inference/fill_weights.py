@@ -17,11 +17,11 @@ def fill(network, values):
     """
     for weight in grown_weights(network):
         value = values[relative_path(network, weight)]
-        if backend.raw(weight) is None:
+        if backend.storage(weight) is None:
             give_value(weight, value)
         else:
             weight.assign(value)
     for variable in network.variables:
-        if backend.raw(variable) is None:
+        if backend.storage(variable) is None:
             give_value(variable, np.zeros(variable.shape, variable.dtype))
-    backend.adopt(network)
+    backend.register_parameters(network)

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 from kgrow.algebra.axis_map import AxisMap
 from kgrow.algebra.config_fields import read
-from kgrow.algebra.spec import Dim, Stack
+from kgrow.algebra.spec import BlockStack, Dim
 from kgrow.architecture.inference.dimensions import resolved, size_of
 from kgrow.architecture.inference.naming import dimension_names, stack_name
 
@@ -34,7 +34,7 @@ class Group:
     uses: list = field(default_factory=list)
     ratios: dict = field(default_factory=dict)
     field: str | None = None
-    kind: str = "copy"
+    kind: str = "nonlinear"
     norm: str | None = None
     stuck: str | None = None
     name: str = ""
@@ -145,7 +145,9 @@ class Reading:
         pinned = next((n.pinned for n in nodes if n.pinned), None)
         indexed = any(n.indexed for n in nodes)
         sums = set().union(*(n.sums for n in nodes))
-        group.kind = "copy" if any(n.nonlinear for n in nodes) else "stream"
+        group.kind = (
+            "nonlinear" if any(n.nonlinear for n in nodes) else "stream"
+        )
         if sums >= {"linear", "square"}:
             group.norm = "layer"
         elif "square" in sums:
@@ -312,20 +314,20 @@ class Reading:
     def _flags(self, path):
         facts, flags = self.facts, []
         if path in facts.gains:
-            flags.append("gain")
+            flags.append("scale")
         elif path in facts.factors:
-            flags.append("factor")
+            flags.append("elementwise")
         elif path in facts.shifts:
-            flags.append("shift")
+            flags.append("offset")
         place = self._block(path)
         if place is None:
             # A norm outside the blocks whose result the stream goes on with.
             if any(path in r.norm for r in facts.residuals):
-                flags.append("outer")
+                flags.append("ffn_norm")
             return flags
         pattern = self._pattern(path)
         if pattern in self._exits():
-            flags.append("exit")
+            flags.append("residual_out")
         for flag, patterns in self._repeated().items():
             if pattern in patterns:
                 flags.append(flag)
@@ -342,7 +344,7 @@ class Reading:
     def _repeated(self):
         """Patterns of the norms behind the first and the last addition of a
         block, where there are two."""
-        found = {"inner": set(), "outer": set()}
+        found = {"attention_norm": set(), "ffn_norm": set()}
         for residual in self.facts.residuals:
             norm = [self._block(path) for path in residual.norm]
             exits = [self._block(path) for path in residual.exits]
@@ -350,7 +352,7 @@ class Reading:
                 continue
             # The stream of an addition is the norm of the one before.
             same = {n[2] for n in norm} == {e[2] for e in exits}
-            flag = "inner" if same else "outer"
+            flag = "attention_norm" if same else "ffn_norm"
             found[flag] |= {self._pattern(path) for path in residual.norm}
         return found
 
@@ -365,7 +367,7 @@ class Reading:
                 for path in residual.norm
             )
             stacks.append(
-                Stack(
+                BlockStack(
                     name,
                     stack.field,
                     norm="post" if post else "pre",
@@ -390,7 +392,7 @@ class Reading:
                 grows = known and any(g.stuck is None for g in groups)
                 text = " ".join(_words(groups)) if grows else "_"
                 words.append(f"({text})" if " " in text else text)
-            mark = " | shift" if normed else ""
+            mark = " | offset" if normed else ""
             texts.append(f"-> {' '.join(words)}{mark}")
         return texts
 

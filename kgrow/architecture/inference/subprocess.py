@@ -15,7 +15,7 @@ import keras
 
 from kgrow.algebra.errors import GrowthError
 from kgrow.architecture.nested_config import opened
-from kgrow.architecture.recipes import Blueprint, ClassRecipe, TaskRecipe
+from kgrow.architecture.recipes import ClassRecipe, ModelBuilder, TaskRecipe
 
 _TIMEOUT = 600
 
@@ -81,7 +81,7 @@ def load_recipe(source):
             f"There is no {source['name']!r} in {source['module']!r}."
         )
     if source["kind"] == "function":
-        return Blueprint(found, source["config"])
+        return ModelBuilder(found, source["config"])
     if source["kind"] == "task":
         recipe = object.__new__(TaskRecipe)
         recipe.task_class = found

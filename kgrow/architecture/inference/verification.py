@@ -11,8 +11,8 @@ from kgrow.algebra.config_fields import read
 from kgrow.algebra.errors import GrowthError
 from kgrow.algebra.expansion import Expansion
 from kgrow.algebra.plan import Plan
-from kgrow.algebra.plan_term import Term
-from kgrow.algebra.spec import Stack
+from kgrow.algebra.plan_term import PlanTerm
+from kgrow.algebra.spec import BlockStack
 from kgrow.architecture.architecture import (
     grown_weights,
     read_spec,
@@ -77,7 +77,9 @@ def verify(recipe, axes, inputs=None):
         )
     plan = _permutation(spec)
     values = {
-        relative_path(network, w): np.asarray(backend.host(backend.raw(w)))
+        relative_path(network, w): np.asarray(
+            backend.to_numpy_if_cpu(backend.storage(w))
+        )
         for w in grown_weights(network)
     }
     fill(network, plan.apply(values))
@@ -117,7 +119,9 @@ def _in_doubt(network, spec, axes, values, probe, allowed):
     before = run(network, probe)
     ((term,), wrong) = _permutation(spec).terms, set()
     for name, widths in term.widths.items():
-        plan = Plan(spec, dataclasses.replace(spec), (Term({name: widths}),))
+        plan = Plan(
+            spec, dataclasses.replace(spec), (PlanTerm({name: widths}),)
+        )
         fill(network, plan.apply(values))
         for place, pair in enumerate(
             zip(before, run(network, probe), strict=True)
@@ -144,7 +148,9 @@ def _ones_for_integers(array):
 
 def _plain(stack):
     """The stack as one that has no silent blocks."""
-    return Stack(stack.name, stack.field, "post", "", stack.period, stack.first)
+    return BlockStack(
+        stack.name, stack.field, "post", "", stack.period, stack.first
+    )
 
 
 def _is_silent(field, recipe, axes, config, values, probe, allowed):
@@ -161,7 +167,7 @@ def _is_silent(field, recipe, axes, config, values, probe, allowed):
         # Fields that must agree with the depth: nothing can be said.
         return False
     mixings = {
-        name: Identity().mix(
+        name: Identity().expand_depth(
             axes.stacks[name], source.depths[name], depth, None
         )
         for name, depth in target.depths.items()
@@ -169,7 +175,7 @@ def _is_silent(field, recipe, axes, config, values, probe, allowed):
     }
     fill(source_network, values)
     before = run(source_network, probe)
-    fill(network, Plan(source, target, (Term({}, mixings),)).apply(values))
+    fill(network, Plan(source, target, (PlanTerm({}, mixings),)).apply(values))
     after = run(network, probe)
     return all(
         relative(old, new) <= allowed
@@ -196,7 +202,7 @@ def _random_network(recipe, axes, config):
     values = {}
     for path, variable in spec.variables.items():
         shape = variable.shape
-        positive = variable.axes.gain or variable.axes.factor
+        positive = variable.axes.scale or variable.axes.elementwise
         std = 0.3 if len(shape) < 2 else max(np.prod(shape[:-1]), 1) ** -0.5
         noise = std * rng.standard_normal(shape)
         values[path] = 1.0 + np.abs(noise) if positive else noise
@@ -226,7 +232,7 @@ def _permutation(spec):
 
     widths = {}
     for name, dim in spec.dims.items():
-        if dim.kind not in ("stream", "copy"):
+        if dim.kind not in ("stream", "nonlinear"):
             continue
         stack = spec.stack_of(name)
         if stack is None:
@@ -235,4 +241,4 @@ def _permutation(spec):
             widths[name] = tuple(
                 shuffled(spec.sizes[name]) for _ in range(spec.depths[stack])
             )
-    return Plan(spec, dataclasses.replace(spec), (Term(widths),))
+    return Plan(spec, dataclasses.replace(spec), (PlanTerm(widths),))

@@ -92,7 +92,7 @@ class Trial:
         return {
             name
             for name, dim in self.axes.dims.items()
-            if dim.kind in ("stream", "copy") and base(dim.field) in fields
+            if dim.kind in ("stream", "nonlinear") and base(dim.field) in fields
         }
 
     def _target(self, times):
@@ -101,7 +101,7 @@ class Trial:
         sizes = {
             base(dim.field): _times(config[base(dim.field)], times)
             for dim in self.axes.dims.values()
-            if dim.kind in ("stream", "copy") and base(dim.field) in config
+            if dim.kind in ("stream", "nonlinear") and base(dim.field) in config
         }
         if self._built(sizes) is not None:
             return sizes
@@ -187,7 +187,7 @@ def _times(value, factor):
 def _copied(axes, names):
     """The map with dimensions along which entries are copied, not mixed."""
     dims = [
-        dataclasses.replace(dim, kind="copy") if name in names else dim
+        dataclasses.replace(dim, kind="nonlinear") if name in names else dim
         for name, dim in axes.dims.items()
     ]
     return AxisMap(

@@ -488,8 +488,8 @@ def deit_recipe(batch_size, steps_per_epoch, epochs=300):
 
     Returns:
         dict of `"compile"`, arguments of `model.compile()`, and
-        `"treatments"`, those of `model.treat()`: stochastic depth of 0.1, no
-        dropout.
+        `"training_options"`, those of `model.set_training_options()`:
+        stochastic depth of 0.1, no dropout.
 
     Raises:
         GrowthError: a number is no integer, or is too small.
@@ -500,9 +500,9 @@ def deit_recipe(batch_size, steps_per_epoch, epochs=300):
     >>> model = kgrow.models.ViT(image_size=8, patch_size=4, num_layers=2,
     ...     num_heads=2, hidden_dim=8, intermediate_dim=16, num_classes=10)
     >>> recipe = deit_recipe(batch_size=256, steps_per_epoch=10, epochs=20)
-    >>> model.treat(**recipe["treatments"])
+    >>> model.set_training_options(**recipe["training_options"])
     >>> model.compile(**recipe["compile"])
-    >>> model.treatments["layer_drop"], model.optimizer.weight_decay
+    >>> model.training_options["layer_drop"], model.optimizer.weight_decay
     (0.1, 0.05)
 
     Reference:
@@ -537,5 +537,5 @@ def deit_recipe(batch_size, steps_per_epoch, epochs=300):
             ),
             "metrics": ["accuracy"],
         },
-        "treatments": {"layer_drop": STOCHASTIC_DEPTH, "dropout": 0.0},
+        "training_options": {"layer_drop": STOCHASTIC_DEPTH, "dropout": 0.0},
     }

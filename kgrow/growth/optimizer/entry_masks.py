@@ -199,13 +199,13 @@ class _Slower:
         return [variable, *(slot for slot in slots if slot is not None)]
 
     def _factor(self, variable, step):
-        """The product of the factors of all paces, an entry each."""
+        """The product of the factors of all update_scales, an entry each."""
         product = ops.ones((), "float32")
-        for pace, known, old in self.slowed[id(variable)]:
+        for scale, known, old in self.slowed[id(variable)]:
             factor = ops.where(
                 _tensor(old),
-                pace.factor(pace.old, step),
-                pace.factor(pace.new, step),
+                scale.factor(scale.old, step),
+                scale.factor(scale.new, step),
             )
             product = product * ops.where(_tensor(known), factor, 1.0)
         return product
@@ -233,7 +233,7 @@ def _partly_frozen(architecture):
     held = {}
     for weight in network.weights:
         path = relative_path(network, weight)
-        masks = [pace.rests(path) for pace in architecture.paces]
+        masks = [scale.rests(path) for scale in architecture.update_scales]
         mask = architecture.frozen.get(path)
         if mask is not None and not mask.all():
             masks.append(mask)
@@ -244,13 +244,15 @@ def _partly_frozen(architecture):
 
 
 def _slowed(model):
-    """`{id of a variable: [(pace, known, old), ...]}` of the paces that are
-    neither 0 nor 1 for good."""
+    """`{id of a variable: [(update scale, known, old), ...]}` of those that
+    are neither 0 nor 1 for good."""
     network, slowed = model.network, {}
-    paces = [pace for pace in model.architecture.paces if pace.moves()]
+    update_scales = [
+        scale for scale in model.architecture.update_scales if scale.moves()
+    ]
     for weight in network.weights:
         path = relative_path(network, weight)
-        found = [(p, *p.masks(path)) for p in paces if path in p.known]
+        found = [(p, *p.masks(path)) for p in update_scales if path in p.known]
         if found:
             slowed[id(weight)] = found
     return slowed

@@ -13,12 +13,12 @@ from keras import ops
 
 from kgrow.algebra.errors import GrowthError
 from kgrow.algebra.initializers import sample
-from kgrow.backend import host, is_spread, pieces, raw
+from kgrow.backend import is_spread, pieces, storage, to_numpy_if_cpu
 from kgrow.backend.lazy_variables import give_value, initialize
 from kgrow.growth.optimizer.rebuild import (
     NOTHING_RESTS,
-    Origin,
-    Part,
+    OptimizerSnapshot,
+    VariableMap,
     build_again,
     remember,
 )
@@ -51,7 +51,7 @@ class OptimizerState:
 
     def __init__(self, optimizer):
         self.optimizer = optimizer
-        self._parts = [Part(o) for o in nested(optimizer)]
+        self._parts = [OptimizerSnapshot(o) for o in nested(optimizer)]
         for part in self._parts:
             # What has no rule is refused before anything is touched.
             _ = part.rules
@@ -80,12 +80,13 @@ class OptimizerState:
             policy: `"carry"` (everything, through the dual plan),
                 `"reset_new"` (only what stood there before, not the copies)
                 or `"reset"` (nothing).
-            resting: `Resting`, entries that start anew whatever the policy.
+            resting: `FrozenEntries`, entries that start anew whatever the
+                policy.
 
         Returns:
             `(carried, fresh)`, numbers of slot variables.
         """
-        origin = Origin(plan, paths, old_paths, resting)
+        origin = VariableMap(plan, paths, old_paths, resting)
         with slots_without_values([part.optimizer for part in self._parts]):
             parts = build_again(self.optimizer, self._parts, variables, origin)
         counts = [0, 0]
@@ -151,27 +152,27 @@ class _Transfer:
         path = self.origin.paths.get(id(variable))
         if path is None or (not len(slot.shape) and len(variable.shape)):
             return ops.copy(old.value), True
-        carry = self.policy != "reset" or rule.always
-        if rule.solve and not (
+        carry = self.policy != "reset" or rule.carry_always
+        if rule.recompute and not (
             carry
             and self.origin.plan.keeps(path)
             and path not in self.origin.resting.frozen
         ):
-            if not _has_values(host(raw(old))):
+            if not _has_values(to_numpy_if_cpu(storage(old))):
                 return np.broadcast_to(np.float32(0), tuple(slot.shape)), True
-            weight = _at_hand(raw(variable))
-            return rule.solve(self.part.optimizer, index, weight), carry
+            weight = _at_hand(storage(variable))
+            return rule.recompute(self.part.optimizer, index, weight), carry
         if not carry:
             return _of_shape(fresh, slot), False
         plan, share = self._plan(rule), 1.0
-        lacks = _lacking_axis(rule, slot, variable)
-        if lacks is not None:
-            share = plan.mean_weight(path, lacks)
-            plan = self._plan(rule, lacks)
+        reduced_axis = _lacking_axis(rule, slot, variable)
+        if reduced_axis is not None:
+            share = plan.mean_weight(path, reduced_axis)
+            plan = self._plan(rule, reduced_axis)
         reads = plan.reads(path)
         if any(old_slots.get(p) is None for p in reads):
             reads = []
-        values = {p: host(raw(old_slots[p])) for p in reads}
+        values = {p: to_numpy_if_cpu(storage(old_slots[p])) for p in reads}
         start = 0.0
         if rule.fresh == "initial" and not self.origin.plan.keeps(path):
             # What the optimizer started from is no part of the sum.
@@ -191,9 +192,9 @@ class _Transfer:
         a mean elsewhere is the mean over its like in other blocks, or over
         all variables."""
         shape = tuple(slot.shape)
-        if rule.solve:
-            weight = _at_hand(raw(variable))
-            return rule.solve(self.part.optimizer, index, weight), False
+        if rule.recompute:
+            weight = _at_hand(storage(variable))
+            return rule.recompute(self.part.optimizer, index, weight), False
         if rule.fresh != "mean" or rule.degree == WEIGHT:
             fresh = _fresh(rule, slot, None, variable)
             return _of_shape(fresh, slot), False
@@ -206,7 +207,7 @@ class _Transfer:
         sums, sizes = 0.0, 0
         for old in alike or slots.values():
             size = int(np.prod(old.shape))
-            sums += _mean(host(raw(old))) * size
+            sums += _mean(to_numpy_if_cpu(storage(old))) * size
             sizes += size
         mean = np.asarray(sums / max(sizes, 1), "float32")
         return np.broadcast_to(mean, shape), False
@@ -227,7 +228,7 @@ class _Transfer:
         rested."""
         path = self.origin.paths.get(id(variable))
         mask = self.origin.resting.frozen.get(path)
-        if mask is None or rule.solve:
+        if mask is None or rule.recompute:
             return value
         if mask.shape != tuple(slot.shape):
             return self._of_what_trained(rule, slot, variable, value, mask)
@@ -256,17 +257,17 @@ class _Transfer:
         value[rested] = fresh
         return value
 
-    def _plan(self, rule, lacks=None):
+    def _plan(self, rule, reduced_axis=None):
         """The plan as it acts on a slot, made once for each kind."""
-        key = (rule.degree, rule.always, lacks)
+        key = (rule.degree, rule.carry_always, reduced_axis)
         if key not in self._plans:
             plan = self.origin.plan
             if rule.degree != WEIGHT:
-                if self.policy == "reset_new" and not rule.always:
+                if self.policy == "reset_new" and not rule.carry_always:
                     plan = plan.first_only()
                 plan = plan.dual(rule.degree)
-            if lacks is not None:
-                plan = plan.without_axis(lacks)
+            if reduced_axis is not None:
+                plan = plan.without_axis(reduced_axis)
             self._plans[key] = plan
         return self._plans[key]
 
@@ -281,7 +282,7 @@ def _of_shape(value, slot):
 
 def _at_hand(value):
     """A numpy array, unless it is in pieces."""
-    return value if is_spread(value) else np.asarray(host(value))
+    return value if is_spread(value) else np.asarray(to_numpy_if_cpu(value))
 
 
 def _has_values(value):
@@ -314,13 +315,13 @@ def _anew_in_pieces(rule, value, mask, fresh):
 def _fresh(rule, slot, old, variable):
     """What entries without a history start from."""
     if rule.degree == WEIGHT:
-        return _at_hand(raw(variable))
+        return _at_hand(storage(variable))
     if rule.fresh == "initial":
         uniform = isinstance(slot._initializer, _UNIFORM)
         shape = () if uniform else slot.shape
         return sample(slot._initializer, shape, slot.dtype, None)
     if rule.fresh == "mean":
-        return _mean(host(raw(old)))
+        return _mean(to_numpy_if_cpu(storage(old)))
     return 0.0
 
 
@@ -334,13 +335,13 @@ def _lacking_axis(rule, slot, variable):
         for axis in range(-len(full), 0)
         if shape == tuple(np.delete(full, axis))
     ]
-    if rule.lacks in fits:
-        return rule.lacks
+    if rule.reduced_axis in fits:
+        return rule.reduced_axis
     if len(fits) == 1:
         return fits[0]
     raise GrowthError(
         f"The optimizer's slot {slot.path!r} of shape {shape} belongs to a "
         f"variable of shape {full}. kgrow grows slots of the variable's shape, "
         "or of that less one axis; which one, say in "
-        "`slot_rules.RULES`: SlotRule(degree, lacks=axis)."
+        "`slot_rules.RULES`: SlotRule(degree, reduced_axis=axis)."
     )

@@ -21,7 +21,7 @@ from kgrow.growth.optimizer.slots import (
 )
 
 
-class Part:
+class OptimizerSnapshot:
     """One optimizer, wrapped or not, and its variables as they were.
 
     Args:
@@ -42,15 +42,15 @@ class Part:
         """`{attribute: SlotRule}`."""
         return {name: rule_for(self.optimizer, name) for name in self.slots}
 
-    def heir(self, optimizer):
+    def clone_for(self, optimizer):
         """The same past for another optimizer of the same kind."""
-        heir = object.__new__(Part)
-        vars(heir).update(vars(self), optimizer=optimizer)
-        return heir
+        clone_for = object.__new__(OptimizerSnapshot)
+        vars(clone_for).update(vars(self), optimizer=optimizer)
+        return clone_for
 
 
 @dataclass(frozen=True)
-class Resting:
+class FrozenEntries:
     """What an optimizer does not hear of.
 
     Args:
@@ -65,10 +65,10 @@ class Resting:
     over: bool = False
 
 
-NOTHING_RESTS = Resting()
+NOTHING_RESTS = FrozenEntries()
 
 
-class Namesakes:
+class NameMap:
     """Which old variable a new one continues, by its name.
 
     Args:
@@ -77,7 +77,7 @@ class Namesakes:
         paths: dict from `id` of a new variable to its path in `target`;
             variables that are not in it did not change.
         old_paths: the same for the old variables and `source`.
-        resting: `Resting`.
+        resting: `FrozenEntries`.
     """
 
     def __init__(self, source, target, paths, old_paths, resting=NOTHING_RESTS):
@@ -104,14 +104,14 @@ class Namesakes:
         return variable.at(min(variable.block, top))
 
 
-class Origin(Namesakes):
+class VariableMap(NameMap):
     """Which old variable a new one comes from, by a plan.
 
     Args:
         plan: `Plan`.
-        paths: see `Namesakes`.
-        old_paths: see `Namesakes`.
-        resting: see `Namesakes`.
+        paths: see `NameMap`.
+        old_paths: see `NameMap`.
+        resting: see `NameMap`.
     """
 
     def __init__(self, plan, paths, old_paths, resting=NOTHING_RESTS):
@@ -131,12 +131,13 @@ def build_again(optimizer, parts, variables, origin):
 
     Args:
         optimizer: a built Keras optimizer.
-        parts: list of the `Part`s of all its `nested()` ones.
+        parts: list of the `OptimizerSnapshot`s of all its `nested()` ones.
         variables: list, the new trainable variables.
-        origin: `Namesakes`.
+        origin: `NameMap`.
 
     Returns:
-        list of `Part`s, the optimizers now with the variables before.
+        list of `OptimizerSnapshot`s, the optimizers now with the variables
+        before.
     """
     for part in parts:
         forget(part.optimizer)
@@ -161,9 +162,9 @@ def rebuild_fresh(optimizer, variables, origin):
     Args:
         optimizer: a built Keras optimizer.
         variables: list, the new trainable variables.
-        origin: `Namesakes`.
+        origin: `NameMap`.
     """
-    parts = [Part(o) for o in nested(optimizer)]
+    parts = [OptimizerSnapshot(o) for o in nested(optimizer)]
     build_again(optimizer, parts, variables, origin)
 
 
@@ -200,7 +201,7 @@ def _kept_assignments(optimizer, parts, origin):
     variable gets the new one, with the same past.
 
     Yields:
-        list, filled with the `Part`s of such new ones.
+        list, filled with the `OptimizerSnapshot`s of such new ones.
     """
     heirs, assign = [], getattr(optimizer, "_optimizer_map", None)
     if assign is None or hasattr(assign, "values"):
@@ -223,7 +224,7 @@ def _kept_assignments(optimizer, parts, origin):
         if type(made) is not type(owner.optimizer):
             return made
         if id(owner.optimizer) in taken:
-            heirs.append(owner.heir(made))
+            heirs.append(owner.clone_for(made))
             return made
         taken.add(id(owner.optimizer))
         return owner.optimizer

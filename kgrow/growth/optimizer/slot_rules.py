@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
-from kgrow.backend import host, is_spread, raw
+from kgrow.backend import is_spread, storage, to_numpy_if_cpu
 from kgrow.growth.optimizer.slot_scaling import WEIGHT, measure_degree
 
 
@@ -20,23 +20,24 @@ class SlotRule:
         fresh: what an entry without a history starts from: `"zeros"`,
             `"mean"` (of the variable's old entries) or `"initial"` (what the
             optimizer itself starts from).
-        lacks: the axis of the variable, counted from behind, that a slot of
+        reduced_axis: the axis of the variable, counted from behind, that a slot
+            of
             one axis less is averaged over.
-        always: bool, whether it is carried under every policy.
-        solve: function of `(optimizer, index, weight)` for a slot that
+        carry_always: bool, whether it is carried under every policy.
+        recompute: function of `(optimizer, index, weight)` for a slot that
             determines the weights, and must be solved for the grown ones.
     """
 
     degree: int | str
     fresh: str = "zeros"
-    lacks: int | None = None
-    always: bool = False
-    solve: Callable | None = None
+    reduced_axis: int | None = None
+    carry_always: bool = False
+    recompute: Callable | None = None
 
 
 def _ftrl_linear(optimizer, index, weight):
     """The `linear` from which Ftrl computes exactly the weights there are."""
-    accumulator = host(raw(optimizer._accumulators[index]))
+    accumulator = to_numpy_if_cpu(storage(optimizer._accumulators[index]))
     accumulator, sign = (
         (accumulator, keras.ops.sign)
         if is_spread(accumulator)
@@ -60,7 +61,7 @@ _SECOND = SlotRule(2, "mean")
 # else. The degrees of all of Keras' own are checked against measurement.
 RULES = {
     "_model_variables_moving_average": SlotRule(WEIGHT),
-    "_accumulated_gradients": SlotRule(1, always=True),
+    "_accumulated_gradients": SlotRule(1, carry_always=True),
     "_momentums": _FIRST,
     "momentums": _FIRST,
     "_velocities": _SECOND,
@@ -72,9 +73,9 @@ RULES = {
     "_accumulated_grads": _SECOND,
     "_accumulated_delta_vars": SlotRule(0, "mean"),
     "_accumulators": SlotRule(2, "initial"),
-    "_linears": SlotRule(1, solve=_ftrl_linear),
-    "_r": SlotRule(2, "mean", lacks=-1),
-    "_c": SlotRule(2, "mean", lacks=-2),
+    "_linears": SlotRule(1, recompute=_ftrl_linear),
+    "_r": SlotRule(2, "mean", reduced_axis=-1),
+    "_c": SlotRule(2, "mean", reduced_axis=-2),
     "_v": _SECOND,
     "RMSprop._momentums": SlotRule(0),
     "ScheduleFreeAdamW._momentums": SlotRule(WEIGHT),

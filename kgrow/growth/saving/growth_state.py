@@ -1,6 +1,6 @@
 """What a growable model's file holds beside the weights.
 
-Sizes, gates, treatments, what rests and what goes at another pace, random
+Sizes, gates, training_options, what rests and what goes at another pace, random
 states, the teacher, receipts, and what callbacks want to find again: plain
 data, see `file_format`. A model that reads it first becomes what was saved,
 and then takes the weights.
@@ -17,14 +17,14 @@ from kgrow.backend.lazy_variables import initialize
 from kgrow.backend.random import private_random, seed_states, set_seed_states
 from kgrow.growth.freezing import (
     from_config,
-    load_paces,
-    paces_to_config,
+    load_update_scales,
     set_trainable,
     to_config,
+    update_scales_to_config,
 )
 from kgrow.growth.gates import gates_of
 from kgrow.growth.optimizer.entry_masks import guard
-from kgrow.growth.optimizer.rebuild import Namesakes, Resting, rebuild_fresh
+from kgrow.growth.optimizer.rebuild import FrozenEntries, NameMap, rebuild_fresh
 from kgrow.growth.optimizer.slots import nested
 from kgrow.growth.receipt import Receipt
 from kgrow.growth.saving.state_schema import check_masks
@@ -43,9 +43,9 @@ def state_of(model):
         "config": model.growth_config,
         "variables": _shapes(architecture.spec),
         "frozen": to_config(architecture.frozen),
-        "paces": paces_to_config(architecture.paces),
+        "update_scales": update_scales_to_config(architecture.update_scales),
         "gates": _gates_config(model.network),
-        "treatments": model.treatments,
+        "training_options": model.training_options,
         "untrainable": untrainable(model.network, architecture.frozen),
         "seeds": seed_states(model.network),
         "history": [r.to_dict() for r in model.growth_history],
@@ -76,7 +76,7 @@ def become(model, saved, extent):
         _resize(model, saved, extent)
         _check_shapes(model.architecture.spec, saved)
         names = _renaming(model.architecture.spec, saved)
-        load_paces(model, _with_names(saved["paces"], names))
+        load_update_scales(model, _with_names(saved["update_scales"], names))
         set_seed_states(model.network, _seeds(model, saved))
         _find_teacher(model, saved["teacher"], extent)
         _build_optimizer(model, saved)
@@ -135,12 +135,12 @@ def _check(model, saved, extent):
     """Raises where the state is not one of a model like this."""
     own = model.growth_config
     _check_sizes(saved["config"], own)
-    if set(saved["treatments"]) != set(model.treatments):
+    if set(saved["training_options"]) != set(model.training_options):
         raise FileError(
-            f"The file is of a network with the treatments "
-            f"{sorted(saved['treatments'])}, and this one has "
-            f"{sorted(model.treatments)}. Load it into a model that is built "
-            "as the saved one was."
+            f"The file is of a network with the training options "
+            f"{sorted(saved['training_options'])}, and this one has "
+            f"{sorted(model.training_options)}. Load it into a model that is "
+            "built as the saved one was."
         )
     if saved["gates"] and gates_of(model.network) is None:
         raise FileError(
@@ -173,9 +173,9 @@ def _check_sizes(config, own):
 
 def _masks(saved):
     yield saved["frozen"]
-    for pace in saved["paces"]:
-        yield pace["known"]
-        yield pace["olds"]
+    for scale in saved["update_scales"]:
+        yield scale["known"]
+        yield scale["olds"]
 
 
 def _resize(model, saved, extent):
@@ -184,7 +184,7 @@ def _resize(model, saved, extent):
     old = model.architecture
     same = (
         saved["config"] == model.growth_config
-        and saved["treatments"] == model.treatments
+        and saved["training_options"] == model.training_options
         and saved["frozen"] == to_config(old.frozen)
         and saved["gates"] == _gates_config(old.network)
         and rests_already(old.network, old.frozen, saved["untrainable"])
@@ -193,26 +193,26 @@ def _resize(model, saved, extent):
         return
     backend.sync(model)
     with backend.scope(model), private_random(0):
-        network = _build(old, saved, extent, saved["treatments"])
+        network = _build(old, saved, extent, saved["training_options"])
         set_untrainable(network, saved["untrainable"], old.network)
         target = Architecture(old.axes, network)
         _check_shapes(target.spec, saved)
         frozen = _with_names(saved["frozen"], _renaming(target.spec, saved))
         target.frozen = from_config(frozen, target.spec)
         set_trainable(network, target.frozen)
-        model.install(target)
+        model._install(target)
         optimizer = getattr(model, "optimizer", None)
         if optimizer is not None and optimizer.built:
-            names = Namesakes(
+            names = NameMap(
                 old.spec,
                 target.spec,
                 variable_paths(network),
                 variable_paths(old.network),
-                Resting({}, [*old.network.weights, *network.weights]),
+                FrozenEntries({}, [*old.network.weights, *network.weights]),
             )
             rebuild_fresh(optimizer, model.trainable_variables, names)
         guard(model)
-    model.refresh_functions()
+    model._refresh_functions()
 
 
 def _build(architecture, saved, extent, options=()):
@@ -225,8 +225,8 @@ def _build(architecture, saved, extent, options=()):
     extent().check_network([v.shape for v in network.variables])
     initialize(network.variables)
     if gates is not None:
-        gates_of(network).set_openings(saved["gates"])
-    backend.adopt(network)
+        gates_of(network).set_active_gates(saved["gates"])
+    backend.register_parameters(network)
     return network
 
 
@@ -252,12 +252,12 @@ def _renaming(spec, saved):
 
 
 def _with_names(config, names):
-    """Masks, or paces, by the names of the variables in this process."""
+    """Masks or update scales, by the variables' names in this process."""
     if isinstance(config, list):
         masks = ("known", "olds")
         return [
-            {**pace, **{m: _with_names(pace[m], names) for m in masks}}
-            for pace in config
+            {**scale, **{m: _with_names(scale[m], names) for m in masks}}
+            for scale in config
         ]
     return {names[path]: mask for path, mask in config.items()}
 
@@ -278,7 +278,7 @@ def _seeds(model, saved):
 
 def _gates_config(network):
     gates = gates_of(network)
-    return [] if gates is None else gates.get_config()["openings"]
+    return [] if gates is None else gates.get_config()["active_gates"]
 
 
 def _teacher_config(model):
@@ -292,7 +292,7 @@ def _find_teacher(model, config, extent):
     """Gets a teacher as the saved one."""
     if config is None:
         if model.teacher is not None:
-            model.dismiss_teacher()
+            model.remove_teacher()
         return
     backend.sync(model)
     architecture = model.architecture
@@ -300,8 +300,8 @@ def _find_teacher(model, config, extent):
         saved = {"config": config["sizes"], "gates": config["gates"]}
         network = _build(architecture, saved, extent)
         teacher = Architecture(architecture.axes, network)
-        model.be_taught(Inheritance(teacher, **config["settings"]))
-    model.refresh_functions()
+        model.set_teacher(Inheritance(teacher, **config["settings"]))
+    model._refresh_functions()
 
 
 def _build_optimizer(model, saved):

@@ -41,10 +41,10 @@ def all_or_nothing(model):
         variables += each.variables
     with contextlib.ExitStack() as undo:
         undo.callback(guard, model)
-        undo.callback(backend.hold(variables))
+        undo.callback(backend.snapshot(variables))
         undo.callback(_attributes(model))
         undo.callback(remember(optimizers))
-        undo.callback(model.remember())
+        undo.callback(model._remember())
         yield
         undo.pop_all()
 
@@ -53,11 +53,11 @@ def _attributes(model):
     """Makes a function that puts back what is changed in place, or replaced,
     beside the network."""
     architecture = model.architecture
-    paces, frozen = architecture.paces, architecture.frozen
+    update_scales, frozen = architecture.update_scales, architecture.frozen
     state, history = model.callback_state, model._growth_history
 
     def rewind():
-        architecture.paces, architecture.frozen = paces, frozen
+        architecture.update_scales, architecture.frozen = update_scales, frozen
         vars(model)["callback_state"] = state
         model._growth_history = history
 

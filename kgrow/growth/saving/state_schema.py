@@ -13,9 +13,10 @@ import numpy as np
 
 from kgrow.algebra.errors import FileError
 from kgrow.growth.receipt import Receipt
+from kgrow.growth.saving.upgrades import upgraded
 
 # Goes up when a file of the new form cannot be read by older code.
-VERSION = 1
+VERSION = 2
 # No size, count or step comes near.
 _LARGEST = 2**53
 
@@ -74,6 +75,7 @@ def unpack(array):
             f"whole, or was changed. Load another one. Received: {error}"
         ) from None
     _check_version(state)
+    state = upgraded(state)
     _STATE(state, "growth state")
     return state
 
@@ -226,7 +228,7 @@ def _size(value, where):
 
 
 def _option(value, where):
-    """A treatment: one number, flag or string."""
+    """A training option: one number, flag or string."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         _number()(value, where)
     elif value is not None and not isinstance(value, (bool, str)):
@@ -300,7 +302,7 @@ _gate = _record(
         "blocks": _mapping(_list(_whole(0))),
     }
 )
-_pace = _record(
+_update_scale = _record(
     {
         "start": _whole(0),
         "new": _number(0),
@@ -329,9 +331,9 @@ _STATE = _record(
         "config": _mapping(_size),
         "variables": _mapping(_list(_whole(0))),
         "frozen": _mapping(_mask),
-        "paces": _list(_pace),
+        "update_scales": _list(_update_scale),
         "gates": _gates,
-        "treatments": _mapping(_option),
+        "training_options": _mapping(_option),
         "untrainable": _record(
             {"layers": _list(_whole(0)), "weights": _list(_whole(0))}
         ),

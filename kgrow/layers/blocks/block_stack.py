@@ -7,13 +7,17 @@ from keras import ops
 
 from kgrow.algebra.errors import GrowthError
 from kgrow.layers import argument_checks
-from kgrow.layers.blocks.layer_drop import keep_probability, run_or_skip
-from kgrow.layers.blocks.token_drop import choose_tokens, put_back, take_tokens
+from kgrow.layers.blocks.layer_drop import keep_probability, stochastic_depth
+from kgrow.layers.blocks.token_drop import (
+    choose_tokens,
+    gather_tokens,
+    scatter_tokens,
+)
 from kgrow.layers.masked.residual import MaskedResidual
 
 
 @dataclasses.dataclass
-class Savings:
+class DropSettings:
     """What of a stack is left out while it trains.
 
     Args:
@@ -25,7 +29,7 @@ class Savings:
 
     Example:
 
-    >>> Savings().seed is None, Savings(layer_drop=0.5).seed is None
+    >>> DropSettings().seed is None, DropSettings(layer_drop=0.5).seed is None
     (True, False)
     """
 
@@ -46,7 +50,7 @@ def run_blocks(
     sub_model=None,
     training=None,
     gate=None,
-    savings=None,
+    drop_settings=None,
     padding_mask=None,
     context=None,
     context_mask=None,
@@ -63,7 +67,7 @@ def run_blocks(
         training: bool or `None`.
         gate: optional tensor of shape `(blocks,)`, how far each block takes
             part, see `MaskedResidual`.
-        savings: optional `Savings`, what is left out in training.
+        drop_settings: optional `DropSettings`, what is left out in training.
         padding_mask: optional tensor of shape `(batch, length)`, passed to
             every block if it is given.
         context: optional tensor of shape `(batch, context length, features)`,
@@ -83,9 +87,9 @@ def run_blocks(
     else:
         depth, trained = sub_model
         start = depth - trained
-    if not training or savings is None:
-        savings = Savings()
-    fewer = _fewer_tokens(depth, x, savings, padding_mask)
+    if not training or drop_settings is None:
+        drop_settings = DropSettings()
+    fewer = _fewer_tokens(depth, x, drop_settings, padding_mask)
     whole, mask = x, padding_mask
     for i, block in enumerate(blocks[:depth]):
         if i == start and start > 0:
@@ -93,7 +97,7 @@ def run_blocks(
         if fewer is not None and i == 1:
             whole, (x, mask) = x, fewer.take(x)
         if fewer is not None and i == depth - 1:
-            x = fewer.put_back(whole, x)
+            x = fewer.scatter_tokens(whole, x)
         inside = fewer is not None and 0 < i < depth - 1
         given = dict(options, training=training)
         seen = mask if inside else padding_mask
@@ -101,7 +105,7 @@ def run_blocks(
             given["context"], seen = context, context_mask
         if seen is not None:
             given["padding_mask"] = seen
-        outputs = _run(block, x, i, depth, savings, given)
+        outputs = _run(block, x, i, depth, drop_settings, given)
         x = (
             outputs
             if gate is None
@@ -110,50 +114,50 @@ def run_blocks(
     return x
 
 
-def check_savings(savings, depth):
+def check_drop_settings(drop_settings, depth):
     """Raises if a stack of that depth cannot leave out what it is to.
 
     Example:
 
-    >>> check_savings(Savings(token_drop=0.5), 3)
+    >>> check_drop_settings(DropSettings(token_drop=0.5), 3)
     """
-    if savings.token_drop and depth < 3:
+    if drop_settings.token_drop and depth < 3:
         raise GrowthError(
             "Tokens go past the blocks between the first and the last, and "
             "there is none. Use token_drop=0.0 until the network has three. "
-            f"Received: token_drop={savings.token_drop}, {depth} blocks"
+            f"Received: token_drop={drop_settings.token_drop}, {depth} blocks"
         )
 
 
-def _run(block, x, number, depth, savings, given):
+def _run(block, x, number, depth, drop_settings, given):
     # What a pooled sequence leaves out is read in the first block or never.
-    if not savings.layer_drop or "context" in given:
+    if not drop_settings.layer_drop or "context" in given:
         return block(x, **given)
-    probability = keep_probability(number, depth, savings.layer_drop)
-    return run_or_skip(block, x, probability, savings.seed, **given)
+    probability = keep_probability(number, depth, drop_settings.layer_drop)
+    return stochastic_depth(block, x, probability, drop_settings.seed, **given)
 
 
 class _FewerTokens:
     """The tokens that go through the middle of the stack."""
 
-    def __init__(self, x, savings, padding_mask):
+    def __init__(self, x, drop_settings, padding_mask):
         self.mask = padding_mask
         self.chosen = choose_tokens(
-            x, savings.token_drop, savings.seed, padding_mask
+            x, drop_settings.token_drop, drop_settings.seed, padding_mask
         )
 
     def take(self, x):
         mask = self.mask
         if mask is not None:
-            mask = take_tokens(ops.convert_to_tensor(mask), self.chosen)
-        return take_tokens(x, self.chosen), mask
+            mask = gather_tokens(ops.convert_to_tensor(mask), self.chosen)
+        return gather_tokens(x, self.chosen), mask
 
-    def put_back(self, whole, x):
-        return put_back(whole, x, self.chosen)
+    def scatter_tokens(self, whole, x):
+        return scatter_tokens(whole, x, self.chosen)
 
 
-def _fewer_tokens(depth, x, savings, padding_mask):
-    if not savings.token_drop:
+def _fewer_tokens(depth, x, drop_settings, padding_mask):
+    if not drop_settings.token_drop:
         return None
-    check_savings(savings, depth)
-    return _FewerTokens(x, savings, padding_mask)
+    check_drop_settings(drop_settings, depth)
+    return _FewerTokens(x, drop_settings, padding_mask)

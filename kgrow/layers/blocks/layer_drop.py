@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from kgrow.backend.flops import counted_at
+from kgrow.backend.flops import scale_flops
 
 
 def keep_probability(block, blocks, rate):
@@ -28,7 +28,7 @@ def keep_probability(block, blocks, rate):
     return round(1.0 - (block + 1) / blocks * rate, 12)
 
 
-def run_or_skip(block, x, probability, seed, **arguments):
+def stochastic_depth(block, x, probability, seed, **arguments):
     """Runs a block with some probability; else `x` goes past it.
 
     A skipped block costs nothing: only one of the two ways is computed.
@@ -43,7 +43,7 @@ def run_or_skip(block, x, probability, seed, **arguments):
     Example:
 
     >>> seed = keras.random.SeedGenerator(0)
-    >>> float(run_or_skip(keras.layers.ReLU(), ops.ones(()), 1.0, seed))
+    >>> float(stochastic_depth(keras.layers.ReLU(), ops.ones(()), 1.0, seed))
     1.0
     """
     run = keras.random.uniform((), seed=seed) < probability
@@ -57,7 +57,7 @@ def run_or_skip(block, x, probability, seed, **arguments):
         outputs, changed = block.stateless_call(trained, kept, x, **arguments)
         return outputs, changed
 
-    with counted_at(probability):
+    with scale_flops(probability):
         outputs, changed = ops.cond(run, through, lambda: (x, kept))
     for state, value in zip(states, changed, strict=True):
         state.assign(value)

@@ -46,13 +46,13 @@ def choose_tokens(x, rate, seed, padding_mask=None):
     return ops.sort(chosen, axis=-1)
 
 
-def take_tokens(x, chosen):
+def gather_tokens(x, chosen):
     """The chosen entries along the second axis.
 
     Example:
 
     >>> x = ops.convert_to_tensor([[5.0, 6.0, 7.0]])
-    >>> take_tokens(x, ops.convert_to_tensor([[0, 2]])).tolist()
+    >>> gather_tokens(x, ops.convert_to_tensor([[0, 2]])).tolist()
     [[5.0, 7.0]]
     """
     if len(x.shape) > len(chosen.shape):
@@ -60,18 +60,18 @@ def take_tokens(x, chosen):
     return ops.take_along_axis(x, chosen, axis=1)
 
 
-def put_back(x, outputs, chosen):
+def scatter_tokens(x, outputs, chosen):
     """`x` with the outputs where they come from.
 
     Example:
 
     >>> x = ops.zeros((1, 3, 1))
     >>> y = ops.convert_to_tensor([[[1.0], [2.0]]])
-    >>> put_back(x, y, ops.convert_to_tensor([[0, 2]]))[0, :, 0].tolist()
+    >>> scatter_tokens(x, y, ops.convert_to_tensor([[0, 2]]))[0, :, 0].tolist()
     [1.0, 0.0, 2.0]
     """
     hits = ops.one_hot(chosen, x.shape[1], dtype="int32")
     there = ops.sum(hits, axis=1)
     rank = ops.maximum(ops.cumsum(there, axis=1) - 1, 0)
-    placed = take_tokens(outputs, rank)
+    placed = gather_tokens(outputs, rank)
     return ops.where(ops.expand_dims(there, -1) > 0, placed, x)

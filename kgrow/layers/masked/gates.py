@@ -5,7 +5,7 @@ import numpy as np
 from keras import ops
 
 from kgrow.algebra.errors import GrowthError
-from kgrow.algebra.gate import Opening
+from kgrow.algebra.gate import Gate
 
 
 @keras.saving.register_keras_serializable("kgrow")
@@ -21,7 +21,7 @@ class Gates(keras.layers.Layer):
     Args:
         sizes: dict from names of dimensions to their sizes, and of stacks to
             their numbers of blocks.
-        openings: list of `Opening`s, or of their configs.
+        active_gates: list of `Gate`s, or of their configs.
         **kwargs: of `keras.layers.Layer`, such as `name`.
 
     Call arguments:
@@ -34,13 +34,13 @@ class Gates(keras.layers.Layer):
         every stack, of shape `(blocks,)`, or `None` for those without a gate.
 
     Raises:
-        GrowthError: an opening names a dimension that there is not, or ends
+        GrowthError: a gate names a dimension that there is not, or ends
             beyond it.
 
     Example:
 
     >>> from kgrow.algebra.ramp import Ramp
-    >>> gates = Gates({"ffn": 4}, [Opening(Ramp(2), {"ffn": (3, 4)})])
+    >>> gates = Gates({"ffn": 4}, [Gate(Ramp(2), {"ffn": (3, 4)})])
     >>> [gates(training=True)["ffn"].tolist() for _ in range(3)]
     [[1.0, 1.0, 1.0, 0.0], [1.0, 1.0, 1.0, 0.5], [1.0, 1.0, 1.0, 1.0]]
     >>> Gates({"ffn": 4})()
@@ -53,13 +53,13 @@ class Gates(keras.layers.Layer):
       host; here every growth has its own.
     """
 
-    def __init__(self, sizes, openings=(), **kwargs):
+    def __init__(self, sizes, active_gates=(), **kwargs):
         super().__init__(**kwargs)
         self.sizes = dict(sizes)
-        self.openings = []
+        self.active_gates = []
         self._counters = []
         self.built = True
-        self.set_openings(openings)
+        self.set_active_gates(active_gates)
 
     def build(self, input_shape=None):
         del input_shape
@@ -70,33 +70,33 @@ class Gates(keras.layers.Layer):
         opened = self._advance(training)
         return {name: self._mask(name, opened) for name in self.sizes}
 
-    def set_openings(self, openings, steps=None):
+    def set_active_gates(self, active_gates, steps=None):
         """Replaces all gates, and the counters with them.
 
         Args:
-            openings: list of `Opening`s, or of their configs.
+            active_gates: list of `Gate`s, or of their configs.
             steps: optional list of their counters' values.
         """
-        openings = [
-            o if isinstance(o, Opening) else Opening.from_config(o)
-            for o in openings
+        active_gates = [
+            o if isinstance(o, Gate) else Gate.from_config(o)
+            for o in active_gates
         ]
-        for opening in openings:
-            self._check(opening)
+        for gate in active_gates:
+            self._check(gate)
         self._tracker.unlock()
         for counter in self._counters:
             self._untrack_variable(counter)
-        self.openings = openings
+        self.active_gates = active_gates
         self._counters = [
             self._counter(i, 0 if steps is None else steps[i])
-            for i in range(len(openings))
+            for i in range(len(active_gates))
         ]
         self._tracker.lock()
 
     def remember(self):
         """Makes a function that puts the present gates back, and their
         counters, the same variables."""
-        openings, counters = self.openings, self._counters
+        active_gates, counters = self.active_gates, self._counters
 
         def rewind():
             locked = self._tracker.locked
@@ -105,7 +105,7 @@ class Gates(keras.layers.Layer):
                 self._untrack_variable(variable)
             for counter in counters:
                 self._track_variable(counter)
-            self.openings, self._counters = openings, counters
+            self.active_gates, self._counters = active_gates, counters
             if locked:
                 self._tracker.lock()
 
@@ -124,7 +124,7 @@ class Gates(keras.layers.Layer):
         return {
             **super().get_config(),
             "sizes": self.sizes,
-            "openings": [o.get_config() for o in self.openings],
+            "active_gates": [o.get_config() for o in self.active_gates],
         }
 
     def compute_output_spec(self, inputs=None, training=None):
@@ -150,24 +150,26 @@ class Gates(keras.layers.Layer):
     def _advance(self, training):
         """How far each gate is open in this step; counts it in training."""
         opened = []
-        for opening, counter in zip(self.openings, self._counters, strict=True):
-            opened.append(opening.ramp(counter.value))
+        for gate, counter in zip(
+            self.active_gates, self._counters, strict=True
+        ):
+            opened.append(gate.ramp(counter.value))
             if training:
                 counter.assign_add(1)
         return opened
 
     def _openings_of(self, name):
-        return [o for o in self.openings if name in (*o.units, *o.blocks)]
+        return [o for o in self.active_gates if name in (*o.units, *o.blocks)]
 
     def _mask(self, name, opened):
         size = self.sizes[name]
         mask, settled = None, np.ones(size, "float32")
-        for opening, value in zip(self.openings, opened, strict=True):
+        for gate, value in zip(self.active_gates, opened, strict=True):
             members = np.zeros(size, "float32")
-            if name in opening.units:
-                members[slice(*opening.units[name])] = 1
-            elif name in opening.blocks:
-                members[list(opening.blocks[name])] = 1
+            if name in gate.units:
+                members[slice(*gate.units[name])] = 1
+            elif name in gate.blocks:
+                members[list(gate.blocks[name])] = 1
             else:
                 continue
             settled -= members
@@ -176,8 +178,8 @@ class Gates(keras.layers.Layer):
         # Sums of zeros and ones, so that an open gate is 1 to the bit.
         return mask if mask is None else mask + ops.convert_to_tensor(settled)
 
-    def _check(self, opening):
-        for name in (*opening.units, *opening.blocks):
+    def _check(self, gate):
+        for name in (*gate.units, *gate.blocks):
             if name not in self.sizes:
                 raise GrowthError(
                     "The network has no gate for this dimension. Received: "
@@ -185,12 +187,12 @@ class Gates(keras.layers.Layer):
                 )
             size = self.sizes[name]
             last = max(
-                opening.size(name) or 0,
-                *(b + 1 for b in opening.blocks.get(name, ())),
+                gate.size(name) or 0,
+                *(b + 1 for b in gate.blocks.get(name, ())),
                 0,
             )
             if last > size:
                 raise GrowthError(
                     f"A gate along {name!r} ends beyond its size {size}. "
-                    f"Received: {opening.get_config()}"
+                    f"Received: {gate.get_config()}"
                 )

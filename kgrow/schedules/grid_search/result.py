@@ -19,7 +19,7 @@ _TERA = 1e12
 
 
 @dataclass(frozen=True)
-class Row:
+class SearchRow:
     """One variant, and its runs.
 
     Attributes:
@@ -54,8 +54,8 @@ class Row:
         """The cost of a step in a unit, or `None` if it was not measured."""
         if unit == "flops":
             return self.flops_per_step
-        paces = [r.seconds_per_step for r in self.runs]
-        return None if None in paces else float(np.mean(paces))
+        update_scales = [r.seconds_per_step for r in self.runs]
+        return None if None in update_scales else float(np.mean(update_scales))
 
     def costs(self, unit):
         """What had been spent at each reading."""
@@ -77,7 +77,7 @@ class Search:
     start.
 
     Attributes:
-        rows: tuple of `Row`, that of the start first.
+        rows: tuple of `SearchRow`, that of the start first.
         windows: int, in how many parts the runs are looked at.
         flops: tuple of `(sizes, FLOPs of a step)`, for all structures that
             lie between start and target.
@@ -87,8 +87,8 @@ class Search:
     >>> config = {"num_layers": 1}
     >>> run = Recorded((0, 1, 2, 3, 4), (4.0, 3.0, 2.5, 2.2, 2.0), 0.1)
     >>> deep = Recorded((0, 1, 2, 3, 4), (4.0, 2.5, 1.9, 1.5, 1.0), 0.2)
-    >>> found = Search((Row(None, None, config, 10, 1e9, (run,)),
-    ...     Row("num_layers", 2, {"num_layers": 2}, 20, 2e9, (deep,))), 2,
+    >>> found = Search((SearchRow(None, None, config, 10, 1e9, (run,)),
+    ...     SearchRow("num_layers", 2, {"num_layers": 2}, 20, 2e9, (deep,))), 2,
     ...     ((config, 1e9), ({"num_layers": 2}, 2e9)))
     >>> print(found)  # doctest: +NORMALIZE_WHITESPACE
     variant       parameters  loss  alpha   tau  gamma/s  gamma/TFLOP  ratio
@@ -116,7 +116,7 @@ class Search:
         return {**self.start, **{r.field: r.size for r in self.rows if r.field}}
 
     def row(self, field=None, size=None):
-        """The `Row` of a dimension, of its largest size by default.
+        """The `SearchRow` of a dimension, of its largest size by default.
 
         Args:
             field: string, or `None` for the start.
@@ -154,7 +154,7 @@ class Search:
         window it is the slope of such a line.
 
         Args:
-            row: `Row`.
+            row: `SearchRow`.
             unit: `"flops"` or `"seconds"`.
             window: optional int, from 0; the whole run by default.
 
@@ -260,7 +260,7 @@ class Search:
                 )
                 for run in row["runs"]
             )
-            rows.append(Row(**{**row, "runs": runs}))
+            rows.append(SearchRow(**{**row, "runs": runs}))
         flops = tuple((dict(sizes), cost) for sizes, cost in data["flops"])
         return cls(tuple(rows), data["windows"], flops)
 

@@ -12,7 +12,7 @@ from keras.src.utils.rng_utils import GLOBAL_RANDOM_SEED
 from kgrow.algebra.errors import GrowthError
 from kgrow.architecture.architecture import count_parameters
 from kgrow.backend.random import private_random
-from kgrow.schedules.grid_search.result import Row, Search
+from kgrow.schedules.grid_search.result import Search, SearchRow
 from kgrow.schedules.trials.loss_rates import flops_at, readable, record
 from kgrow.schedules.trials.variants import (
     check_sizes,
@@ -130,7 +130,7 @@ def search(
             if verbose:
                 _report(field, size, seed, runs[-1], len(rows), len(variants))
         rows.append(
-            Row(field, size, sizes, parameters, costs(sizes), tuple(runs))
+            SearchRow(field, size, sizes, parameters, costs(sizes), tuple(runs))
         )
     flops = tuple((sizes, costs(sizes)) for sizes in _corners(rows))
     return Search(tuple(rows), windows, flops)

@@ -218,15 +218,15 @@ def apply(model, policies, total_steps=None):
     step = steps_taken(model)
     total = None if total_steps is None else int(total_steps)
     events = [*_recorded(model, step)]
-    paces = [*model.architecture.paces]
+    update_scales = [*model.architecture.update_scales]
     for policy, config in zip(policies, serialize(policies), strict=True):
         if policy.bends:
             event = {"step": step, "policy": config, "total_steps": total}
             events.append(event)
         elif isinstance(policy, Asymmetric):
             factors = policy.new, policy.old, policy.steps
-            paces.append(begin_pace(model.architecture, step, *factors))
-    _become(model, events, paces)
+            update_scales.append(begin_pace(model.architecture, step, *factors))
+    _become(model, events, update_scales)
 
 
 def restore(model):
@@ -256,8 +256,10 @@ def restore(model):
         return
     backend.sync(model)
     step = steps_taken(model)
-    paces = [p for p in model.architecture.paces if _lasts(p, step)]
-    _become(model, _recorded(model, step), paces)
+    update_scales = [
+        p for p in model.architecture.update_scales if _lasts(p, step)
+    ]
+    _become(model, _recorded(model, step), update_scales)
 
 
 def end(model):
@@ -275,7 +277,7 @@ def end(model):
     >>> receipt = model.grow({"num_layers": 2})
     >>> apply(model, Asymmetric(old=0.1))
     >>> end(model)
-    >>> model.architecture.paces
+    >>> model.architecture.update_scales
     []
     """
     backend.sync(model)
@@ -289,10 +291,10 @@ def _recorded(model, step):
     return [event for event in record["events"] if event["step"] <= step]
 
 
-def _lasts(pace, step):
-    if pace.steps is None:
+def _lasts(scale, step):
+    if scale.steps is None:
         return True
-    return pace.start <= step and not pace.is_over(step)
+    return scale.start <= step and not scale.is_over(step)
 
 
 def _parts(optimizer):
@@ -325,35 +327,38 @@ def _earlier(event, lag):
     }
 
 
-def _become(model, events, paces):
-    """Gives the optimizer these events and paces, all or nothing."""
+def _become(model, events, update_scales):
+    """Gives the optimizer these events and update_scales, all or nothing."""
     changed = [
         (part, schedule, part._learning_rate)
         for part, schedule in _schedules(model, events)
         if _differ(schedule, part._learning_rate)
     ]
-    before, paces_before = dict(model.callback_state), model.architecture.paces
-    if not changed and len(paces) == len(paces_before):
+    before, paces_before = (
+        dict(model.callback_state),
+        model.architecture.update_scales,
+    )
+    if not changed and len(update_scales) == len(paces_before):
         _record(model, events)
         return
 
     def go_back():
         model.callback_state.clear()
         model.callback_state.update(before)
-        model.architecture.paces = paces_before
+        model.architecture.update_scales = paces_before
         for part, _, old in changed:
             part.learning_rate = old
         guard(model)
 
     with contextlib.ExitStack() as undo:
-        undo.callback(model.remember())
+        undo.callback(model._remember())
         undo.callback(go_back)
         _record(model, events)
-        model.architecture.paces = paces
+        model.architecture.update_scales = update_scales
         for part, schedule, _ in changed:
             part.learning_rate = schedule
         guard(model)
-        model.refresh_functions()
+        model._refresh_functions()
         undo.pop_all()
 
 

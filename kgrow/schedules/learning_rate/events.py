@@ -83,9 +83,9 @@ class EventSchedule(keras.optimizers.schedules.LearningRateSchedule):
         position = step
         if not all(_is_whole(*piece) for piece in self._pieces):
             position = ops.cast(step, "float32")
-        for start, to, pace in self._pieces:
+        for start, to, scale in self._pieces:
             since = ops.cast(step - start, position.dtype)
-            moved = to + since if pace == 1 else to + since * pace
+            moved = to + since if scale == 1 else to + since * scale
             position = ops.where(step >= start, moved, position)
         rate = ops.convert_to_tensor(self.schedule(position))
         for start, steps in self._warmups:
@@ -98,15 +98,17 @@ class EventSchedule(keras.optimizers.schedules.LearningRateSchedule):
     def position(self, step):
         """Where in the other schedule a step stands, as a number."""
         position = step
-        for start, to, pace in self._pieces:
+        for start, to, scale in self._pieces:
             if step >= start:
-                position = to + (step - start) * pace
+                position = to + (step - start) * scale
         return position
 
-    def pace(self, step):
+    def scale(self, step):
         """How many positions of the other schedule a step takes."""
-        paces = [pace for start, _, pace in self._pieces if step >= start]
-        return paces[-1] if paces else 1
+        update_scales = [
+            scale for start, _, scale in self._pieces if step >= start
+        ]
+        return update_scales[-1] if update_scales else 1
 
     def peak(self, last):
         """The position at which the other schedule is first at its maximum.
@@ -136,9 +138,9 @@ class EventSchedule(keras.optimizers.schedules.LearningRateSchedule):
                 return places[first]
             low, high = places[max(first - 1, 0)], places[first]
 
-    def go(self, step, to, pace):
+    def go(self, step, to, scale):
         """Stands at the position `to` at a step, and goes on at a pace."""
-        self._pieces.append((step, to, pace))
+        self._pieces.append((step, to, scale))
 
     def warm(self, step, steps):
         """Multiplies the rate by a factor that rises linearly to 1."""

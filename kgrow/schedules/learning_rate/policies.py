@@ -117,7 +117,7 @@ class Reset(LearningRatePolicy):
         self.stretch = stretch
 
     def bend(self, schedule, step, total_steps=None):
-        peak, pace = schedule.peak(schedule.position(step)), 1
+        peak, scale = schedule.peak(schedule.position(step)), 1
         if self.stretch:
             if total_steps is None or total_steps <= step:
                 raise GrowthError(
@@ -126,8 +126,8 @@ class Reset(LearningRatePolicy):
                     f"larger than {step}. Received: total_steps={total_steps}"
                 )
             end = schedule.position(total_steps)
-            pace = (end - peak) / (total_steps - step)
-        schedule.go(step, peak, pace)
+            scale = (end - peak) / (total_steps - step)
+        schedule.go(step, peak, scale)
 
     def get_config(self):
         return {"stretch": self.stretch}
@@ -168,7 +168,7 @@ class Rewind(LearningRatePolicy):
         del total_steps
         now = schedule.position(step)
         to = self.to if self.steps is None else now - self.steps
-        schedule.go(step, max(min(to, now), 0), schedule.pace(step))
+        schedule.go(step, max(min(to, now), 0), schedule.scale(step))
 
     def get_config(self):
         return {"steps": self.steps, "to": self.to}
@@ -212,8 +212,9 @@ class Asymmetric(LearningRatePolicy):
 
     What the optimizer does to an entry in a step is multiplied by a factor;
     its moments are not. An entry is old if the first copy of one that was there
-    stands in it, and new otherwise, as for `grow(..., train="new")`; a factor
-    of 0 for good lets entries rest just so. Needs a strategy that copies.
+    stands in it, and new otherwise, as for `grow(..., trainable="new")`; a
+    factor of 0 for good lets entries rest just so. Needs a strategy that
+    copies.
 
     A step holds the weights twice while it lasts. Where the optimizer
     overwrites weights with their averages, it does so in full.

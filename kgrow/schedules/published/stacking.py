@@ -100,7 +100,9 @@ def compoundgrow(large=False, pooled=True):
     grown = {"learning_rate": "reset", "optimizer_state": "reset"}
     short, whole = {"sequence_length": 256}, {"sequence_length": 512}
     if pooled:
-        short, whole = ({"treatments": {"pooling": size}} for size in (2, 1))
+        short, whole = (
+            {"training_options": {"pooling": size}} for size in (2, 1)
+        )
     return GrowthSchedule(
         [
             Stage(200_000, {**small, "num_layers": layers // 4}, **short),
@@ -145,7 +147,7 @@ def mslt(total_steps=1_000_000):
                 Stage(end, {"num_layers": layers}, "mslt")
                 for end, layers in zip(ends[1:4], (6, 9, 12), strict=True)
             ),
-            Stage(ends[4], train="all"),
+            Stage(ends[4], trainable="all"),
         ],
         source="Yang et al., Progressively Stacking 2.0 (2011.13635)",
         expected=expected_of(2.1, "time, all stages; the abstract says >110 %"),

@@ -79,17 +79,17 @@ class Recorder(keras.callbacks.Callback):
 
     def recorded(self):
         """The `Recorded` run."""
-        steps, losses, paces = [], [], []
+        steps, losses, update_scales = [], [], []
         before, total, clock = 0, 0.0, None
         for count, mean, now in self.readings:
             steps.append((before + count - 1) / 2)
             losses.append((mean * count - total) / (count - before))
             if clock is not None:
-                paces.append((now - clock) / (count - before))
+                update_scales.append((now - clock) / (count - before))
             before, total, clock = count, mean * count, now
         # A second program may be compiled in the steps after the first.
-        paces = paces[1:] or paces
-        pace = statistics.median(paces) if paces else None
+        update_scales = update_scales[1:] or update_scales
+        pace = statistics.median(update_scales) if update_scales else None
         return Recorded(tuple(steps), tuple(losses), pace, self.broken)
 
 

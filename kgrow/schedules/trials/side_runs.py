@@ -122,9 +122,9 @@ class SideRuns:
         copy = self._copy()
         if config:
             strategy = shortened(strategy, steps // 2)
-            learns = strategy.learns
+            needs_data = strategy.needs_data
             copy.grow(
-                config, strategy, data=data if learns else None, seed=seed
+                config, strategy, data=data if needs_data else None, seed=seed
             )
         flops = flops_per_step(copy.network, self._batches[0])
         before = self._loss(copy)
@@ -132,7 +132,7 @@ class SideRuns:
         found = record(copy, iter(self._batches[:steps]), steps, every)
         after = self._loss(copy) if found.broken is None else float("nan")
         variables = [*copy.variables, *copy.optimizer.variables]
-        backend.free([backend.raw(v) for v in variables])
+        backend.delete_buffers([backend.storage(v) for v in variables])
         return SideRun(before, after, steps, flops, found.seconds_per_step)
 
     def flops(self, config):

@@ -24,7 +24,7 @@ def own_folder(tmp_path, monkeypatch):
 
 
 def derived(build, check=True, **config):
-    return kgrow.derive(kgrow.Blueprint(build, config), check=check)
+    return kgrow.derive(kgrow.ModelBuilder(build, config), check=check)
 
 
 def rules(axes):
@@ -229,8 +229,8 @@ def test_tied_embeddings_are_read_in_the_dual_space():
     axes = derived(tied, vocab=16, hidden=8)
     found = rules(axes)
     assert found["tokens/embeddings"] == "-> vocab hidden"
-    assert found["norm/gamma"] == str(Axes.parse("-> ~hidden | gain"))
-    assert found["norm/beta"] == str(Axes.parse("-> ~hidden | shift"))
+    assert found["norm/gamma"] == str(Axes.parse("-> ~hidden | scale"))
+    assert found["norm/beta"] == str(Axes.parse("-> ~hidden | offset"))
     assert axes.dims["vocab"].kind == "lookup"
     assert axes.dims["hidden"].norm == "layer"
     assert [str(o) for o in axes.outputs] == ["_ _ -> vocab"]
@@ -239,12 +239,12 @@ def test_tied_embeddings_are_read_in_the_dual_space():
 @jax_only
 def test_what_multiplies_entry_by_entry_is_a_factor():
     assert rules(derived(scaled, hidden=8))["scale/factor"] == (
-        "-> hidden | factor"
+        "-> hidden | elementwise"
     )
     found = rules(derived(separable, filters=8))
-    assert found["depthwise/kernel"] == "_ _ -> filters _ | factor"
+    assert found["depthwise/kernel"] == "_ _ -> filters _ | elementwise"
     for name in ("gamma", "moving_variance"):
-        assert found[f"norm/{name}"] == "-> filters | factor"
+        assert found[f"norm/{name}"] == "-> filters | elementwise"
     assert found["norm/moving_mean"] == "-> filters"
 
 
@@ -289,7 +289,7 @@ def test_blocks_that_take_turns():
     ],
 )
 def test_what_was_derived_grows_exactly(build, config, target):
-    model = kgrow.GrowableModel(kgrow.Blueprint(build, config))
+    model = kgrow.GrowableModel(kgrow.ModelBuilder(build, config))
     rng = np.random.default_rng(0)
     for weight in model.weights:
         noise = 0.1 * np.abs(rng.standard_normal(weight.shape))
@@ -313,11 +313,11 @@ def test_norms_behind_additions():
     ).network  # fmt: skip
     axes = kgrow.derive(network, check=False)
     flags = {
-        "inner" if a.inner else "outer"
+        "attention_norm" if a.attention_norm else "ffn_norm"
         for path, a in axes.rules.items()
-        if a.inner or a.outer
+        if a.attention_norm or a.ffn_norm
     }
-    assert flags == {"inner", "outer"}
+    assert flags == {"attention_norm", "ffn_norm"}
     (stack,) = axes.stacks.values()
     assert stack.norm == "post"
 
@@ -343,13 +343,13 @@ def test_another_process_derives():
 
 
 def test_a_wrong_map_is_refused():
-    recipe = kgrow.Blueprint(scaled, {"hidden": 8})
+    recipe = kgrow.ModelBuilder(scaled, {"hidden": 8})
     right = {
         "stem/kernel": "_ -> hidden",
         "stem/bias": "-> hidden",
         "branch/kernel": "hidden -> hidden",
         "branch/bias": "-> hidden",
-        "scale/factor": "-> hidden | factor",
+        "scale/factor": "-> hidden | elementwise",
         "head/kernel": "hidden -> _",
         "head/bias": "-> _",
     }
@@ -362,7 +362,7 @@ def test_a_wrong_map_is_refused():
 
 def test_a_map_with_the_sides_exchanged_is_refused():
     """All may be permuted, and what reads copies would not take shares."""
-    recipe = kgrow.Blueprint(counted, {"units": 6, "shift": 0})
+    recipe = kgrow.ModelBuilder(counted, {"units": 6, "shift": 0})
     right = {
         "inner/kernel": "_ -> units",
         "inner/bias": "-> units",
@@ -376,7 +376,7 @@ def test_a_map_with_the_sides_exchanged_is_refused():
 
 
 def test_outputs_that_are_not_finite_are_refused():
-    recipe = kgrow.Blueprint(counted, {"units": 6, "shift": 2})
+    recipe = kgrow.ModelBuilder(counted, {"units": 6, "shift": 2})
     with pytest.raises(GrowthError, match="not finite"):
         verify(recipe, AxisMap({".*kernel": "_ _ ->", ".*bias": "_ ->"}))
 
@@ -384,14 +384,14 @@ def test_outputs_that_are_not_finite_are_refused():
 @jax_only
 def test_a_stream_that_is_read_without_its_norm_is_copied():
     assert derived(bare, check=False, hidden=8).dims["hidden"].kind == "stream"
-    assert derived(bare, hidden=8).dims["hidden"].kind == "copy"
-    model = kgrow.GrowableModel(kgrow.Blueprint(bare, {"hidden": 8}))
+    assert derived(bare, hidden=8).dims["hidden"].kind == "nonlinear"
+    model = kgrow.GrowableModel(kgrow.ModelBuilder(bare, {"hidden": 8}))
     assert not model.grow({"hidden": 12}, "lemon", seed=0).exact
 
 
 def test_networks_without_fields_are_refused():
     plain = keras.Sequential([keras.Input((4,)), layers.Dense(2)])
-    with pytest.raises(GrowthError, match="Blueprint"):
+    with pytest.raises(GrowthError, match="ModelBuilder"):
         kgrow.derive(plain)
 
 
@@ -423,8 +423,8 @@ def nameless(units):
 
 
 def test_made_up_names_are_counted_in_each_network():
-    first = kgrow.Blueprint(nameless, {"units": 6}).make()
-    second = kgrow.Blueprint(nameless, {"units": 6}).make()
+    first = kgrow.ModelBuilder(nameless, {"units": 6}).make()
+    second = kgrow.ModelBuilder(nameless, {"units": 6}).make()
     axes = {
         "dense/kernel": "_ -> units",
         "dense/bias": "-> units",
@@ -461,7 +461,7 @@ def built_by_hand(units, depth):
 
 @jax_only
 def test_blocks_whose_variables_share_a_path():
-    recipe = kgrow.Blueprint(built_by_hand, {"units": 6, "depth": 2})
+    recipe = kgrow.ModelBuilder(built_by_hand, {"units": 6, "depth": 2})
     assert "inner/kernel" in recipe.make().weights[0].path
     axes = kgrow.derive(recipe)
     assert list(axes.stacks) == ["block"]

@@ -13,7 +13,7 @@ from helpers.toy import relative_difference
 from helpers.training import BACKEND, assert_same_state
 
 import kgrow
-from kgrow import tolerance
+from kgrow.algebra import tolerance
 
 # Sums of this many terms, this many layers deep.
 ROUNDING = tolerance("float32", 64, 16)

@@ -188,10 +188,22 @@ CHANGES = {
         lambda s: s["variables"].update(x=[-1]),
         "integer",
     ),
-    "unknown treatment": (put("treatments", "nap", value=1), "treatments"),
-    "treatment is nan": (put("treatments", "dropout", value=NAN), "dropout"),
-    "treatment is a list": (put("treatments", "dropout", value=[]), "dropout"),
-    "dropout of two": (put("treatments", "dropout", value=2.0), "dropout"),
+    "unknown training option": (
+        put("training_options", "nap", value=1),
+        "training options",
+    ),
+    "training option is nan": (
+        put("training_options", "dropout", value=NAN),
+        "dropout",
+    ),
+    "training option is a list": (
+        put("training_options", "dropout", value=[]),
+        "dropout",
+    ),
+    "dropout of two": (
+        put("training_options", "dropout", value=2.0),
+        "dropout",
+    ),
     "frozen elsewhere": (_frozen_elsewhere, "nowhere"),
     "mask goes too far": (_far_mask, "ends at"),
     "mask of other axes": (_mask_of_other_axes, "axes"),
@@ -199,10 +211,10 @@ CHANGES = {
         put("untrainable", "layers", value=[99]),
         "freezes layers",
     ),
-    "pace is nan": (put("paces", 0, "old", value=NAN), "old"),
-    "pace is negative": (put("paces", 0, "new", value=-1.0), "new"),
-    "pace starts before": (put("paces", 0, "start", value=-1), "start"),
-    "pace lacks a field": (drop("paces", 0, "known"), "known"),
+    "pace is nan": (put("update_scales", 0, "old", value=NAN), "old"),
+    "pace is negative": (put("update_scales", 0, "new", value=-1.0), "new"),
+    "pace starts before": (put("update_scales", 0, "start", value=-1), "start"),
+    "pace lacks a field": (drop("update_scales", 0, "known"), "known"),
     "gate twice": (_twice_the_gate, "one behind the other"),
     "gate elsewhere": (
         put("gates", 0, "units", value={"wings": [1, 2]}),
@@ -441,7 +453,7 @@ JUNK = st.recursive(
     max_leaves=4,
 )
 # What a state that is accepted must have given to the model.
-GIVEN = ("config", "gates", "treatments", "seeds", "history", "callbacks")
+GIVEN = ("config", "gates", "training_options", "seeds", "history", "callbacks")
 QUIET = settings(
     deadline=None,
     max_examples=40 if BACKEND == "torch" else 12,
@@ -573,11 +585,11 @@ PLACES = {
     "building the network": (growth_state, "initialize"),
     "freezing by hand": (growth_state, "set_untrainable"),
     "freezing": (growth_state, "set_trainable"),
-    "installing": (kgrow.GrowableModel, "install"),
+    "installing": (kgrow.GrowableModel, "_install"),
     "building the optimizer": (growth_state, "rebuild_fresh"),
     "guarding": (growth_state, "guard"),
-    "compiling": (kgrow.GrowableModel, "refresh_functions"),
-    "pacing": (growth_state, "load_paces"),
+    "compiling": (kgrow.GrowableModel, "_refresh_functions"),
+    "pacing": (growth_state, "load_update_scales"),
     "seeding": (growth_state, "set_seed_states"),
     "reading weights": (keras.layers.Dense, "load_own_variables"),
     "reading slots": (keras.optimizers.Adam, "load_own_variables"),
