@@ -1,8 +1,8 @@
 """Looks whether a run can begin, on the machine that is to run it.
 
     python tpu_scripts/preflight.py train_gpt2.py \\
-        --config tpu_scripts/configs/msg_gpt2.toml --mesh 2x4 --layout model \\
-        --checkpoints gs://BUCKET/gpt2/checkpoints
+        --config tpu_scripts/configs/msg_gpt2.toml --mesh 4x2 --layout model \\
+        --field vocabulary_size=50304 --checkpoints gs://BUCKET/gpt2/checkpoints
 
 The first argument is the program, the others are what it will be given;
 `--json` prints JSON. Looked at are processes and devices, mesh, batches, that

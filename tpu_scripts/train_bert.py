@@ -7,7 +7,7 @@
         --validation-data 'tfds:wikipedia/20230601.en@train[99%:]' \\
         --data-dir gs://BUCKET/tensorflow_datasets \\
         --checkpoints gs://BUCKET/bert/checkpoints \\
-        --logs gs://BUCKET/bert/logs --mesh 8x1 --precision mixed_bfloat16
+        --logs gs://BUCKET/bert/logs --mesh 8x1
 
 The same command goes on where the last one was broken off, at the right stage.
 `--dry-run` prints the plan, `--smoke` does all of it in miniature, on the CPU.
@@ -36,8 +36,8 @@ def source(options, fields, shard):
     return token_data.source(options, fields, objective(options), shard)
 
 
-def inputs(options, fields, batch_size, length):
-    return objective(options).inputs(batch_size, length)
+def batch(options, fields, batch_size, length):
+    return objective(options).batch(batch_size, length)
 
 
 PROGRAM = pretraining.Program(
@@ -45,7 +45,7 @@ PROGRAM = pretraining.Program(
     families=("BERT", "RoBERTa"),
     add_flags=add_flags,
     source=source,
-    inputs=inputs,
+    batch=batch,
     compiled=pretraining.compile_language_model,
 )
 

@@ -7,7 +7,7 @@
         --validation-data tfds:imagenet2012@validation \\
         --data-dir gs://BUCKET/tensorflow_datasets \\
         --checkpoints gs://BUCKET/deit/checkpoints \\
-        --logs gs://BUCKET/deit/logs --mesh 8x1 --precision mixed_bfloat16
+        --logs gs://BUCKET/deit/logs --mesh 8x1
 
 The same command goes on where the last one was broken off, at the right stage.
 `--dry-run` prints the plan, `--smoke` does all of it in miniature, on the CPU.
@@ -47,14 +47,19 @@ def source(options, fields, shard):
     )
 
 
-def inputs(options, fields, batch_size, length):
+def batch(options, fields, batch_size, length):
     size, channels = fields["image_size"], fields["num_channels"]
-    return keras.KerasTensor((batch_size, size, size, channels))
+    return (
+        keras.KerasTensor((batch_size, size, size, channels)),
+        keras.KerasTensor((batch_size, fields["num_classes"])),
+    )
+
+
+def fields(options):
+    return {"layer_drop": options.stochastic_depth}
 
 
 def compiled(model, options, steps):
-    if options.stochastic_depth:
-        model.set_training_options(layer_drop=options.stochastic_depth)
     model.compile(
         optimizing.optimizer(options, steps),
         keras.losses.CategoricalCrossentropy(
@@ -69,7 +74,8 @@ PROGRAM = pretraining.Program(
     families=("ViT", "DeiT", "CaiT", "Swin"),
     add_flags=add_flags,
     source=source,
-    inputs=inputs,
+    batch=batch,
+    fields=fields,
     compiled=compiled,
 )
 

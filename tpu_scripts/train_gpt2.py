@@ -7,7 +7,7 @@
         --validation-data 'tfds:wikipedia/20230601.en@train[99%:]' \\
         --data-dir gs://BUCKET/tensorflow_datasets \\
         --checkpoints gs://BUCKET/gpt2/checkpoints \\
-        --logs gs://BUCKET/gpt2/logs --mesh 8x1 --precision mixed_bfloat16
+        --logs gs://BUCKET/gpt2/logs --mesh 8x1
 
 The same command goes on where the last one was broken off, at the right stage.
 `--dry-run` prints the plan, `--smoke` does all of it in miniature, on the CPU.
@@ -32,8 +32,8 @@ def source(options, fields, shard):
     return token_data.source(options, fields, OBJECTIVE, shard)
 
 
-def inputs(options, fields, batch_size, length):
-    return OBJECTIVE.inputs(batch_size, length)
+def batch(options, fields, batch_size, length):
+    return OBJECTIVE.batch(batch_size, length)
 
 
 PROGRAM = pretraining.Program(
@@ -41,7 +41,7 @@ PROGRAM = pretraining.Program(
     families=("GPT2",),
     add_flags=add_flags,
     source=source,
-    inputs=inputs,
+    batch=batch,
     compiled=pretraining.compile_language_model,
 )
 

@@ -249,6 +249,9 @@ def _remedy(spec, path, axis, shape, count):
         size = spec.sizes[dim]
         step = count // math.gcd(count, shape[axis] // size)
         nearest = _nearest(size, step)
+        if spec.dims[dim].kind == "lookup":
+            # A table is padded: with fewer rows some tokens had none.
+            nearest = nearest[-1:]
         found.append(f"{spec.dims[dim].field}={_or(nearest)}")
     return ", ".join(found) or f"a size of {_or(_nearest(shape[axis], count))}"
 

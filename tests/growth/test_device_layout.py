@@ -219,6 +219,25 @@ def test_a_number_of_heads_is_what_divides():
         )
 
 
+def test_a_vocabulary_is_padded():
+    """With fewer rows, some tokens would have none."""
+    layouts = keras.distribution.LayoutMap(mesh())
+    layouts[".*token_embedding/embeddings"] = ("model", None)
+    with pytest.raises(kgrow.GrowthError, match=r"that fit: voc\w+=52\.$"):
+        device_layout.check(
+            lambda: kgrow.models.GPT2(
+                vocabulary_size=50,
+                num_layers=1,
+                num_heads=4,
+                hidden_dim=16,
+                intermediate_dim=32,
+                max_sequence_length=8,
+            ),
+            schedule(),
+            keras.distribution.ModelParallel(layout_map=layouts),
+        )
+
+
 def test_what_divides_passes():
     layouts = split(feedforward_intermediate=("batch", "model"))
     stages = schedule({"intermediate_dim": 48, "hidden_dim": 18})

@@ -110,6 +110,7 @@ def test_a_configuration_can_be_read_and_run(path):
     sizes = {k: v for k, v in schedule.sizes[-1].items() if k in fields}
     assert sizes.items() <= fields.items()
     assert options.batch_size % 8 == 0
+    assert options.precision == "mixed_bfloat16"
     assert options.warmup_steps < schedule.total_steps
     if "saving" in options.paper["expected"] and schedule.expected:
         saving = options.paper["expected"]["saving"]
@@ -210,6 +211,32 @@ def test_wrong_flags_end_with_a_sentence(change, message, capsys):
         module("train_gpt2").main([*TINY, "--dry-run", *change])
     assert error.value.code == 2
     assert message in capsys.readouterr().err
+
+
+@on_jax
+def test_flash_attention_is_off(monkeypatch):
+    """Whatever layers a network is made of: on TPUs it is wrong."""
+    from keras.src.backend import config
+
+    keras.config.enable_flash_attention()
+    _, options = options_of("train_gpt2", TINY)
+    module("common.devices").start(options)
+    assert config.is_flash_attention_enabled() is False
+
+
+def test_stochastic_depth_is_a_field_of_the_model():
+    """Not a change of one that is there: that is a growth, with values."""
+    path = SCRIPTS / "configs" / "ligo_deit.toml"
+    program, options = options_of("train_deit", ["--config", str(path)])
+    fields = module("common.pretraining").fields_of(program, options)
+    assert fields["layer_drop"] == options.stochastic_depth > 0
+    sizes = dict(num_layers=2, hidden_dim=8, num_heads=2, intermediate_dim=8)
+    fields.update(sizes, image_size=32)
+    model = getattr(kgrow.models, fields.pop("family"))(**fields)
+    before = model.network
+    program.compiled(model, options, 10_000)
+    assert model.network is before
+    assert model.training_options["layer_drop"] == options.stochastic_depth
 
 
 @on_jax

@@ -39,6 +39,8 @@ def start(options):
         if options.simulate_devices:
             jax.config.update("jax_cpu_collectives_implementation", "gloo")
         keras.distribution.initialize()
+    # On TPUs it computes something else; see docs/tpu.md.
+    keras.config.disable_flash_attention()
     keras.config.set_dtype_policy(options.precision)
     # The same on all hosts, which must draw the same initial weights.
     keras.utils.set_random_seed(options.seed)
@@ -69,12 +71,14 @@ def is_first():
     return process()[0] == 0
 
 
-def distribution(options, axes):
+def distribution(options, axes, devices=None):
     """The distribution that the flags describe.
 
     Args:
         options: flags.
         axes: `AxisMap` of the family, for `--layout model`.
+        devices: optional list of devices, such as those of a slice that
+            programs are compiled for; by default those that Keras finds.
 
     Returns:
         `keras.distribution.DataParallel` or `ModelParallel`, not set yet; or
@@ -84,7 +88,8 @@ def distribution(options, axes):
         GrowthError: the mesh does not have as many devices as there are, or
             the layout does not go with it.
     """
-    devices = keras.distribution.list_devices()
+    if devices is None:
+        devices = keras.distribution.list_devices()
     shape = options.mesh or (len(devices), 1)
     if shape[0] * shape[1] != len(devices):
         raise GrowthError(
@@ -102,7 +107,10 @@ def distribution(options, axes):
             return None
         # Every host reads its own part of each batch.
         return keras.distribution.DataParallel(
-            devices=devices, auto_shard_dataset=False
+            device_mesh=keras.distribution.DeviceMesh(
+                (len(devices),), [layouts.BATCH], devices
+            ),
+            auto_shard_dataset=False,
         )
     mesh = keras.distribution.DeviceMesh(
         shape, [layouts.BATCH, layouts.MODEL], devices

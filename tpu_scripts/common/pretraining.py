@@ -41,18 +41,21 @@ class Program:
         add_flags: function of a parser.
         source: function of flags, the model's fields and a shard that gives a
             source of batches, such as `TokenSource`.
-        inputs: function of flags, fields, a batch size and a length that
-            gives the `KerasTensor`s of a batch.
+        batch: function of flags, fields, a batch size and a length that
+            gives a batch's shapes, `(inputs, targets)` of `KerasTensor`s.
         compiled: function of the model, flags and steps of the run that
             compiles it.
+        fields: function of flags that gives fields of the model, which go
+            before those of its configuration.
     """
 
     name: str
     families: tuple
     add_flags: Callable
     source: Callable
-    inputs: Callable
+    batch: Callable
     compiled: Callable
+    fields: Callable = lambda options: {}
 
 
 def parser(program, description):
@@ -149,34 +152,18 @@ class Run:
         return batch_size_of(self.schedule, index, self.options)
 
     def _length(self, index):
-        return (
-            self.schedule.setting(index, "sequence_length")
-            or self.options.sequence_length
-        )
+        return length_of(self.schedule, index, self.options)
 
     def inputs(self, batch_size, length):
         """The `KerasTensor`s of a batch."""
-        return self.program.inputs(
+        return self.program.batch(
             self.options, self.fields, batch_size, length
-        )
+        )[0]
 
     @property
     def total_steps(self):
         """The step at which the last stage ends, or the one to stop at."""
-        last = len(self.schedule) - 1
-        total = outlook.step_of(
-            self.schedule.stages[last].until,
-            self._batch_size(last),
-            self._length(last),
-            self.options.epoch_steps,
-        )
-        total = total or self.options.steps
-        if total is None:
-            raise GrowthError(
-                "The learning rate has to know when the run ends, and the "
-                "schedule does not say. Give `--steps`."
-            )
-        return total
+        return total_steps_of(self.schedule, self.options)
 
     def stages(self):
         """The outlook on every stage, memory and all."""
@@ -512,7 +499,7 @@ def fields_of(program, options):
                 f"{field}={options.fields[field]!r}. There are: "
                 f"{', '.join(known)}"
             )
-    return {**fields, **options.fields}
+    return {**fields, **program.fields(options), **options.fields}
 
 
 def schedule_of(options, fields):
@@ -565,6 +552,34 @@ def batch_size_of(schedule, index, options):
             "batch_size=None"
         )
     return found or options.batch_size
+
+
+def length_of(schedule, index, options):
+    """Tokens in a row in a stage, or `None`."""
+    found = schedule.setting(index, "sequence_length")
+    return found or options.sequence_length
+
+
+def total_steps_of(schedule, options):
+    """The step at which the last stage ends, or the one to stop at.
+
+    Raises:
+        GrowthError: neither the schedule nor the flags say.
+    """
+    last = len(schedule) - 1
+    total = outlook.step_of(
+        schedule.stages[last].until,
+        batch_size_of(schedule, last, options),
+        length_of(schedule, last, options),
+        options.epoch_steps,
+    )
+    total = total or options.steps
+    if total is None:
+        raise GrowthError(
+            "The learning rate has to know when the run ends, and the "
+            "schedule does not say. Give `--steps`."
+        )
+    return total
 
 
 def without_first(schedule, options):

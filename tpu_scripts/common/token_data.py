@@ -41,14 +41,14 @@ class Objective:
     masked: bool = False
     rate: float = 0.15
 
-    def inputs(self, batch_size, length):
-        """The shapes of a batch's inputs, as `KerasTensor`s."""
+    def batch(self, batch_size, length):
+        """The shapes of a batch, `(inputs, targets)` of `KerasTensor`s."""
         tokens = keras.KerasTensor((batch_size, length), "int32")
         if not self.masked:
-            return tokens
+            return tokens, tokens
         count = masking.predictions(length, self.rate)
         places = keras.KerasTensor((batch_size, count), "int32")
-        return {"token_ids": tokens, "masked_positions": places}
+        return {"token_ids": tokens, "masked_positions": places}, places
 
 
 @dataclasses.dataclass(frozen=True)

@@ -88,5 +88,5 @@ fi
 trap 'stop; exit 143' INT TERM
 tail -n +1 -s 0.2 -f --pid="$(<"$folder/group")" "$folder/log" &
 wait "$!"
-[[ -f $folder/status ]] || residual_out 143
+[[ -f $folder/status ]] || exit 143
 exit "$(<"$folder/status")"
