@@ -6,7 +6,32 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kgrow.analysis.comparison.student_t import interval
+
+def interval(values, confidence=0.95):
+    """`(low, high)` between which the mean lies, by Student's t.
+
+    Args:
+        values: sequence of at least two numbers, taken to be drawn from one
+            normal distribution.
+        confidence: float in (0, 1).
+
+    Example:
+
+    >>> low, high = interval([1.0, 2.0, 3.0])
+    >>> round(low, 3), round(high, 3)
+    (-0.484, 4.484)
+    """
+    # Imported here: `kgrow` itself must stay quick to import.
+    from scipy import stats
+
+    if len(values) < 2:
+        raise ValueError(
+            "An interval needs at least two numbers. Received: "
+            f"values={list(values)}"
+        )
+    mean, error = np.mean(values), stats.sem(values)
+    half = stats.t.ppf(0.5 + confidence / 2, len(values) - 1) * error
+    return float(mean - half), float(mean + half)
 
 
 @dataclass(frozen=True)
