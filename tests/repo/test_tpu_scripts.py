@@ -584,7 +584,7 @@ def test_metrics_of_glue():
     assert metrics.matthews(labels, found) == pytest.approx(0.408248290463863)
     x = [1.0, 2.0, 3.0, 4.0]
     assert metrics.pearson(x, [1.0, 2.0, 2.0, 5.0]) == pytest.approx(
-        0.9058216273156766
+        0.894427190999916
     )
     # Equal values share the mean of their ranks.
     assert metrics.spearman(x, [1.0, 2.0, 2.0, 5.0]) == pytest.approx(
