@@ -15,10 +15,15 @@ The pattern string is the interface and the documentation:
     "_ _ c_in -> c_out"                  `_` marks an axis that never grows
 """
 
+from __future__ import annotations
+
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from kgrow.algebra.errors import GrowthError
+from kgrow.algebra.types import Sizes
 
 CONSUME = "consume"
 PRODUCE = "produce"
@@ -52,7 +57,7 @@ class Axis:
     role: str
 
     @property
-    def dims(self):
+    def dims(self) -> tuple[str, ...]:
         return tuple(f for f in self.factors if isinstance(f, str))
 
     def __str__(self):
@@ -97,7 +102,7 @@ class Axes:
     powers: tuple[tuple[str, float], ...] = ()
 
     @classmethod
-    def parse(cls, pattern):
+    def parse(cls, pattern: Axes | str) -> Axes:
         if isinstance(pattern, cls):
             return pattern
         if not isinstance(pattern, str):
@@ -120,11 +125,11 @@ class Axes:
         return cls(axes, **_parse_flags(flags, pattern))
 
     @property
-    def dims(self):
+    def dims(self) -> tuple[str, ...]:
         """Names of all dimensions that occur, each once, in order."""
         return tuple(dict.fromkeys(d for axis in self.axes for d in axis.dims))
 
-    def shape(self, sizes, fixed):
+    def shape(self, sizes: Sizes, fixed: Sequence[int]) -> tuple[int, ...]:
         """The shape under `sizes`; axes without a name keep `fixed`'s."""
         shape = []
         for axis, size in zip(self.axes, fixed, strict=True):
@@ -182,7 +187,7 @@ def _parse_side(text, role, pattern):
 
 
 def _parse_flags(text, pattern):
-    flags = {"powers": ()}
+    flags: dict[str, Any] = {"powers": ()}
     for flag in filter(None, (part.strip() for part in text.split(","))):
         power = _POWER.fullmatch(flag)
         if power:

@@ -2,12 +2,14 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Self
 
 from kgrow.algebra.axes import Axes
 from kgrow.algebra.config_fields import base, read
 from kgrow.algebra.errors import GrowthError
 from kgrow.algebra.spec import BlockStack, Dim, ModelSpec, VariableSpec
+from kgrow.algebra.types import Config
 
 _PLACEHOLDER = re.compile(r"\{([A-Za-z]\w*)\}")
 
@@ -49,7 +51,14 @@ class AxisMap:
     {'units': 8}
     """
 
-    def __init__(self, rules, dims=(), stacks=(), outputs=None, notes=None):
+    def __init__(
+        self,
+        rules: Mapping[str, str | Axes],
+        dims: Iterable[Dim] = (),
+        stacks: Iterable[BlockStack] = (),
+        outputs: Any = None,
+        notes: Any = None,
+    ) -> None:
         if not isinstance(rules, Mapping) or not rules:
             raise GrowthError(
                 "`axes` is a non-empty dict from path expressions to axes, "
@@ -76,19 +85,21 @@ class AxisMap:
         ]
 
     @property
-    def fields(self):
+    def fields(self) -> dict[str, Any]:
         """`{config field: names of the dims and stacks it sizes}`."""
         fields = {}
         for part in self.parts.values():
-            fields.setdefault(base(part.field), []).append(part.name)
+            fields.setdefault(base(part.field or part.name), []).append(
+                part.name
+            )
         return fields
 
     @property
-    def parts(self):
+    def parts(self) -> dict[str, Dim | BlockStack]:
         """`{name: Dim or BlockStack}`."""
         return {**self.dims, **self.stacks}
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             "rules": {p: str(axes) for p, axes in self.rules.items()},
             "dims": [vars(d).copy() for d in self.dims.values()],
@@ -98,7 +109,7 @@ class AxisMap:
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Self:
         return cls(
             config["rules"],
             [Dim(**d) for d in config["dims"]],
@@ -107,7 +118,7 @@ class AxisMap:
             config.get("notes"),
         )
 
-    def lookup(self, path):
+    def lookup(self, path: str) -> Any:
         """The rule that a path falls under: `(axes, stack, block, template)`.
 
         Raises:
@@ -138,7 +149,12 @@ class AxisMap:
         block = int(match["block"]) - self.stacks[stack].first
         return axes, stack, block, template
 
-    def spec(self, variables, config, initializers=None):
+    def spec(
+        self,
+        variables: Iterable[tuple[str, Sequence[int]]],
+        config: Config,
+        initializers: Mapping[str, Any] | None = None,
+    ) -> ModelSpec:
         """Reads a `ModelSpec` off a network's variables.
 
         Args:

@@ -7,13 +7,15 @@ whole list.
 import numbers
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from kgrow.algebra.errors import GrowthError
+from kgrow.algebra.types import Config
 
 _ENTRY = re.compile(r"(\w+)\[(\d+)\]")
 
 
-def base(field):
+def base(field: str) -> str:
     """The config field that a field or an entry of one belongs to.
 
     Example:
@@ -24,7 +26,7 @@ def base(field):
     return _split(field)[0]
 
 
-def read(config, field):
+def read(config: Config, field: str) -> Any:
     """The value of a field or of an entry of one, `None` if there is none.
 
     Example:
@@ -44,7 +46,7 @@ def read(config, field):
     return value[entry]
 
 
-def check_size(field, value):
+def check_size(field: str, value: Any) -> Any:
     """The value as an integer or a list of them.
 
     Raises:
@@ -65,7 +67,7 @@ def check_size(field, value):
     return int(value)
 
 
-def same_form(one, other):
+def same_form(one: Any, other: Any) -> bool:
     """Whether both are integers, or lists of the same length.
 
     Example:
@@ -82,7 +84,7 @@ def same_form(one, other):
     return True
 
 
-def shrinks(new, old):
+def shrinks(new: Any, old: Any) -> bool:
     """Whether a value, or an entry of it, is smaller than it was.
 
     Example:
@@ -95,7 +97,7 @@ def shrinks(new, old):
     return new < old
 
 
-def text(value):
+def text(value: Any) -> str:
     """A value as it stands in a table.
 
     Example:
@@ -108,7 +110,7 @@ def text(value):
     return f"{value:,}"
 
 
-def total(value):
+def total(value: Any) -> int:
     """An integer as it is, the sum of a list.
 
     Example:

@@ -6,19 +6,29 @@ pieces that stay in the cache, so that its weights cost no second pass over
 memory.
 """
 
+from __future__ import annotations
+
 import itertools
 import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from keras import ops
 
 from kgrow.algebra.linear_maps import MatrixMap
+from kgrow.algebra.types import Array
+
+if TYPE_CHECKING:
+    from kgrow.algebra.linear_maps import GatherMap
 
 _PIECE_BYTES = 1 << 18
 _ALIGNMENT = 64
 
 
-def contract(value, maps):
+def contract(
+    value: Array, maps: Sequence[GatherMap | MatrixMap | None]
+) -> Array:
     """Applies `maps[i]` along axis `i`; `None` leaves an axis alone.
 
     Args:
@@ -64,7 +74,7 @@ def _order(maps, axes, shape):
     return min(itertools.permutations(axes), key=operations)
 
 
-def aligned_empty(shape, dtype):
+def aligned_empty(shape: Sequence[int], dtype: Any) -> np.ndarray:
     """An uninitialised array at a multiple of 64 bytes, where JAX takes host
     memory over as it is instead of copying it."""
     size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
@@ -124,14 +134,14 @@ def _gather_host(value, m, axis):
 
 
 def _gather(value, m, axis):
-    value = ops.take(value, np.maximum(m.indices, 0), axis=axis)
+    taken: Any = ops.take(value, np.maximum(m.indices, 0), axis=axis)
     weights = np.ones(m.target) if m.weights is None else m.weights.copy()
     weights[m.unwritten] = 0
     if m.weights is None and not m.unwritten.size:
-        return value
-    shape = [1] * len(value.shape)
+        return taken
+    shape = [1] * len(taken.shape)
     shape[axis] = m.target
-    return value * ops.cast(weights.reshape(shape), value.dtype)
+    return taken * ops.cast(weights.reshape(shape), taken.dtype)
 
 
 def _multiply(value, m, axis, host):
@@ -140,5 +150,6 @@ def _multiply(value, m, axis, host):
         moved = np.tensordot(matrix, value, axes=(1, axis))
         return np.moveaxis(moved, 0, axis)
     matrix = ops.cast(m.values, value.dtype)
-    moved = ops.tensordot(matrix, value, axes=(1, axis))
+    axes: Any = ([1], [axis])
+    moved = ops.tensordot(matrix, value, axes=axes)
     return ops.moveaxis(moved, 0, axis)

@@ -1,12 +1,18 @@
 """How depth grows: which old blocks each new block is made of."""
 
-from collections.abc import Mapping
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from kgrow.algebra.errors import GrowthError
 from kgrow.algebra.linear_maps import UNWRITTEN, GatherMap, MatrixMap
+
+if TYPE_CHECKING:
+    from kgrow.algebra.spec import VariableSpec
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +40,7 @@ class DepthExpansion:
     """
 
     rows: GatherMap | MatrixMap
-    exits: np.ndarray | None = None
+    exits: Any = None
     parts: Mapping[str, GatherMap | MatrixMap] = field(default_factory=dict)
 
     def __post_init__(self):
@@ -51,41 +57,49 @@ class DepthExpansion:
         object.__setattr__(self, "exits", exits)
 
     @classmethod
-    def identity(cls, size):
+    def identity(cls, size: int) -> Self:
         return cls.select(size, np.arange(size))
 
     @classmethod
-    def select(cls, source, stacking_list, exits=None):
+    def select(
+        cls,
+        source: int,
+        stacking_list: Sequence[int | None] | np.ndarray,
+        exits: Any = None,
+    ) -> Self:
         """Blocks as copies: `stacking_list[i]` is the old block that new block
         `i` copies, or `None` for a block with fresh weights."""
         indices = [UNWRITTEN if i is None else i for i in stacking_list]
         return cls(GatherMap(source, np.asarray(indices, np.int64)), exits)
 
     @property
-    def source(self):
+    def source(self) -> int:
         return self.rows.source
 
     @property
-    def target(self):
+    def target(self) -> int:
         return self.rows.target
 
     @property
-    def is_identity(self):
+    def is_identity(self) -> bool:
         rows = (self.rows, *self.parts.values())
         return all(r.is_identity for r in rows) and bool(
             np.all(self.exits == 1)
         )
 
-    def rows_of(self, variable):
+    def rows_of(self, variable: VariableSpec) -> GatherMap | MatrixMap:
         """The rows for a variable, given by its `VariableSpec`."""
-        if variable.template in self.parts:
-            return self.parts[variable.template]
+        template = variable.template
+        if template is not None and template in self.parts:
+            return self.parts[template]
         for flag in ("attention_norm", "ffn_norm"):
             if flag in self.parts and getattr(variable.axes, flag):
                 return self.parts[flag]
         return self.rows
 
-    def reads(self, block, rows=None):
+    def reads(
+        self, block: int, rows: GatherMap | MatrixMap | None = None
+    ) -> list[tuple[int, float]]:
         """`[(old block, weight), ...]` that make up new block `block`, by the
         given rows, or by those of the mixing."""
         rows = self.rows if rows is None else rows
@@ -99,10 +113,10 @@ class DepthExpansion:
         weights = rows.weights
         return [(old, 1.0 if weights is None else float(weights[block]))]
 
-    def power(self, degree):
+    def power(self, degree: int) -> DepthExpansion:
         return self._each(lambda rows: rows.power(degree), self.exits)
 
-    def dual(self):
+    def dual(self) -> DepthExpansion:
         """The mixing of gradients.
 
         A block whose exits are zero passes no gradient to its inside, whatever
@@ -114,14 +128,14 @@ class DepthExpansion:
         rows = GatherMap(self.source, indices, self.rows.weights)
         return DepthExpansion(rows, None, self.parts)
 
-    def first_only(self):
+    def first_only(self) -> DepthExpansion:
         return self._each(lambda rows: rows.first_only(), self.exits)
 
     def _each(self, change, exits):
         parts = {name: change(rows) for name, rows in self.parts.items()}
         return DepthExpansion(change(self.rows), exits, parts)
 
-    def keeps_blocks(self):
+    def keeps_blocks(self) -> bool:
         """Whether the old blocks stand once each, in order and unchanged, and
         every other block adds nothing. Norms are not looked at."""
         if isinstance(self.rows, MatrixMap) or self.rows.weights is not None:
@@ -131,7 +145,7 @@ class DepthExpansion:
             np.all(self.exits[self.exits != 0] == 1)
         )
 
-    def repeating_norms(self):
+    def repeating_norms(self) -> DepthExpansion:
         """The same mixing with norms placed for a post-norm stack.
 
         There a block whose exits are zero normalises once more, which changes
@@ -141,6 +155,11 @@ class DepthExpansion:
         normalise. A silent block at the bottom, with none below, keeps its
         norms.
         """
+        if isinstance(self.rows, MatrixMap):
+            raise GrowthError(
+                "Norms are placed where blocks are copies; these are mixed. "
+                f"Received: rows of {self.source} blocks, a matrix"
+            )
         silent = self.exits == 0
         live = np.where(silent, UNWRITTEN, np.arange(self.target))
         below = np.maximum.accumulate(live)

@@ -7,8 +7,11 @@ the norm. Depth keeps the function if every new block is the identity. The
 proofs are in `docs/design.md`.
 """
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,6 +19,9 @@ from kgrow.algebra.axes import CONSUME
 from kgrow.algebra.errors import GrowthError
 from kgrow.algebra.linear_maps import MatrixMap
 from kgrow.algebra.plan_term import NewEntryInit
+
+if TYPE_CHECKING:
+    from kgrow.algebra.plan import Plan
 
 _ROUNDING = 1e-9
 
@@ -38,7 +44,7 @@ class Claim:
     within: float = 0.0
 
 
-def claims(plan):
+def claims(plan: Plan) -> list[Claim]:
     """What a plan claims, one `Claim` per dimension and stack that it grows.
 
     The function of the whole network is kept if every claim is exact.

@@ -1,6 +1,10 @@
 """How one dimension grows: a pair of linear maps from `n` to `m` values."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
@@ -20,13 +24,13 @@ class Pair:
     value: GatherMap | MatrixMap
     gradient: GatherMap | MatrixMap
 
-    def dual(self):
+    def dual(self) -> Pair:
         return Pair(self.gradient, self.value)
 
-    def power(self, degree):
+    def power(self, degree: int) -> Pair:
         return Pair(self.value.power(degree), self.gradient.power(degree))
 
-    def first_only(self):
+    def first_only(self) -> Pair:
         return Pair(self.value.first_only(), self.gradient.first_only())
 
     def __matmul__(self, before):
@@ -97,11 +101,16 @@ class Expansion:
                 object.__setattr__(self, name, default)
 
     @classmethod
-    def identity(cls, size):
+    def identity(cls, size: int) -> Self:
         return cls.select(size, np.arange(size))
 
     @classmethod
-    def select(cls, source, indices, shares=None):
+    def select(
+        cls,
+        source: int,
+        indices: Sequence[int] | np.ndarray,
+        shares: Sequence[float] | np.ndarray | None = None,
+    ) -> Self:
         """Copies of entries; readers of copies get `shares` of the weight.
 
         Args:
@@ -110,43 +119,46 @@ class Expansion:
             shares: `(m,)`, adding up to one over the copies of an entry;
                 equal shares by default.
         """
+        indices = np.asarray(indices)
         produce = GatherMap(source, indices)
         if shares is None:
             shares = 1.0 / np.maximum(produce.counts, 1)[produce.indices]
-        return cls(produce, GatherMap(source, indices, shares))
+        return cls(produce, GatherMap(source, indices, np.asarray(shares)))
 
     @classmethod
-    def tile(cls, source, times):
+    def tile(cls, source: int, times: int) -> Self:
         """`times` copies of the whole, read in equal shares."""
         return cls.select(source, np.tile(np.arange(source), times))
 
     @classmethod
-    def pad(cls, source, target):
+    def pad(cls, source: int, target: int) -> Self:
         """Entries kept in front; the new ones written by nobody."""
         indices = np.full(target, UNWRITTEN)
         indices[:source] = np.arange(source)
         return cls(GatherMap(source, indices), GatherMap(source, indices))
 
     @classmethod
-    def place(cls, source, target, positions):
+    def place(
+        cls, source: int, target: int, positions: Sequence[int] | np.ndarray
+    ) -> Self:
         """Entries kept at given positions; the new ones written by nobody."""
         indices = np.full(target, UNWRITTEN)
         indices[positions] = np.arange(source)
         return cls(GatherMap(source, indices), GatherMap(source, indices))
 
     @property
-    def source(self):
+    def source(self) -> int:
         return self.produce.source
 
     @property
-    def target(self):
+    def target(self) -> int:
         return self.produce.target
 
     @property
-    def is_identity(self):
+    def is_identity(self) -> bool:
         return self.produce.is_identity and self.consume.is_identity
 
-    def dual(self):
+    def dual(self) -> Expansion:
         """The expansion of gradients: what consumed now produces.
 
         If values along the dimension map by `produce`, the gradients of the
@@ -154,7 +166,7 @@ class Expansion:
         """
         return self._each(self.consume, self.produce, lambda pair: pair.dual())
 
-    def power(self, degree):
+    def power(self, degree: int) -> Expansion:
         """Entrywise power of all maps: 2 after `dual()` maps second moments,
         0 says who reads whom and forgets the weights."""
         return self._each(
@@ -163,10 +175,10 @@ class Expansion:
             lambda pair: pair.power(degree),
         )
 
-    def squared(self):
+    def squared(self) -> Expansion:
         return self.power(2)
 
-    def first_only(self):
+    def first_only(self) -> Expansion:
         """Writes only the first copy of each entry."""
         return self._each(
             self.produce.first_only(),
@@ -184,7 +196,7 @@ class Expansion:
             change(self.tied_offset),
         )
 
-    def preserves(self, tolerance=1e-9):
+    def preserves(self, tolerance: float = 1e-9) -> bool:
         """Whether `produce.T @ consume` is the identity."""
         return _is_identity_product(self.produce, self.consume, tolerance)
 

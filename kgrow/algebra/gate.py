@@ -1,10 +1,16 @@
 """What one growth keeps behind a gate, and how the gate opens."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Self
 
 from kgrow.algebra.errors import GrowthError
 from kgrow.algebra.ramp import Ramp
+
+if TYPE_CHECKING:
+    from kgrow.algebra.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -41,11 +47,11 @@ class Gate:
         object.__setattr__(self, "units", units)
         object.__setattr__(self, "blocks", blocks)
 
-    def size(self, dim):
+    def size(self, dim: str) -> int | None:
         """The size of a dimension at the growth, or `None`."""
         return self.units[dim][1] if dim in self.units else None
 
-    def moved(self, plan, gate):
+    def moved(self, plan: Plan, gate: Gate | None) -> Gate:
         """This gate in a network that a later growth has made larger.
 
         Args:
@@ -75,7 +81,7 @@ class Gate:
             blocks[stack] = tuple(places[b] for b in numbers)
         return Gate(self.ramp, self.units, blocks)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             "ramp": self.ramp.get_config(),
             "units": {dim: list(span) for dim, span in self.units.items()},
@@ -83,5 +89,5 @@ class Gate:
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Self:
         return cls(**{**config, "ramp": Ramp.get(config["ramp"])})

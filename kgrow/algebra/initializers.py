@@ -7,6 +7,8 @@ from `numpy.random.Generator`.
 """
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from keras import initializers, ops
@@ -15,7 +17,13 @@ from keras import initializers, ops
 _TRUNCATED_STD = 0.87962566103423978
 
 
-def sample(initializer, shape, dtype, rng, count=None):
+def sample(
+    initializer: Any,
+    shape: Sequence[int],
+    dtype: Any,
+    rng: np.random.Generator,
+    count: int | None = None,
+) -> np.ndarray:
     """Draws initial values as a Keras initializer would.
 
     Args:
@@ -51,7 +59,7 @@ def sample(initializer, shape, dtype, rng, count=None):
     return value.astype(dtype, copy=False)
 
 
-def is_elementwise(initializer):
+def is_elementwise(initializer: Any) -> bool:
     """Whether entries are drawn one by one, none by what others are.
 
     Example:

@@ -1,11 +1,14 @@
 """Linear maps between entries of a dimension: gathers, and matrices."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 import numpy as np
 from keras import ops
 
 from kgrow.algebra.errors import GrowthError
+from kgrow.algebra.types import Array
 
 UNWRITTEN = -1
 
@@ -51,11 +54,11 @@ class GatherMap:
             )
 
     @property
-    def target(self):
+    def target(self) -> int:
         return len(self.indices)
 
     @property
-    def is_identity(self):
+    def is_identity(self) -> bool:
         return (
             self.source == self.target
             and self.weights is None
@@ -63,31 +66,31 @@ class GatherMap:
         )
 
     @property
-    def unwritten(self):
+    def unwritten(self) -> np.ndarray:
         """Positions of the rows that the map does not write."""
         return np.flatnonzero(self.indices == UNWRITTEN)
 
     @property
-    def counts(self):
+    def counts(self) -> np.ndarray:
         """How often each source entry is read, `(n,)`."""
         written = self.indices[self.indices != UNWRITTEN]
         return np.bincount(written, minlength=self.source)
 
-    def matrix(self):
+    def matrix(self) -> np.ndarray:
         matrix = np.zeros((self.target, self.source))
         rows = np.flatnonzero(self.indices != UNWRITTEN)
         weights = np.ones(self.target) if self.weights is None else self.weights
         matrix[rows, self.indices[rows]] = weights[rows]
         return matrix
 
-    def power(self, degree):
+    def power(self, degree: int) -> GatherMap:
         """Each weight to the power `degree`: how a `degree`-fold product of
         mapped values is mapped."""
         if self.weights is None or degree == 0:
             return GatherMap(self.source, self.indices)
         return GatherMap(self.source, self.indices, self.weights**degree)
 
-    def first_only(self):
+    def first_only(self) -> GatherMap:
         """Only the first row that reads an entry; the others unwritten."""
         _, first = np.unique(self.indices, return_index=True)
         keep = np.zeros(self.target, bool)
@@ -128,35 +131,35 @@ class MatrixMap:
         values: matrix of shape `(m, n)`.
     """
 
-    values: object
+    values: Array
 
     @property
-    def source(self):
+    def source(self) -> int:
         return self.values.shape[1]
 
     @property
-    def target(self):
+    def target(self) -> int:
         return self.values.shape[0]
 
     @property
-    def is_identity(self):
+    def is_identity(self) -> bool:
         return False
 
     @property
-    def unwritten(self):
+    def unwritten(self) -> np.ndarray:
         return np.empty(0, np.int64)
 
-    def matrix(self):
+    def matrix(self) -> np.ndarray:
         return np.asarray(_host(self.values), dtype=np.float64)
 
-    def power(self, degree):
+    def power(self, degree: int) -> MatrixMap:
         """Entrywise power; degree 0 averages over the entries that are read."""
         if degree == 0:
             weight = abs(self.values)
             return MatrixMap(weight / _row_sums(weight))
         return self if degree == 1 else MatrixMap(self.values**degree)
 
-    def first_only(self):
+    def first_only(self) -> GatherMap:
         raise GrowthError(
             "A dense map mixes all entries, so none of the grown ones is 'the "
             "old one'. Use optimizer_state='carry' or 'reset' with it."

@@ -1,6 +1,9 @@
 """Entries of grown variables that no map writes, and noise that none reads."""
 
+from __future__ import annotations
+
 import zlib
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from keras import ops
@@ -17,12 +20,17 @@ from kgrow.algebra.plan_term import (
     factor_shape,
     factors,
 )
+from kgrow.algebra.types import Array
+
+if TYPE_CHECKING:
+    from kgrow.algebra.plan import Plan
+    from kgrow.algebra.spec import VariableSpec
 
 # Entries of one generator: parts of a variable are drawn without the rest.
 _AT_ONCE = 1 << 20
 
 
-def unwritten(plan, variable):
+def unwritten(plan: Plan, variable: VariableSpec) -> list:
     """Where no term of a plan writes a variable.
 
     Returns:
@@ -41,7 +49,9 @@ def unwritten(plan, variable):
     return found
 
 
-def fill_unwritten(plan, value, variable, fill=None):
+def fill_unwritten(
+    plan: Plan, value: Array, variable: VariableSpec, fill: Array | None = None
+) -> Array:
     """Fills the entries of a grown variable that no term writes.
 
     Args:
@@ -75,7 +85,7 @@ def fill_unwritten(plan, value, variable, fill=None):
     return out if host else value + ops.convert_to_tensor(out)
 
 
-def new_block(plan, variable):
+def new_block(plan: Plan, variable: VariableSpec) -> Array:
     """A variable of a block that copies none: the layer's own initial value,
     zero if it is an exit of a block that starts as the identity."""
     shape = factor_shape(variable, plan.target.sizes)
@@ -84,12 +94,13 @@ def new_block(plan, variable):
     else:
         value = _draw(plan, variable, shape, "")
     depths = plan.terms[0].depths if plan.terms else {}
-    if variable.axes.residual_out and variable.stack in depths:
-        value *= depths[variable.stack].exits[variable.block]
+    stack = variable.stack if variable.axes.residual_out else None
+    if stack is not None and stack in depths:
+        value *= depths[stack].exits[variable.block]
     return value.reshape(variable.shape)
 
 
-def add_noise(plan, value, variable):
+def add_noise(plan: Plan, value: Array, variable: VariableSpec) -> Array:
     """Adds the plan's noise, in the null space of what copies produce.
 
     With `P = produce` and `C = consume`, noise `N` on the reading side becomes
@@ -106,7 +117,7 @@ def add_noise(plan, value, variable):
         host = np.asarray(ops.convert_to_numpy(value)).reshape(shape)
         drawn = draw_noise(plan, variable, host.size, factor)
         noise = drawn.reshape(shape) * std * host.std()
-        maps = [None] * len(shape)
+        maps: list[Any] = [None] * len(shape)
         maps[position] = MatrixMap(e.produce.matrix().T)
         seen = contract(noise, maps)
         maps[position] = e.consume
@@ -131,7 +142,13 @@ def _new_entries(plan, variable, dim, role, index):
     return _draw(plan, variable, part, f"{dim}/{role}")
 
 
-def draw(plan, variable, count, name, positions=None):
+def draw(
+    plan: Plan,
+    variable: VariableSpec,
+    count: int,
+    name: str,
+    positions: np.ndarray | None = None,
+) -> np.ndarray:
     """Initial values for entries of a variable.
 
     Args:
@@ -165,7 +182,13 @@ def draw(plan, variable, count, name, positions=None):
     return _in_blocks(block, count, size, positions)
 
 
-def draw_noise(plan, variable, count, dim, positions=None):
+def draw_noise(
+    plan: Plan,
+    variable: VariableSpec,
+    count: int,
+    dim: str,
+    positions: np.ndarray | None = None,
+) -> np.ndarray:
     """Standard normal numbers for entries of a variable, see `draw()`."""
 
     def block(number, length):

@@ -1,9 +1,12 @@
 """A plan: everything that one growth does to the weights, as data."""
 
+from __future__ import annotations
+
 import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from keras import ops
@@ -30,6 +33,7 @@ from kgrow.algebra.plan_term import (
     joint_maps,
 )
 from kgrow.algebra.spec import ModelSpec
+from kgrow.algebra.types import Array, Values
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +92,7 @@ class Plan:
     given: Mapping[str, np.ndarray] = field(default_factory=dict)
     gate: Gate | None = None
 
-    def apply(self, values):
+    def apply(self, values: Values) -> dict[str, Array]:
         """Grows all variables: `{path: array} -> {path: array}`.
 
         Args:
@@ -104,7 +108,9 @@ class Plan:
         check_values(self.source, values)
         return {path: self.grow(path, values) for path in self.target.variables}
 
-    def grow(self, path, values, fill=None):
+    def grow(
+        self, path: str, values: Values, fill: Array | None = None
+    ) -> Array:
         """Grows one variable of the target.
 
         Args:
@@ -118,9 +124,8 @@ class Plan:
         reads = [self._read(term, variable, values) for term in self.terms]
         reads = [r for r in reads if r is not None]
         if not reads:
-            if fill is None:
-                fill = new_block(self, variable)
-            return _as_values(np.broadcast_to(fill, variable.shape), values)
+            entries: Any = new_block(self, variable) if fill is None else fill
+            return _as_values(np.broadcast_to(entries, variable.shape), values)
         total = reads[0]
         for other in reads[1:]:
             total = total + other
@@ -129,12 +134,12 @@ class Plan:
             total = add_noise(self, total, variable)
         return fill_unwritten(self, total, variable, fill)
 
-    def grown_together(self, path, values):
+    def grown_together(self, path: str, values: Values) -> Array:
         """One of the variables that are made all at once, before `dim^power`
         is seen to; `None` for one that is made by itself, as most are."""
         del path, values
 
-    def reads(self, path):
+    def reads(self, path: str) -> list[str]:
         """Paths in the source that a variable of the target is made of."""
         variable = self.target.variables[path]
         paths = {}
@@ -143,7 +148,7 @@ class Plan:
                 paths[old] = None
         return list(paths)
 
-    def dual(self, degree=1):
+    def dual(self, degree: int = 1) -> Plan:
         """The plan that maps gradients, or their `degree`-th power.
 
         What was copied receives its share of the gradient, what was split the
@@ -165,7 +170,7 @@ class Plan:
             degree=-degree,
         )
 
-    def first_only(self):
+    def first_only(self) -> Plan:
         """Writes only the first copy of every entry and of every block."""
         return dataclasses.replace(
             self,
@@ -175,7 +180,7 @@ class Plan:
             ),
         )
 
-    def without_axis(self, axis):
+    def without_axis(self, axis: int) -> Plan:
         """The plan for averages over one axis of each matrix."""
         return dataclasses.replace(
             self,
@@ -183,7 +188,7 @@ class Plan:
             target=self.target.without_axis(axis),
         )
 
-    def mean_weight(self, path, axis):
+    def mean_weight(self, path: str, axis: int) -> float:
         """Mean weight of the written rows along one axis of a variable: what
         becomes of an average over that axis."""
         variable = self.target.variables[path]
@@ -197,7 +202,7 @@ class Plan:
                 mean *= float(np.delete(rows, m.unwritten).mean())
         return mean
 
-    def keeps(self, path):
+    def keeps(self, path: str) -> bool:
         """Whether the plan leaves a variable exactly as it was."""
         variable = self.target.variables[path]
         return all(
@@ -240,14 +245,14 @@ class Plan:
         return dataclasses.replace(self, source=before.source, terms=terms)
 
     @property
-    def grown(self):
+    def grown(self) -> list[str]:
         """Names of the dimensions and stacks that grow."""
         old = {**self.source.sizes, **self.source.depths}
         new = {**self.target.sizes, **self.target.depths}
         return [name for name, size in new.items() if old.get(name) != size]
 
     @property
-    def is_complete(self):
+    def is_complete(self) -> bool:
         """Whether every entry is written by some term."""
         probe = dataclasses.replace(self, new_entries={})
         return all(
@@ -265,7 +270,7 @@ class Plan:
         if variable.axes.residual_out and variable.stack in term.depths:
             exits = term.depths[variable.stack].exits
             share = share * float(exits[variable.block])
-        total = None
+        total: Any = None
         for path, weight in reads:
             value = values[path]
             if not isinstance(weight, float) or weight != 1.0:
@@ -292,7 +297,7 @@ class Plan:
         return value if factor == 1.0 else value * _like(factor, value)
 
 
-def check_values(spec, values):
+def check_values(spec: ModelSpec, values: Values) -> None:
     """Raises unless `values` has every variable of `spec` in its shape."""
     for path, variable in spec.variables.items():
         shape = tuple(values[path].shape) if path in values else None
@@ -318,7 +323,7 @@ def _reshape(value, shape):
     return ops.reshape(value, shape)
 
 
-def _like(factor, value):
+def _like(factor, value) -> Array:
     """A factor in the kind and dtype of `value`."""
     if isinstance(value, np.ndarray):
         return np.asarray(factor, value.dtype)

@@ -1,13 +1,21 @@
 """One summand of a plan, and how it meets the axes of a variable."""
 
-import dataclasses
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from __future__ import annotations
 
-from kgrow.algebra.axes import CONSUME, PRODUCE
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from kgrow.algebra.axes import CONSUME, PRODUCE, Axes
 from kgrow.algebra.depth_expansion import DepthExpansion
 from kgrow.algebra.errors import GrowthError
 from kgrow.algebra.expansion import Expansion
+from kgrow.algebra.spec import ModelSpec, VariableSpec
+from kgrow.algebra.types import Sizes
+
+if TYPE_CHECKING:
+    from kgrow.algebra.plan import Plan
 
 FRESH = ("zeros", "initializer")
 
@@ -59,13 +67,17 @@ class PlanTerm:
     parts: frozenset[str] = frozenset()
     share: float = 1.0
 
-    def width(self, dim, block):
+    def width(self, dim: str | tuple[str, ...], block: Any) -> Any:
         expansion = self.widths.get(dim)
         if isinstance(expansion, tuple):
             return expansion[block]
         return expansion
 
-    def map(self, change_width, change_depth):
+    def map(
+        self,
+        change_width: Callable[[Expansion], Any],
+        change_depth: Callable[[DepthExpansion], Any],
+    ) -> PlanTerm:
         """The term with every expansion and every mixing replaced."""
         widths = {
             dim: map_each(expansion, change_width)
@@ -74,7 +86,7 @@ class PlanTerm:
         depths = {s: change_depth(m) for s, m in self.depths.items()}
         return dataclasses.replace(self, widths=widths, depths=depths)
 
-    def share_of(self, variable):
+    def share_of(self, variable: VariableSpec) -> float:
         """What a variable gets of the term, see `share`."""
         produced = {
             dim
@@ -85,14 +97,14 @@ class PlanTerm:
         return 1.0 if self.parts & produced else self.share
 
 
-def map_each(expansion, change):
+def map_each(expansion: Any, change: Callable[[Expansion], Any]) -> Any:
     """Changes an expansion, or each of a tuple of them."""
     if isinstance(expansion, tuple):
         return tuple(change(e) for e in expansion)
     return change(expansion)
 
 
-def divisible_dims(spec):
+def divisible_dims(spec: ModelSpec) -> set[str]:
     """Dimensions whose entries terms can divide among themselves: those that
     no variable produces beside another one of them, and that no index reads.
     """
@@ -112,7 +124,7 @@ def divisible_dims(spec):
     }
 
 
-def factors(axes):
+def factors(axes: Axes) -> list[tuple[Any, str]]:
     """The factors of all axes in a row, each with its axis' role; an axis
     without a name is one factor, `None`."""
     return [
@@ -122,17 +134,20 @@ def factors(axes):
     ]
 
 
-def factor_shape(variable, sizes):
-    shape = []
+def factor_shape(variable: VariableSpec, sizes: Sizes) -> tuple[int, ...]:
+    shape: list[Any] = []
     for axis, size in zip(variable.axes, variable.shape, strict=True):
         if axis.factors:
-            shape += [sizes.get(f, f) for f in axis.factors]
+            shape += [
+                sizes.get(f, f) if isinstance(f, str) else f
+                for f in axis.factors
+            ]
         else:
             shape.append(size)
     return tuple(shape)
 
 
-def factor_maps(term, variable):
+def factor_maps(term: PlanTerm, variable: VariableSpec) -> list[Any]:
     """The map of each factor of the axes, taken alone."""
     return [
         _factor_map(term, variable, factor, role)
@@ -140,7 +155,7 @@ def factor_maps(term, variable):
     ]
 
 
-def joint_maps(term, variable):
+def joint_maps(term: PlanTerm, variable: VariableSpec) -> list[tuple[int, Any]]:
     """The maps of the factors, products taken together.
 
     Returns:
@@ -163,7 +178,7 @@ def joint_maps(term, variable):
     return maps
 
 
-def stands(key, found):
+def stands(key: tuple[str, ...], found: Sequence[tuple[Any, str]]) -> bool:
     """Whether a product of dims is what the next factors are."""
     if len(found) < len(key):
         return False
@@ -189,9 +204,9 @@ def _map_of(e, axes, consumes):
     return e.consume if consumes else e.produce
 
 
-def blocks(term, variable):
+def blocks(term: PlanTerm, variable: VariableSpec) -> list[tuple[str, float]]:
     """`[(source path, weight), ...]` that a target variable is mixed from."""
-    if variable.stack is None:
+    if variable.stack is None or variable.block is None:
         return [(variable.path, 1.0)]
     mixing = term.depths.get(variable.stack)
     if mixing is None:
@@ -203,7 +218,7 @@ def blocks(term, variable):
     ]
 
 
-def compose_terms(outer, inner, plan):
+def compose_terms(outer: PlanTerm, inner: PlanTerm, plan: Plan) -> PlanTerm:
     if outer.parts or inner.parts:
         raise GrowthError(
             "Plans whose terms divide a network among themselves do not "

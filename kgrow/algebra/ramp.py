@@ -1,13 +1,25 @@
 """How fast what a growth added is let in."""
 
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, Self
+
 import keras
 from keras import ops
 
 from kgrow.algebra.errors import GrowthError
 
-_SHAPES = {
+
+def _cosine(t: Any) -> Any:
+    cosine: Any = ops.cos(t * math.pi)
+    return 0.5 - 0.5 * cosine
+
+
+_SHAPES: dict[str, Callable[[Any], Any]] = {
     "linear": lambda t: t,
-    "cosine": lambda t: 0.5 - 0.5 * ops.cos(t * 3.141592653589793),
+    "cosine": _cosine,
     "smoothstep": lambda t: t * t * (3.0 - 2.0 * t),
     "quadratic": lambda t: t * t,
     "sqrt": ops.sqrt,
@@ -43,7 +55,9 @@ class Ramp:
       strength phi of Sec. 3.2.1, which is `steps`.
     """
 
-    def __init__(self, steps, shape="linear"):
+    def __init__(
+        self, steps: int, shape: str | Callable[[Any], Any] = "linear"
+    ) -> None:
         if isinstance(steps, bool) or not isinstance(steps, int) or steps < 0:
             raise GrowthError(
                 "`steps` of a ramp must be an integer of at least 0. "
@@ -57,7 +71,7 @@ class Ramp:
         self.steps = steps
         self.shape = shape
         if callable(shape):
-            self._check_shape()
+            self._check_shape(shape)
 
     def __call__(self, step):
         """How far the gate is open.
@@ -71,16 +85,17 @@ class Ramp:
         if self.steps == 0:
             return ops.ones((), "float32")
         # Ends on 1 to the bit: the quotient of two equal numbers is.
-        done = ops.minimum(ops.cast(step, "float32"), float(self.steps))
-        shape = self.shape if callable(self.shape) else _SHAPES[self.shape]
+        done: Any = ops.minimum(ops.cast(step, "float32"), float(self.steps))
+        shape = self.shape
+        if isinstance(shape, str):
+            shape = _SHAPES[shape]
         opened = ops.clip(shape(done / float(self.steps)), 0.0, 1.0)
         return ops.where(done >= self.steps, ops.ones_like(opened), opened)
 
-    def _check_shape(self):
+    def _check_shape(self, shape):
         places = [i / 16 for i in range(17)]
         found = [
-            float(self.shape(ops.convert_to_tensor(t, "float32")))
-            for t in places
+            float(shape(ops.convert_to_tensor(t, "float32"))) for t in places
         ]
         rises = all(a <= b for a, b in zip(found, found[1:], strict=False))
         if abs(found[0]) > 1e-6 or abs(found[-1] - 1) > 1e-6 or not rises:
@@ -90,7 +105,7 @@ class Ramp:
             )
 
     @classmethod
-    def get(cls, identifier):
+    def get(cls, identifier: Any) -> Ramp:
         """A ramp from a number of steps, a config or a ramp.
 
         Example:
@@ -104,14 +119,14 @@ class Ramp:
             return cls.from_config(identifier)
         return cls(identifier)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         shape = self.shape
         if callable(shape):
             shape = keras.saving.serialize_keras_object(shape)
         return {"steps": self.steps, "shape": shape}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Self:
         config = dict(config)
         if isinstance(config.get("shape"), dict):
             config["shape"] = keras.saving.deserialize_keras_object(
@@ -129,4 +144,4 @@ class Ramp:
             self.get_config() == other.get_config()
         )
 
-    __hash__ = None
+    __hash__ = None  # pyright: ignore[reportAssignmentType]

@@ -1,12 +1,14 @@
 """How far two computations of the same value may lie apart."""
 
+from typing import Any
+
 import ml_dtypes
 import numpy as np
 
 _FACTOR = 4.0
 
 
-def tolerance(dtype, fan_in, depth=1):
+def tolerance(dtype: Any, fan_in: int, depth: int = 1) -> float:
     """Relative rounding error to expect of a network computed in two ways.
 
     `4 * eps * sqrt(fan_in) * depth`: errors of a sum of `fan_in` terms grow

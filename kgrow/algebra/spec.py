@@ -4,6 +4,8 @@ A `ModelSpec` is plain data, read off a network's variables with an `AxisMap`,
 and all that a strategy sees of a model.
 """
 
+from __future__ import annotations
+
 import dataclasses
 from dataclasses import dataclass, field
 
@@ -94,10 +96,11 @@ class VariableSpec:
     initializer: object = field(default=None, compare=False, repr=False)
     first: int = 0
 
-    def at(self, block):
+    def at(self, block: int) -> str:
         """The path of the same variable in another block of its stack."""
         number = str(block + self.first)
-        return self.template.replace(f"{{{self.stack}}}", number)
+        template = self.template or self.path
+        return template.replace(f"{{{self.stack}}}", number)
 
 
 @dataclass(frozen=True)
@@ -122,7 +125,7 @@ class ModelSpec:
     variables: dict[str, VariableSpec]
     outputs: tuple[Axes, ...] | None = None
 
-    def without_axis(self, axis):
+    def without_axis(self, axis: int) -> ModelSpec:
         """The spec of averages over one axis of every matrix."""
         variables = {
             path: dataclasses.replace(
@@ -139,11 +142,11 @@ class ModelSpec:
         return dataclasses.replace(self, variables=variables)
 
     @property
-    def output_dims(self):
+    def output_dims(self) -> set[str]:
         """Names of the dimensions that the outputs have."""
         return {dim for axes in self.outputs or () for dim in axes.dims}
 
-    def stack_of(self, dim):
+    def stack_of(self, dim: str) -> str | None:
         """The stack whose blocks alone use `dim`, or `None`.
 
         Such a dimension may grow differently in each block.
