@@ -1,4 +1,5 @@
-"""What a network of some sizes costs, before there is one."""
+"""Estimate the cost of a network of given sizes without building its
+weights."""
 
 from dataclasses import dataclass
 
@@ -85,8 +86,8 @@ def cost(model, config=None, batch=1, length=None):
 
 
 def count_tokens(inputs):
-    """Tokens in a batch: entries of the first matrix of integers; examples,
-    where there is none.
+    """Tokens in a batch: the entries of its first integer matrix, or its
+    examples if there is none.
 
     Args:
         inputs: Tensors, or `keras.KerasTensor`s, in any structure.
@@ -109,7 +110,7 @@ def count_tokens(inputs):
 
 
 def inputs_of(network, batch, length=None):
-    """What a network takes, as `keras.KerasTensor`s in its own structure.
+    """The inputs of a network, as `keras.KerasTensor`s in its own structure.
 
     Args:
         network: A built network.

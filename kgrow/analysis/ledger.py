@@ -1,4 +1,4 @@
-"""What a run cost, stage by stage, and what growing saved.
+"""The cost of a run, stage by stage, and what growing saved.
 
 Two numbers are quoted for one result, and the literature mixes them up: a
 *saving* is `1 - cost / reference`, a *speed-up* is `reference / cost`. A third
@@ -181,7 +181,7 @@ class CostRecord:
         self.stages.append(stage)
 
     def total(self, unit="flops", source=True):
-        """What the run spent.
+        """Total cost of the run.
 
         Args:
             unit: `"flops"`, `"seconds"`, `"steps"` or `"tokens"`.
@@ -254,7 +254,7 @@ class CostRecord:
 
     @classmethod
     def from_json(cls, text):
-        """Reads what `to_json` wrote.
+        """Restores a record from `to_json()`.
 
         Example:
 

@@ -1,4 +1,4 @@
-"""The file that a run leaves behind: one line of JSON for each event.
+"""The file of a run: one JSON line per event.
 
     {"kind": "run", ...}      the first line: name, seed, what it started from
     {"kind": "reading", ...}  the end of an epoch: totals, stages, logs
@@ -44,8 +44,8 @@ class RunFile:
         self.path = pathlib.Path(path)
 
     def lines(self):
-        """`[dict, ...]`, one for each line; none where there is no file. A
-        last line that was cut off by a crash is left out."""
+        """`[dict, ...]`, one per line; empty if there is no file. A last line
+        cut off by a crash is dropped."""
         if not self.path.exists():
             return []
         found = []
@@ -63,7 +63,7 @@ class RunFile:
         return found
 
     def begin(self, header, step, growths):
-        """Makes the file hold what had happened until a step.
+        """Truncates the file to the events before a step.
 
         Args:
             header: Dict, what the first line says.
@@ -106,7 +106,7 @@ class RunFile:
 
 @dataclass(frozen=True)
 class Run:
-    """What the file of a run says.
+    """The contents of a run's file.
 
     Args:
         name: String; runs that differ in their seed only share it.
@@ -133,7 +133,7 @@ class Run:
 
     @classmethod
     def load(cls, path):
-        """Reads what `kgrow.callbacks.Ledger` wrote.
+        """Reads a file of `kgrow.callbacks.Ledger`.
 
         Raises:
             GrowthError: there is no such file, or it is something else.
@@ -172,14 +172,14 @@ class Run:
         return None if last is None else last / self.peak_learning_rate
 
     def source_cost(self, unit):
-        """What the source had cost, in `"flops"`, `"seconds"` or `"tokens"`;
-        `None` where nobody knows."""
+        """Cost of the source in `"flops"`, `"seconds"` or `"tokens"`, or `None`
+        if unknown."""
         if self.source == SCRATCH:
             return 0.0
         return None if self.source == UNKNOWN else self.source.total(unit)
 
     def beside(self, unit, source):
-        """What is to be added to the run's own costs.
+        """Costs to add to the run's own.
 
         Args:
             unit: `"flops"` or `"seconds"`.
@@ -244,7 +244,7 @@ class Run:
 
 
 def source_config(source):
-    """What a run was started from, as data that JSON can hold.
+    """The source of a run, as data that JSON can hold.
 
     Args:
         source: `"scratch"`, `"unknown"`, a `CostRecord`, or the path of a file:
@@ -275,7 +275,7 @@ def source_config(source):
 
 
 def read_source(config):
-    """What `source_config()` gave, as a `Run` holds it."""
+    """Restores a source from `source_config()`."""
     if config in (SCRATCH, UNKNOWN):
         return config
     return CostRecord.from_json(json.dumps(config))

@@ -106,7 +106,7 @@ def training_flops(network, inputs, dtype=None, values=()):
 
 @contextlib.contextmanager
 def scale_flops(share):
-    """Context of what is computed only sometimes, for layers that do so.
+    """Context for computations that run only a fraction of the time.
 
     Args:
         share: Float in `[0, 1]`, how often. Contractions inside count for that
@@ -167,7 +167,7 @@ def _check_static(inputs):
 
 @contextlib.contextmanager
 def _counted(count):
-    """Puts `count` behind the backend's contractions, in this thread only."""
+    """Makes the backend's contractions call `count`, in this thread only."""
     with _patching, contextlib.ExitStack() as stack:
         for (module, name), rule in _RULES.items():
             function = getattr(module, name)
@@ -293,8 +293,8 @@ def _separable_conv(
 
 
 def _taps(result, inputs, window, strides, padding, data_format, dilation):
-    """How often a kernel meets an image, over all places of one output
-    channel: what it reads beyond the edge is no meeting."""
+    """Multiplications per output channel, over all positions of the kernel;
+    positions outside the image are not counted."""
     first = data_format or keras.config.image_data_format()
     space = slice(2, None) if first == "channels_first" else slice(1, -1)
     total = 1

@@ -248,7 +248,7 @@ class BackupAndRestore(keras.callbacks.BackupAndRestore):
         _flush(self.backup_dir)
 
     def _restore(self):
-        """Loads the newest backup that can be read, if there is one."""
+        """Loads the newest readable backup, if any."""
         self._found = None
         paths = [self._weights_path, self._prev_weights_path]
         paths = [path for path in paths if os.path.exists(path)]

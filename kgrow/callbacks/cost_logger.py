@@ -1,4 +1,4 @@
-"""What a run costs, booked while it trains."""
+"""Record the cost of a run while it trains."""
 
 import time
 from dataclasses import asdict
@@ -19,7 +19,7 @@ _POINTS = 65
 
 
 class Ledger(keras.callbacks.Callback):
-    """Books what a run costs: FLOPs, tokens and seconds, stage by stage.
+    """Records FLOPs, tokens and seconds of a run, stage by stage.
 
     A stage begins where the model grows. Its seconds are those of training,
     with what went into growing, into fitting an operator and into the first
@@ -171,7 +171,7 @@ class Ledger(keras.callbacks.Callback):
             )
 
     def _begin(self):
-        """Goes on from what the model's file says, or begins to count."""
+        """Resumes from the state saved with the model, or starts counting."""
         model, state = self._model, self._state
         growths = len(getattr(model, "growth_history", ()))
         if not state:
@@ -243,7 +243,7 @@ class Ledger(keras.callbacks.Callback):
             )
 
     def _enter(self):
-        """Before a step: what went before it belongs to the stage before."""
+        """Closes the previous stage before a step of a new one."""
         self._tick(self._late_growth_seconds())
         self._notice_growths()
 
@@ -410,7 +410,7 @@ def _change(receipt):
 
 
 def _numbers(logs):
-    """What of the logs is a number, as plain data."""
+    """The numeric entries of the logs, as plain data."""
     found = {}
     for name, value in logs.items():
         try:

@@ -1,4 +1,4 @@
-"""Where a running `fit` stands in its data, and how to get there again."""
+"""Save and restore the position of `fit` in its data."""
 
 import keras
 from keras.src.trainers.data_adapters.py_dataset_adapter import PyDatasetAdapter
@@ -10,8 +10,8 @@ KEY = "backup"
 
 
 def resumes_inside_epoch(model):
-    """Whether the epoch that begins was begun by a run that was killed, so
-    that what counts its batches goes on counting."""
+    """Whether the epoch that begins continues one that a killed run had
+    started, so that batch counters must go on."""
     return "inside" in model.callback_state.get(KEY, {})
 
 
@@ -21,7 +21,7 @@ def was_stopped(model):
 
 
 class DataPosition:
-    """Watches what one call of `fit` reads, and can skip what was read.
+    """Tracks what one call of `fit` has read, and skips it after a restart.
 
     Batches that are skipped are fetched and thrown away, before any callback
     hears of them. What is read again is as little as gives the same data: of
@@ -108,8 +108,8 @@ class DataPosition:
             set_random_states(target["epoch_start"])
 
     def _skip_epoch(self):
-        """What an epoch does to data that begin anew in each: their own
-        `on_epoch_end`, and for datasets that shuffle, that it was begun."""
+        """Advances data that change at each epoch, as Keras would:
+        `on_epoch_end`, or a new iterator for shuffling datasets."""
         adapter = self.iterator.data_adapter
         adapter.on_epoch_begin()
         if not isinstance(adapter, PyDatasetAdapter):

@@ -166,7 +166,7 @@ def _is_own(callback):
 
 
 def _filled(schedule, batch_size, sequence_length):
-    """The schedule with what the first stage does not say of its data."""
+    """The schedule, with the data settings of the first stage filled in."""
     first, given = schedule.stages[0], {}
     if first.batch_size is None and batch_size is not None:
         given["batch_size"] = batch_size
@@ -206,8 +206,8 @@ def _backups(callbacks):
 
 
 def _last_epoch(growth, steps_per_epoch):
-    """The number of epochs at which `fit` must be called anew, or so many
-    that it will have ended by itself."""
+    """The epoch at which `fit` must be called again, or a number larger than
+    the run if it need not be."""
     until, progress = growth.fit_ends_with, growth.progress
     if isinstance(until, Epochs):
         return until.count
@@ -220,7 +220,7 @@ def _last_epoch(growth, steps_per_epoch):
 
 
 def _check_unvalidated(schedule, first):
-    """Refuses triggers that watch validation, where there is none."""
+    """Raises if a trigger watches validation and there is none."""
     for number, stage in enumerate(schedule.stages[first:], first + 1):
         monitor = getattr(stage.until, "monitor", "")
         if monitor.startswith("val_"):

@@ -180,7 +180,7 @@ class Growth(keras.callbacks.Callback):
             )
 
     def _changes_data(self, index):
-        """Whether `fit` must be called anew for a stage."""
+        """Whether a stage needs a new call of `fit`."""
         if index >= len(self.schedule):
             return False
         names = ("data", "batch_size", "sequence_length")
@@ -191,7 +191,7 @@ class Growth(keras.callbacks.Callback):
         )
 
     def _tokens(self, index):
-        """Tokens of a batch in a stage, or `None` if nobody says so."""
+        """Tokens per batch in a stage, or `None` if unknown."""
         if self.tokens_per_batch is not None:
             return self.tokens_per_batch
         sizes = [
@@ -273,7 +273,7 @@ class Growth(keras.callbacks.Callback):
             self.model.stop_training = stops or last or STAGE_END
 
     def _look(self, progress, logs=None):
-        """Shows the stage's trigger what was trained since the last time.
+        """Passes the batches since the last reading to the stage's trigger.
 
         Before a batch, and now and then; with `logs`, at an epoch's end. The
         batch that is about to begin is the last where the trigger fires, so
@@ -302,8 +302,8 @@ class Growth(keras.callbacks.Callback):
             progress.ends = ends
 
     def _reading(self, progress, name, logs=None):
-        """A metric over what was trained since the last reading, or `None` if
-        that was nothing."""
+        """A metric over the batches since the last reading, or `None` if there
+        were none."""
         if name.startswith("val_"):
             if logs is None:
                 return None
@@ -331,7 +331,7 @@ class Growth(keras.callbacks.Callback):
         self._clock = now
 
     def _enter(self, index):
-        """Begins a stage: grows the model, or changes what else it says."""
+        """Begins a stage: grows the model and applies its settings."""
         stage, model, receipt = self.schedule.stages[index], self.model, None
         if self.schedule.grows(index):
             receipt = model.grow(

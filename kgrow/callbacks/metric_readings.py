@@ -1,4 +1,4 @@
-"""What a run's metrics say of the batches since one last looked.
+"""Metrics over the batches since the last reading.
 
 Keras' metrics are means over the epoch so far. Late in a long epoch they
 hardly move, whatever the loss does; what is wanted is the mean over the last
@@ -34,7 +34,7 @@ def check_monitor(model, monitor, stage):
 
 
 def running(model, name):
-    """The metric as it stands in the running epoch, a float, or `None`.
+    """The metric so far in the running epoch, a float, or `None`.
 
     The host waits for the device here.
     """
@@ -74,8 +74,8 @@ def _running(model):
 
 
 def _declared(metrics):
-    """Names of compiled metrics that TensorFlow's trainer builds only with
-    the first batch, from what `compile()` was given."""
+    """Names of metrics given to `compile()`, for TensorFlow's trainer builds
+    them at the first batch only."""
     given = keras.tree.flatten(
         [metrics._user_metrics, metrics._user_weighted_metrics]
     )

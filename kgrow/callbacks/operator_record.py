@@ -1,4 +1,4 @@
-"""What a learned operator was, and what it became."""
+"""Record a learned operator before and after its training."""
 
 import weakref
 

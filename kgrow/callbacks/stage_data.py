@@ -1,4 +1,4 @@
-"""What each stage of a schedule is trained on."""
+"""The data of each stage of a schedule."""
 
 import math
 
@@ -72,7 +72,7 @@ class StageData:
         return found
 
     def steps_per_epoch(self, index):
-        """Batches of an epoch in a stage, or `None` if nobody knows."""
+        """Batches per epoch in a stage, or `None` if unknown."""
         if self.given_steps is not None:
             return self.given_steps
         parts = self._parts(index)
@@ -110,7 +110,7 @@ class StageData:
         return parts
 
     def _refuse(self, index, length, batch_size):
-        """A dataset's batches are what they are."""
+        """Raises: the batches of a dataset cannot be changed."""
         for name, value in (
             ("sequence_length", length),
             ("batch_size", batch_size),

@@ -4,7 +4,7 @@ from kgrow.schedules.print_table import named, policy_text
 
 
 def announcement(schedule, index, step, receipt=None):
-    """One line on what a stage changes.
+    """Describes in one line what a stage changes.
 
     Args:
         schedule: `GrowthSchedule`.

@@ -19,7 +19,7 @@ from kgrow.backend.flops import forward_flops, training_flops
 
 @dataclass(frozen=True)
 class Price:
-    """What one batch of some shapes costs.
+    """The cost of one batch of given shapes.
 
     Args:
         flops: Integer, FLOPs of one step.
@@ -167,7 +167,7 @@ class StepTap:
 
 
 class _Maker:
-    """`model.make_train_function`, with the tap behind it."""
+    """Wraps `model.make_train_function` to observe its calls."""
 
     def __init__(self, tap):
         self.tap = tap
@@ -215,8 +215,8 @@ class _Tapped:
         return result
 
     def _look(self, data):
-        """`(data, batches)`: data to hand on, and what has the shapes of each
-        batch in them."""
+        """`(data, batches)`: the data to pass on, and the shapes of each batch
+        in it."""
         count = self.tap.model.steps_per_execution
         if isinstance(data, (list, tuple)):
             return data, data

@@ -59,11 +59,11 @@ class GrowableTask(GrowableModel):
 
     @property
     def preprocessor(self):
-        """What turns texts or images into inputs; the same all along."""
+        """The task's preprocessor; a growth does not change it."""
         return self.network.preprocessor
 
     def preprocess_samples(self, x, y=None, sample_weight=None):
-        """What `network` makes of raw samples."""
+        """Converts raw samples to inputs of the network."""
         return self.network.preprocess_samples(x, y, sample_weight)
 
     def compile(self, *args, **kwargs):
@@ -114,7 +114,7 @@ class GrowableTask(GrowableModel):
             task.compile(optimizer=None, loss=None, **options)
 
     def generate(self, *args, **kwargs):
-        """What the task's `generate()` returns.
+        """Calls the task's `generate()`.
 
         Raises:
             GrowthError: the task does not generate.

@@ -83,7 +83,7 @@ class Batches(keras.utils.PyDataset):
 
 
 def preprocessed(preprocess, x, y=None, sample_weight=None, batch_size=None):
-    """What `fit` can take, of what a task's `fit` takes.
+    """Converts arguments of a task's `fit` to arguments of Keras' `fit`.
 
     Args:
         preprocess: function of `x`, `y` and `sample_weight`.
@@ -149,7 +149,7 @@ def _is_batched(x):
 
 
 def _leaves(part):
-    """What has rows: a list is one thing, not many."""
+    """Leaves that have rows; a list of samples is one leaf."""
     if isinstance(part, dict):
         return [leaf for v in part.values() for leaf in _leaves(v)]
     if isinstance(part, tuple):

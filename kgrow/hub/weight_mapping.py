@@ -12,7 +12,8 @@ _BLOCK = "{block}"
 
 @dataclass(frozen=True)
 class Twin:
-    """A family, its twin in KerasHub, and what each calls the same thing.
+    """A family, the matching KerasHub model, and the names of corresponding
+    weights.
 
     Attributes:
         family: class of `kgrow.models`.

@@ -1,4 +1,4 @@
-"""What layers of the transformers' blocks are called here and in KerasHub."""
+"""Names of the weights of transformer blocks, in kgrow and in KerasHub."""
 
 PARTS = {
     "projection": ("kernel", "bias"),

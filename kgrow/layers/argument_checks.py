@@ -120,7 +120,7 @@ def one_of(name, value, allowed):
 
 
 def fresh(initializer):
-    """A copy of an initializer that draws numbers of its own.
+    """Clones an initializer so that the copy draws its own numbers.
 
     An initializer object without a seed draws the same numbers each time it
     is called, so every variable needs a copy.

@@ -1,4 +1,4 @@
-"""A bias vector as a layer of its own."""
+"""A layer that adds a bias vector."""
 
 import keras
 from keras import ops

@@ -1,4 +1,4 @@
-"""What can be known to be wrong with a schedule before it is run."""
+"""Checks of a schedule before it runs."""
 
 import math
 import warnings
@@ -15,7 +15,7 @@ KEY = "growth"
 
 
 def check_stages(stages):
-    """What can be seen without a model; see `GrowthSchedule`."""
+    """Checks that need no model; see `GrowthSchedule`."""
     if not stages:
         raise GrowthError("A schedule has at least one stage. Received: []")
     _check_first(stages[0])
@@ -107,7 +107,7 @@ def _in_steps(until, steps_per_epoch):
 
 
 def check_model(schedule, model, steps_per_epoch=None, epochs=None):
-    """What can be seen with the model; see `GrowthSchedule.check()`."""
+    """Checks that need the model; see `GrowthSchedule.check()`."""
     if not hasattr(model, "growth_config"):
         raise GrowthError(
             "A growth schedule runs on a `kgrow.GrowableModel`. Received: "

@@ -70,7 +70,7 @@ def draw_schedule(schedule, path=None):
 
 
 def _ends(schedule):
-    """Where each stage ends, as numbers, and what they count."""
+    """The end of each stage as a number, and its unit."""
     bounds = [stage.until for stage in schedule.stages]
     units = {bound.unit for bound in bounds if isinstance(bound, Bound)}
     if len(units) != 1 or not isinstance(bounds[-1], Bound):

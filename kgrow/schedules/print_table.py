@@ -12,7 +12,7 @@ _WIDTH = 1000
 
 
 def schedule_table(schedule):
-    """The table that a `GrowthSchedule` prints as; `*` marks what grows.
+    """The table that a `GrowthSchedule` prints; `*` marks fields that grow.
 
     Columns that no stage says anything in are left out.
     """
@@ -78,7 +78,8 @@ def _row(schedule, index):
 
 
 def named(strategy):
-    """A strategy in a few words: its name if that is all there is to it."""
+    """A short name of a strategy: its registered name, or its repr if it has
+    other arguments than the defaults."""
     return strategy if isinstance(strategy, str) else repr(strategy)
 
 
@@ -88,7 +89,7 @@ def _ramp(ramp):
 
 
 def policy_text(policy):
-    """A policy in lower case, with what was said to it."""
+    """A policy in lower case, with its arguments."""
     said = []
     for key, value in policy.get_config().items():
         if value is True:

@@ -71,7 +71,8 @@ class GrowthSchedule:
         return last.count if getattr(last, "unit", "") == "steps" else None
 
     def setting(self, index, name):
-        """What a stage trains with: its own, or that of a stage before.
+        """The value of a setting in a stage: its own, or inherited from an
+        earlier stage.
 
         Args:
             index: int, the stage.
@@ -221,7 +222,7 @@ class GrowthSchedule:
 
     @classmethod
     def from_json(cls, text):
-        """A schedule from what `to_json()` made.
+        """Restores a schedule from `to_json()`.
 
         Args:
             text: string, the text itself or the path of a file.

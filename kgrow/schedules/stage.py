@@ -212,7 +212,7 @@ _DEFAULTS = {"strategy": _DEFAULT, "optimizer_state": "carry", "config": {}}
 
 
 def readable(config):
-    """A stage's config without what is as it is by default.
+    """A stage's config without default values.
 
     Example:
 
@@ -264,7 +264,7 @@ def _policies(policies):
 
 
 def _policies_config(policies):
-    """A name where that is all there is to say."""
+    """Serializes policies, by name where the name says everything."""
     for name in ("keep", "reset"):
         if policies == apply_policies.get(name):
             return name

@@ -55,7 +55,7 @@ class Bound:
 
 
 class Steps(Bound):
-    """A number of training steps: what an integer stands for."""
+    """A number of training steps, the meaning of an integer `until`."""
 
     unit = "steps"
 
@@ -107,7 +107,7 @@ _COMPACT = {"epochs": Epochs, "tokens": Tokens}
 
 
 def get(until):
-    """The bound that the argument `until` of a stage stands for.
+    """Converts the argument `until` of a stage to a bound.
 
     Args:
         until: int, `Epochs`, `Tokens`, a `Trigger`, or what `serialize()`

@@ -1,4 +1,4 @@
-"""Rules that end a stage by what the run itself shows.
+"""Triggers that end a stage by the metrics of the run.
 
 A trigger is shown a reading now and then: a mean over the training batches
 since the last one, or at the end of an epoch a metric of the validation. What

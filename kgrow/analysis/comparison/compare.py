@@ -1,5 +1,4 @@
-"""What growing saved, from the files of runs: with what certainty, and against
-which reference.
+"""Compute what growing saved, from files of runs, with confidence intervals.
 
 Three questions are asked of each run, for they have different answers.
 
@@ -46,7 +45,7 @@ def savings(
     confidence=0.95,
     undecayed="refuse",
 ):
-    """What runs that grew saved against runs that did not.
+    """Compares runs that grew with runs that did not.
 
     Runs that share their name are one row, over their seeds. A run whose seed
     one of the references has is compared with the references of that seed,
@@ -229,14 +228,14 @@ _BEFORE = "no cost left: it was there before the model grew"
 
 
 class _Gathered:
-    """Numbers of several seeds, and what is to be said of them."""
+    """Numbers of several seeds, with notes."""
 
     def __init__(self):
         self.values, self.extrapolated, self.unknown = [], 0, None
 
     def add(self, result):
-        """Takes a number, `(number, whether extrapolated)`, `None` for one
-        that there is not, or a string that says why there are none."""
+        """Adds a number, a pair `(number, extrapolated)`, `None` for a missing
+        number, or a string with the reason why there is none."""
         if isinstance(result, str):
             self.unknown = result
         elif result is not None:
@@ -300,8 +299,7 @@ def _at_equal_flops(flops, value, ends):
 
 
 def _check_references(reference, undecayed):
-    """Notes on references that are not what they should be; raises where they
-    are to be refused."""
+    """Notes on unsuitable references; raises if one cannot be used."""
     notes = []
     for run in reference:
         name = f"{run.name} (seed {run.seed})"

@@ -18,7 +18,7 @@ NOT_DECAYED = "NOT DECAYED"
 
 
 def draw_savings(found, path=None, unit="flops", ylabel=None):
-    """Draws where runs end, over what they spent, and where references end.
+    """Draws final metrics over cost, for runs and references.
 
     Each dot is a run's end, the small model's cost included where it is known;
     the line joins the references' means, budget by budget. A run that lies

@@ -1,5 +1,5 @@
-"""What a comparison of runs found, as a table in the terminal and in Markdown,
-and as a picture."""
+"""The result of a comparison, as a table (terminal or Markdown) and as a
+picture."""
 
 from dataclasses import dataclass, field
 from io import StringIO
@@ -22,7 +22,7 @@ _COLUMNS = (
 
 @dataclass(frozen=True)
 class SavingsRow:
-    """What the runs of one name saved.
+    """The savings of all runs of one name.
 
     Args:
         name: String.
@@ -45,7 +45,7 @@ class SavingsRow:
 
 @dataclass(frozen=True)
 class Savings:
-    """What `savings()` found; prints as a table.
+    """The result of `savings()`; prints as a table.
 
     Args:
         metric: String.

@@ -1,4 +1,4 @@
-"""The loss of runs over what they cost, with the growths marked."""
+"""Plot the loss of runs over their cost, with growths marked."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -55,7 +55,7 @@ class Curve:
 
     @property
     def units(self):
-        """What the curve can be drawn over.
+        """Units that the curve can be drawn over.
 
         Example:
 

@@ -1,4 +1,4 @@
-"""What a learned operator has learned, as heat maps."""
+"""Plot learned operators as heat maps."""
 
 import math
 import re

@@ -1,4 +1,4 @@
-"""What all pictures have in common, in print and for all eyes.
+"""Style shared by all plots: print, screen and colour vision.
 
 Colours are those that colour-blind readers tell apart; lines differ by their
 dashes as well and points by their form, so that a grey print can be read.
@@ -45,7 +45,7 @@ def load_pyplot():
 
 
 def finished(figure, path):
-    """A picture written and closed, or the figure if there is no path.
+    """Writes and closes the figure if there is a path, or returns it.
 
     Args:
         figure: matplotlib's figure.

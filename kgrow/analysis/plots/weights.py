@@ -141,7 +141,7 @@ def _draw_outside(axes, names, before, after):
 
 
 def _titles(names):
-    """What to call each variable of a block, no two the same.
+    """Distinct titles for the variables of a block.
 
     Example:
 
@@ -162,7 +162,7 @@ def _titles(names):
 
 
 def _short(name, parts=2):
-    """What of a path says which variable it is.
+    """The part of a path that identifies the variable.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""What strategies promise, measured."""
+"""Measure how well strategies preserve the function."""
 
 from kgrow.analysis.preservation.measurement import preservation_table
 from kgrow.analysis.preservation.msg import MSGRow, MSGTable, msg_table

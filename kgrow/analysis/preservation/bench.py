@@ -1,4 +1,4 @@
-"""A network, its grown ones, and what stands between their outputs."""
+"""A network and grown versions of it, with the difference of their outputs."""
 
 import contextlib
 

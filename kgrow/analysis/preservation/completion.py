@@ -1,5 +1,4 @@
-"""A strategy for any growth: what grows only one of width and depth, and what
-completes it."""
+"""Complete a strategy that grows only width or only depth."""
 
 from kgrow import strategies
 from kgrow.algebra.errors import GrowthError

@@ -1,4 +1,4 @@
-"""What every strategy keeps of the function, measured."""
+"""Measure function preservation of every strategy."""
 
 import dataclasses
 

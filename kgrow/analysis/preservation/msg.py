@@ -27,7 +27,7 @@ _WIDTHS = ("hidden", "ffn", "heads")
 
 @dataclass(frozen=True)
 class MSGRow:
-    """What one strategy supports and keeps.
+    """What one strategy supports and preserves.
 
     Attributes:
         strategy: string, its registered name.
@@ -115,7 +115,7 @@ def _header():
 
 
 def msg_table(names=None):
-    """Measures what Table 1 of the MSG paper says of each method.
+    """Measures the properties in Table 1 of the MSG paper.
 
     The marks come from `preservation_table()` in float64: three placements of
     norms, to a multiple and to any size. Two of the paper's columns become

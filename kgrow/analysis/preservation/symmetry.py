@@ -67,8 +67,8 @@ class Trainer:
             }
 
     def _units(self, values):
-        """What makes each unit's values, `(units, weights)`: once for the
-        network, or for each block that has units of its own."""
+        """`(units, weights)` that produce each unit's values: once for the
+        network, or per block for units local to a block."""
         local = self.spec.stack_of(self.dim) is not None
         made = {}
         for path, variable in self.spec.variables.items():

@@ -1,4 +1,4 @@
-"""Measurements of what strategies keep, as data and as tables."""
+"""Measurements of function preservation, as data and as tables."""
 
 import dataclasses
 import io
@@ -51,9 +51,9 @@ class PreservationRow:
 
     @property
     def cell(self):
-        """What a printed table says: a word where the function is kept, so
-        that it is the same on every machine, and else the difference, in
-        float64 and behind it in float32 where that reads differently."""
+        """The printed entry: a word if the function is kept, which is the same
+        on every machine, else the difference in float64, and in float32 where
+        it differs."""
         words = {
             "exact but for epsilon": "exact to ε",
             "refuses": "–",

@@ -475,7 +475,7 @@ class MixUpOrCutMix(keras.layers.MixUp):
 
 
 def deit_recipe(batch_size, steps_per_epoch, epochs=300):
-    """DeiT's optimizer, schedule and loss, and what its model is told.
+    """DeiT's optimizer, schedule, loss and model arguments.
 
     AdamW at `5e-4 * batch_size / 512`, reached in five epochs and taken down
     along a cosine until the last step; weight decay 0.05, not of biases,

@@ -182,7 +182,7 @@ def load(
 
 
 def count(name, split="train", data_dir=None):
-    """How many images a split has, to say what an epoch is.
+    """Number of images in a split.
 
     Args:
         name: string, as in `load()`.

@@ -105,8 +105,8 @@ def _is_member(path, root):
 
 
 def _parts(content):
-    """Pieces of at most `_LONGEST` bytes, cut behind a line's end where there
-    is one."""
+    """Pieces of at most `_LONGEST` bytes, cut after a newline where
+    possible."""
     start, found = 0, []
     while len(content) - start > _LONGEST:
         end = content.rfind(b"\n", start, start + _LONGEST) + 1
@@ -117,7 +117,7 @@ def _parts(content):
 
 
 def _tfds(name, data_dir):
-    """Every example's text, a line's end behind it."""
+    """The text of each example, followed by a newline."""
     _, tfds = load_tfds()
     known, _, split = name[len(TFDS) :].partition("@")
     split = split or "train"

@@ -1,4 +1,4 @@
-"""A text, and how it becomes tokens: what a language model learns from.
+"""A text and its tokenizer: the data of a language model.
 
 One object for whatever stands behind `--text`, `--tokenizer` and
 `--vocabulary`. What it is by default, the bytes of Python's standard library,
@@ -148,7 +148,7 @@ class Text:
         return found
 
     def _kept(self, name, suffix, make, save, load):
-        """What `make` makes, from the folder if it is there."""
+        """Returns a cached file from the folder, or creates it."""
         if self.folder is None:
             return make()
         path = self.folder / f"{name}-{self.vocabulary}-{self.fingerprint}"

@@ -213,7 +213,7 @@ def _gates_of_projections(gates):
 
 
 def _cached(cache, key, value, index):
-    """The cache with what is new at its place."""
+    """Writes new keys or values into the cache."""
     if index is None:
         return list(cache)
     return [

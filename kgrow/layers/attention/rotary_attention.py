@@ -14,7 +14,7 @@ from kgrow.layers.masked.einsum_dense import MaskedEinsumDense
 
 @keras.saving.register_keras_serializable("kgrow")
 class RotaryAttention(keras.layers.Layer):
-    """Grouped-query self-attention over a sequence and what came before.
+    """Grouped-query causal self-attention with rotary position embeddings.
 
     Query heads come in groups of `num_query_heads / num_key_value_heads`, one
     group behind the other, each with a head of keys and of values that its

@@ -1,4 +1,4 @@
-"""Cutting feature maps into windows, and what shifted windows may see."""
+"""Partition feature maps into windows, and mask shifted windows."""
 
 import numpy as np
 from keras import ops

@@ -1,4 +1,4 @@
-"""What attention inside a window knows of places."""
+"""Relative position bias of window attention."""
 
 import keras
 import numpy as np

@@ -18,7 +18,7 @@ from kgrow.layers.masked.residual import MaskedResidual
 
 @dataclasses.dataclass
 class DropSettings:
-    """What of a stack is left out while it trains.
+    """What a stack of blocks drops during training.
 
     Args:
         layer_drop: float in `[0, 1)`, the rate at which the last block is
@@ -115,7 +115,7 @@ def run_blocks(
 
 
 def check_drop_settings(drop_settings, depth):
-    """Raises if a stack of that depth cannot leave out what it is to.
+    """Raises if a stack is too shallow for its drop settings.
 
     Example:
 

@@ -6,7 +6,7 @@ from keras import ops
 
 @keras.saving.register_keras_serializable("kgrow")
 class LayerScale(keras.layers.Layer):
-    """Multiplies every feature by a trainable factor of its own.
+    """Multiplies each feature by a trainable factor.
 
     At the end of a residual branch, with factors that start small, it lets
     deep networks begin as nearly the identity; with zeros the block is the

@@ -10,7 +10,7 @@ from kgrow.algebra.gate import Gate
 
 @keras.saving.register_keras_serializable("kgrow")
 class Gates(keras.layers.Layer):
-    """Makes the masks of what a network has newly grown.
+    """Computes the masks of units and blocks that a growth has added.
 
     One step counter a growth, a non-trainable variable, is advanced inside
     the compiled training step; from it follow the masks of all dimensions and

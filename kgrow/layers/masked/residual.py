@@ -6,7 +6,7 @@ from keras import ops
 
 @keras.saving.register_keras_serializable("kgrow")
 class MaskedResidual(keras.layers.Layer):
-    """Lets a block in between what went into it and what came out.
+    """Interpolates between a block's input and its output.
 
     `gate * block(x) + (1 - gate) * x`: with a shut gate the block is skipped,
     with an open one it stands there by itself, whether it holds residual
@@ -41,7 +41,7 @@ class MaskedResidual(keras.layers.Layer):
 
     @staticmethod
     def merge(x, outputs, gate):
-        """The computation alone, for blocks that stand in a list."""
+        """The same computation as a function, for blocks kept in a list."""
         gate = ops.cast(gate, outputs.dtype)
         return gate * outputs + (1.0 - gate) * x
 

@@ -1,4 +1,4 @@
-"""What norms with a gate have in common."""
+"""Statistics over gated features, shared by the norms."""
 
 from keras import ops
 

@@ -233,7 +233,7 @@ class Adaptive:
 
     @property
     def log(self):
-        """What was decided so far, see above."""
+        """The decisions so far, oldest first."""
         return self._state["log"]
 
     @property
@@ -361,8 +361,8 @@ class Adaptive:
     __hash__ = None
 
     def _find_state(self, model, data):
-        """What is saved with the model: where it started, when it ends, and
-        what was decided."""
+        """Reads the state saved with the model: the start, the end and the
+        decisions."""
         if KEY not in model.callback_state:
             config, until = model.growth_config, self.until
             if until is None:
@@ -509,8 +509,8 @@ class Adaptive:
         }
 
     def _left(self, step, spent, found):
-        """What may be spent until the target must have been reached, and what
-        goes by from one decision to the next, in steps or FLOPs."""
+        """Budget left before the target must be reached, and budget between two
+        decisions, in steps or FLOPs."""
         if self.budget is None:
             return self.latest * self.until - step, self.every
         each = self.every * found["target_flops_per_step"] + found["flops"]

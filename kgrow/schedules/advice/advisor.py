@@ -1,4 +1,4 @@
-"""Whether to grow, how, and when: what published evidence says of a case."""
+"""Advice on growing, drawn from published evidence."""
 
 import math
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _FITTED = (4e8, 8e9)
 
 @dataclass(frozen=True)
 class Finding:
-    """One sentence of an advice, with what it rests on.
+    """One sentence of advice, with its source.
 
     Args:
         rule: string, the rule's name.
@@ -36,7 +36,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Advice:
-    """What `advise()` found; prints as a table.
+    """The result of `advise()`; prints as a table.
 
     Attributes:
         grow: `True`, `False`, or `None` where no evidence fits.
@@ -114,7 +114,7 @@ class Advice:
 
 
 def advise(config, target, tokens, family="decoder", source_tokens=None):
-    """What published evidence says of growing from one size to another.
+    """Summarizes published evidence on growing from one size to another.
 
     Nothing is measured and nothing is guessed: each statement is a row of
     `kgrow.schedules.advice.evidence` with the paper it comes from, and what no
@@ -195,8 +195,8 @@ def advise(config, target, tokens, family="decoder", source_tokens=None):
 
 
 def _evidence(case):
-    """The rows that fit, those that grow just what is asked for before those
-    that grow more besides; of these, the highest of the lowest savings."""
+    """Rows that match the case, exact matches first, then by their lowest
+    saving, highest first."""
     trained = case.source_tokens is not None
     fitting = [
         row

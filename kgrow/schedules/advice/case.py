@@ -1,4 +1,4 @@
-"""What an advice is asked about: two sizes, a budget, and what there is."""
+"""The case that an advice is about: two sizes, a budget, a source model."""
 
 import math
 from dataclasses import dataclass
@@ -118,8 +118,8 @@ class Case:
 
     @property
     def flops(self):
-        """float, what the large model takes from scratch, 6 for a parameter
-        and a token, or `None`."""
+        """float, FLOPs of training the large model from scratch (6 per
+        parameter and token), or `None` if unknown."""
         return 6 * self.parameters * self.tokens if self.parameters else None
 
     def _factor(self, field):

@@ -1,4 +1,4 @@
-"""What has been published on growth, as data: one finding a row.
+"""Published results on growing, as data: one finding a row.
 
 `SAVINGS` are measured savings, normalised to `1 - cost / cost from scratch`;
 papers that print a speed-up of x have it turned into `1 - 1 / x`. `RULES` are
@@ -275,7 +275,7 @@ SAVINGS = (
 
 @dataclass(frozen=True)
 class Rule:
-    """One condition and what it means.
+    """A condition on a case, and the advice that follows from it.
 
     Args:
         name: string.

@@ -10,7 +10,7 @@ _START = "#777777"
 
 
 def draw_search(search, path=None, unit="flops"):
-    """Draws what `search()` found, a column for each dimension.
+    """Draws the result of `search()`, one column per dimension.
 
     Above, the loss of each size over the cost: the lower a curve, the better.
     A cross is where a loss was no longer finite; the dotted line is the cost

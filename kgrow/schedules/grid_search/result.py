@@ -1,4 +1,5 @@
-"""What a grid search found: rates, as a table, a picture and a schedule."""
+"""The result of a grid search: growth rates, as a table, a picture and a
+schedule."""
 
 import dataclasses
 import io
@@ -58,7 +59,7 @@ class SearchRow:
         return None if None in update_scales else float(np.mean(update_scales))
 
     def costs(self, unit):
-        """What had been spent at each reading."""
+        """Cost spent at each reading."""
         return np.asarray(self.runs[0].steps) * self.cost_per_step(unit)
 
     def losses(self):
@@ -68,7 +69,7 @@ class SearchRow:
 
 @dataclass(frozen=True)
 class Search:
-    """What `search()` found.
+    """The result of `search()`.
 
     Printing one shows a table, `plot()` a picture, `propose()` a schedule.
     In the table `loss` is that in the last window, of as many FLOPs for all;
@@ -244,7 +245,7 @@ class Search:
 
     @classmethod
     def from_dict(cls, data):
-        """The result from what `to_dict()` made.
+        """Restores a result from `to_dict()`.
 
         Args:
             data: dict, through JSON or not.

@@ -171,7 +171,8 @@ def _check_numbers(steps, budget, between, seeds, batch_size, windows, every):
 
 
 def _variants(start, target, between, values, known):
-    """`[(field, size, sizes)]`: the start first, of which there is no field."""
+    """`[(field, size, sizes)]`; the first is the start, whose field is
+    `None`."""
     differ = differences(start, target, known)
     start = {**start, **{f: known[f] for f in target if f not in start}}
     values = values or {}
@@ -200,7 +201,8 @@ def _corners(rows):
 
 
 def _made(make_model, sizes, expected):
-    """A model of these sizes, or an error that says what was made instead."""
+    """Builds a model of these sizes, or raises with the sizes it got
+    instead."""
     model = make_model(dict(sizes))
     if not hasattr(model, "growth_config") or not model.compiled:
         raise GrowthError(

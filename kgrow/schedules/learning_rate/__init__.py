@@ -1,1 +1,1 @@
-"""What a growth does to the learning rate."""
+"""Learning rate policies at a growth."""

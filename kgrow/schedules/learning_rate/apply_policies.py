@@ -230,7 +230,7 @@ def apply(model, policies, total_steps=None):
 
 
 def restore(model):
-    """Puts what is recorded in the model onto its optimizer.
+    """Applies the events recorded in the model to its optimizer.
 
     To be called when a `fit` starts, after weights were loaded, and whenever
     in doubt: if all is as it should be, nothing happens. What lies ahead of
@@ -303,7 +303,8 @@ def _parts(optimizer):
 
 
 def _schedules(model, events):
-    """`[(optimizer, schedule with the events)]`, where there is a schedule."""
+    """`[(optimizer, schedule with the events)]` of all optimizers that have a
+    schedule."""
     step, found = steps_taken(model), []
     for part in _parts(model.optimizer):
         schedule = part._learning_rate

@@ -96,7 +96,7 @@ class EventSchedule(keras.optimizers.schedules.LearningRateSchedule):
         return rate
 
     def position(self, step):
-        """Where in the other schedule a step stands, as a number."""
+        """The position in the base schedule at a step, a float."""
         position = step
         for start, to, scale in self._pieces:
             if step >= start:

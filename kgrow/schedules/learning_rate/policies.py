@@ -1,4 +1,4 @@
-"""What the learning rate does when the model grows."""
+"""Policies that change the learning rate when the model grows."""
 
 import keras
 
@@ -7,7 +7,7 @@ from kgrow.layers.argument_checks import integer
 
 
 class LearningRatePolicy:
-    """Base class of what the learning rate does at a growth.
+    """Base class of learning rate policies.
 
     A policy acts on any Keras `LearningRateSchedule` through an
     `EventSchedule`, which it moves, or on the rates of single entries.

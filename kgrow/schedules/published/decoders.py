@@ -81,7 +81,7 @@ def staged_depth(total_steps=250_000):
 
 @published("One-layer")
 def one_layer(total_steps=600_000, at=0.8, num_layers=12):
-    """One block for most of the run, all of them for the rest.
+    """One block for most of the run, then all blocks.
 
     GPT-2 of 124M parameters. The learning rate must still be high when the
     model grows: compile with one that is warmed up, stays, and decays at the

@@ -79,7 +79,7 @@ def published(*keys):
 
 
 def expected_of(speed_up, counts):
-    """What was published of the cost: as a speed-up, and as a saving."""
+    """The published cost, as a speed-up and as a saving."""
     return {
         "speed_up": speed_up,
         "saving": round(1 - 1 / speed_up, 3),

@@ -1,4 +1,4 @@
-"""Short runs beside a run: what a model would do if it were larger."""
+"""Short trial runs of copies of a model, at larger sizes."""
 
 import dataclasses
 import gc
@@ -19,7 +19,7 @@ from kgrow.schedules.trials.loss_rates import flops_at, flops_per_step, record
 
 @dataclass(frozen=True)
 class SideRun:
-    """What a copy of a model did in a few steps.
+    """The result of a few training steps of a copy.
 
     Attributes:
         before: float, the held-out loss before them.
@@ -57,7 +57,7 @@ class SideRun:
 
 
 class SideRuns:
-    """Runs of copies of one model, from where it stands.
+    """Trial runs that start from the present state of a model.
 
     Each copy begins with the model's weights, optimizer, random states, gates
     and frozen entries, as they are saved in a file of weights and loaded from
@@ -250,7 +250,7 @@ def made_again(model):
 
 
 def shortened(strategy, steps):
-    """A strategy with a ramp of no more than so many steps.
+    """A strategy whose ramp takes at most a given number of steps.
 
     Example:
 

@@ -76,7 +76,7 @@ def is_count(value, least=1):
 
 
 def ladder(start, target, between):
-    """Sizes from behind the start up to the target, evenly apart.
+    """Evenly spaced sizes after the start, up to the target.
 
     Args:
         start: int.
