@@ -30,7 +30,7 @@ __all__ = [
 
 UNITS = ("flops", "seconds", "steps", "tokens")
 
-# What of a stage's FLOPs and seconds went into other things than steps.
+# The share of a stage's FLOPs and seconds that was not spent on steps.
 APART = (
     "growing_seconds",
     "compiling_seconds",

@@ -32,7 +32,7 @@ def resized_layer_config(network, spec, sizes):
         if not any(layer.name == name for layer in network.layers):
             continue
         layer = network.get_layer(name)
-        # What a layer was built for is no longer what it will be built for.
+        # The resized layer is built for another shape.
         entry.pop("build_config", None)
         wanted = [
             _ratios(spec.variables[by_variable[id(w)]], spec.sizes, sizes)

@@ -163,7 +163,7 @@ def _axis_map(plan, axes, axis):
     e = plan.terms[0].width(axis.factors[0], 0)
     if e is None:
         return None
-    # What leaves a norm grows as what the norm adds.
+    # The output of a norm grows as its offset does.
     return e.offset.value if axes.offset else e.produce
 
 

@@ -14,7 +14,7 @@ from kgrow.architecture.nested_config import closed, opened
 from kgrow.architecture.stable_paths import counted_names
 from kgrow.backend.lazy_variables import without_values
 
-# Where a network that a function has built keeps what built it.
+# Attribute of a network that holds the function that built it.
 _MARK = "growth_recipe"
 
 
@@ -42,7 +42,7 @@ def twin_of(network):
         with without_values():
             twin = recipe.make({})
     except Exception:
-        # Whoever grows it hears of it; its names are what they are.
+        # Ignore build errors here; `grow()` reports them.
         return None
     return twin if twin.built else None
 

@@ -17,16 +17,17 @@ def sync(model):
 
 
 def reload_state(model):
-    # The loop reads the variables again when it finds the state synced; what
-    # it remembers of the old step must not be written back over new ones.
+    # The training loop reads the variables again when the state is marked as
+    # synced; the state of the previous step must not overwrite the new
+    # variables.
     model._jax_state = None
     model._jax_state_synced = True
 
 
 def retrace(model):
-    # jax.jit finds traces again by comparing functions, and all bound methods
-    # of one model are equal: what was traced under other conditions would be
-    # taken for the step. A partial is equal to itself only.
+    # `jax.jit` caches traces by comparing functions, and all bound methods of
+    # one model compare equal, so a stale trace would be reused. A new partial
+    # equals only itself.
     model.train_step = functools.partial(type(model).train_step, model)
 
 
@@ -36,7 +37,7 @@ def scope(model):
 
 
 def kept_random():
-    # Keras draws from states of its own here, never from a global one.
+    # Keras on JAX draws from seed generators only, never from a global state.
     return contextlib.nullcontext()
 
 
@@ -125,7 +126,7 @@ def forwarder(network):
         with exact_products():
             values = [v.value for v in variables]
             if any(is_spread(value) for value in values):
-                # What comes out may be as large as what came in: it stays.
+                # Sharded outputs stay on their devices: they may be large.
                 return run(values, jax.tree.map(as_batch, inputs))
             return jax.tree.map(np.asarray, run(values, inputs))
 

@@ -27,8 +27,8 @@ def without_values():
         with keras.StatelessScope(initialize_variables=False):
             yield
     finally:
-        # What was made here gets its values later; left on the list, it would
-        # be initialised by the next scope that closes.
+        # These variables get their values later; if they stayed on the list,
+        # the next scope that closes would initialize them.
         global_state.set_global_attribute(_PENDING, pending)
 
 

@@ -26,7 +26,8 @@ def scope(model):
 
 
 def kept_random():
-    # Keras draws from states of its own here, never from a global one.
+    # Keras on TensorFlow draws from seed generators only, never from a global
+    # state.
     return contextlib.nullcontext()
 
 

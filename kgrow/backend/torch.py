@@ -13,8 +13,8 @@ def sync(model):
 
 
 def reload_state(model):
-    # The model registers parameters of its own, those of all its layers; as
-    # they are, they would keep the old ones alive.
+    # The model registers the parameters of all its layers; a stale list would
+    # keep the old ones alive.
     model._track_variables()
 
 
@@ -119,8 +119,8 @@ def gradients(function, tensors):
 
 
 def delete_buffers(values):
-    # What refers to itself, as a network does, would hold them until the
-    # collector comes by.
+    # Networks contain reference cycles, which would keep them alive until the
+    # garbage collector runs.
     for value in values:
         if isinstance(value, torch.Tensor):
             value.grad = None

@@ -33,7 +33,7 @@ def whole_data():
 
 
 def flash_attention(requested):
-    # What is wrong is wrong on JAX only.
+    # Only JAX needs a workaround.
     return requested
 
 

@@ -124,7 +124,7 @@ class BackupAndRestore(keras.callbacks.BackupAndRestore):
             )
         super().set_model(model)
 
-    # What `kgrow.fit` does before the first `fit`, and after the last.
+    # Hooks that `kgrow.fit` calls before the first `fit` and after the last.
 
     def begin(self, model):
         """Loads the newest backup before a run of many calls of `fit`."""
@@ -284,7 +284,7 @@ class BackupAndRestore(keras.callbacks.BackupAndRestore):
             raise GrowthError(
                 "The file holds weights, and not where the run stood."
             )
-        # What other callbacks and `kgrow.fit` have to know.
+        # State that other callbacks and `kgrow.fit` read.
         if found["batch"]:
             model.callback_state[KEY] = {"inside": True}
         if found["stopped"]:

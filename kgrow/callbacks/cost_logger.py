@@ -77,7 +77,7 @@ class Ledger(keras.callbacks.Callback):
     ([3648], 8)
     """
 
-    # Nothing here asks for what the device computes, but where an epoch ends.
+    # Only the end of an epoch waits for the device.
     async_safe = True
 
     def __init__(

@@ -97,7 +97,7 @@ def fit(
     schedule = _filled(schedule, batch_size, sequence_length)
     growth = _growth(callbacks, schedule, verbose)
     backups = _backups(callbacks)
-    # The stage that a backup is in says which data come first.
+    # The stage of a backup decides which data come first.
     for backup in backups:
         backup.begin(model)
     growth.set_model(model)

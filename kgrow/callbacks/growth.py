@@ -19,7 +19,7 @@ from kgrow.schedules.progress import Progress
 from kgrow.schedules.stage_bounds import Tokens
 from kgrow.schedules.triggers import Trigger
 
-# What `model.stop_training` is where `kgrow.fit` is to call `fit` anew.
+# Value of `model.stop_training` that makes `kgrow.fit` call `fit` again.
 STAGE_END = "the end of a stage"
 
 
@@ -76,8 +76,8 @@ class Growth(keras.callbacks.Callback):
     [3]
     """
 
-    # What happens at the end of a batch may happen beside the next one; on
-    # JAX Keras would otherwise wait for the device in every step.
+    # The end of a batch may overlap with the next batch; otherwise Keras on JAX
+    # would wait for the device at every step.
     async_safe = True
 
     def __init__(
@@ -91,7 +91,7 @@ class Growth(keras.callbacks.Callback):
         self.probe = probe
         self.tokens_per_batch = tokens_per_batch
         self.verbose = verbose
-        # Set by `kgrow.fit`, which calls `fit` anew where data change.
+        # Set by `kgrow.fit`, which calls `fit` again where the data change.
         self.driven = False
         self.is_checked = False
         self._clock = None
@@ -237,7 +237,7 @@ class Growth(keras.callbacks.Callback):
         del epoch
         progress = self.progress
         if progress.epoch_steps is None:
-            # Where nobody knows how many there are, the last one that begins
+            # If the number of batches is unknown, the last batch that begins
             # may find no data.
             missing = progress.batches - (self._last_batch + 1)
             progress.count(-missing, self._tokens(progress.stage) or 0)
@@ -355,7 +355,7 @@ class Growth(keras.callbacks.Callback):
         progress.begin_stage(index)
         progress.events.append({"stage": index + 1, "step": progress.steps})
         if isinstance(stage.until, Trigger) and progress.batches:
-            # What the epoch's means hold of the stage before.
+            # The part of the epoch's means that belongs to the previous stage.
             self._reading(progress, stage.until.monitor)
         if self.verbose and index:
             io_utils.print_msg(

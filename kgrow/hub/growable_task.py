@@ -88,7 +88,7 @@ class GrowableTask(GrowableModel):
 
     def get_config(self):
         config = super().get_config()
-        # It is compiled through this model, which says how.
+        # The task is compiled through this model, with this model's settings.
         config["network"].pop("compile_config", None)
         return config
 
@@ -177,7 +177,7 @@ class GrowableTask(GrowableModel):
     def evaluate(
         self, x=None, y=None, batch_size=None, sample_weight=None, **kwargs
     ):
-        # What `fit` validates on was preprocessed there.
+        # Validation data of `fit` are preprocessed already.
         if not kwargs.get("_use_cached_eval_dataset", False):
             x = preprocessed(
                 self.preprocess_samples, x, y, sample_weight, batch_size

@@ -8,8 +8,8 @@ IMAGE_FIELDS = {
     name: name
     for name in ("num_layers", "num_heads", "hidden_dim", "layer_norm_epsilon")
 }
-# KerasHub drops entries at other places: twice in a feedforward network of
-# ViT, not behind the attention of DeiT.
+# KerasHub applies dropout in other places: twice in ViT's feedforward network,
+# and not after DeiT's attention.
 IMAGE_FIXED = {"layer_drop": 0.0, "dropout": 0.0}
 NO_DROPOUT = {"dropout_rate": (0.0,), "attention_dropout": (0.0,)}
 TOKEN_HEAD = {

@@ -89,7 +89,7 @@ TEXT_FIELDS = {
     )
 }
 
-# Savings in training that KerasHub's models do not know.
+# Training options that KerasHub's models do not have.
 TEXT_FIXED = {"layer_drop": 0.0, "token_drop": 0.0}
 
 MASKED_LM_HEAD = {

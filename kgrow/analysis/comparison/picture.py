@@ -13,7 +13,7 @@ from kgrow.analysis.plots.style import (
 
 _FEW = 5
 
-# What begins a note on a reference whose learning rate has not decayed.
+# Prefix of the note on a reference whose learning rate has not decayed.
 NOT_DECAYED = "NOT DECAYED"
 
 

@@ -20,11 +20,12 @@ _UNITS = {
     "steps": "training steps",
     "epochs": "epochs",
 }
-# What a picture shows by default, where every run has it.
+# Units drawn by default, if every run has them.
 _COSTS = ("flops", "seconds", "tokens")
-# Of the axes: a line of text, and a letter of one that stands upright.
+# Fractions of the axes: the height of a line of text, and the length of a
+# letter of rotated text.
 _LINE, _LETTER = 0.08, 0.028
-# So many letters at most stand upright beside the axes.
+# Maximum number of letters of rotated text beside the axes.
 _TALLEST = 34
 
 

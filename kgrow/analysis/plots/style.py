@@ -11,7 +11,8 @@ import re
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
 MARKERS = ("o", "s", "^", "D", "v", "P")
-# From dark to light whatever the eyes and the printer.
+# Ordered from dark to light, so that they differ in grey and for all kinds of
+# colour vision.
 MAP = "cividis"
 GREY = "#6E6E6E"
 
@@ -38,8 +39,8 @@ def load_pyplot():
         raise ImportError(
             "Plots need matplotlib. Install it with: pip install 'kgrow[plots]'"
         ) from error
-    # Loads the backend. A notebook's then says that figures are shown by
-    # themselves, and the end of an `rc_context()` around it would unsay it.
+    # Load the backend first: a notebook's backend switches to interactive mode
+    # when it loads, and leaving `rc_context()` would undo that.
     pyplot.draw_if_interactive()
     return pyplot
 

@@ -153,7 +153,8 @@ def _titles(names):
     titles = {name: _short(name) for name in names}
     counts = collections.Counter(titles.values())
     return {
-        # What tells them apart stands beside the block's number, or before.
+        # The distinguishing part of the path is next to the block's number, or
+        # before it.
         name: title
         if counts[title] == 1
         else _short(re.sub(r"\{\w+\}", "n", name), parts=None)

@@ -40,7 +40,7 @@ _ANY = {
 }
 SIZES = {"multiple": _MULTIPLE, "any": _ANY}
 
-# What grows together; the widths by one factor.
+# Fields that grow together; widths grow by one factor.
 DIMS = {
     "hidden": ["hidden_dim"],
     "ffn": ["intermediate_dim"],

@@ -39,7 +39,7 @@ depth=Top(zero_exits=False)))
         alone.plan(source, target, 0)
         return alone
     except GrowthError as error:
-        # A strategy that lacks one of the two says what completes it.
+        # A strategy that grows one of the two names its complement.
         advice = str(error)
         if f"Combine(width='{name}', depth='stack')" in advice:
             both = Combine(alone, "stack")

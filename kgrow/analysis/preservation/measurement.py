@@ -11,7 +11,7 @@ from kgrow.analysis.preservation.table import PreservationRow, PreservationTable
 
 DTYPES = ("float32", "float64")
 
-# Sums of this many terms, this many layers deep, bound what rounding explains.
+# Length of the sums and depth that the rounding bound assumes.
 _FAN_IN = 64
 _DEPTH = 16
 

@@ -14,7 +14,7 @@ from kgrow.analysis.preservation.measurement import benches, measure
 from kgrow.analysis.preservation.symmetry import Trainer
 from kgrow.analysis.preservation.table import PreservationTable
 
-# The paper's columns, in its order, what they are called here, and one more.
+# The paper's columns in its order, under kgrow's names, and one more.
 _DIMS = {
     "layer_num": "depth",
     "hidden_dim": "hidden",

@@ -42,7 +42,7 @@ def analyse(recipe, inputs=None):
     except GrowthError:
         raise
     except Exception as error:
-        # Whatever a network's own code raises.
+        # Any exception that the network's own code may raise.
         raise GrowthError(
             f"The network cannot be made again or traced: {error}\nIf it "
             "takes inputs of a certain length, pass `inputs=`, a structure of "
@@ -150,7 +150,7 @@ class _Analysis:
 
     def _build(self, config):
         with without_values(), warnings.catch_warnings():
-            # What is tried out may well not fit together.
+            # Trial sizes may not fit together.
             warnings.simplefilter("ignore")
             return self.recipe.make(config)
 

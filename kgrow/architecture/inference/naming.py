@@ -2,8 +2,8 @@
 
 import re
 
-# What the field calls things, by the config fields that KerasHub's classes and
-# others use for them.
+# Usual names of dimensions, by the config fields of KerasHub's classes and
+# others.
 _USUAL = {
     "hidden_dim": "hidden",
     "hidden_size": "hidden",

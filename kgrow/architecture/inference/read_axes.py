@@ -155,8 +155,8 @@ class Reading:
         if group.field is None:
             group.stuck = group.stuck or "no config field makes it larger"
         elif not {path for path, *_ in group.uses} & self.facts.read:
-            # Nobody reads them in this computation, so that nothing says what
-            # they mean: old entries keep their places.
+            # Nothing reads these values in this computation, so their meaning
+            # is unknown: old entries keep their positions.
             group.kind, group.norm = "lookup", None
         elif self._is_table(group, indexed, pinned):
             group.kind, group.norm = "lookup", None
@@ -299,8 +299,8 @@ class Reading:
             words = _words(groups)
             texts.append(f"({' '.join(words)})" if len(words) > 1 else words[0])
             sides.append(open_ones.pop())
-        # Axes that consume stand left of the arrow, as long as none that
-        # produces has come; behind it they are marked.
+        # Consuming axes go left of the arrow until the first producing axis;
+        # after it they are marked with `~`.
         split = next((i for i, s in enumerate(sides) if s > 0), len(sides))
         left = texts[:split]
         right = [
@@ -438,7 +438,8 @@ class Reading:
                     again = True
                     moved = [g.ratios for side, g in found if side < 0]
                     for group in self.groups:
-                        # What the same fields move would have to move too.
+                        # Everything sized by the same fields would have to grow
+                        # too.
                         if group.stuck is None and group.ratios in moved:
                             group.stuck = (
                                 "it shares an axis with what is on the other "

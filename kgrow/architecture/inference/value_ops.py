@@ -44,7 +44,7 @@ def part_of(value, axes):
 
 
 def squared(value):
-    # What is known to be nonlinear already tells nothing new.
+    # Known to be nonlinear already.
     pending = {n for n in value.undecided() if not n.nonlinear}
     linear = value.varying() - pending
     return replace(nonlinear(value), squared=frozenset(linear))

@@ -25,7 +25,7 @@ from kgrow.algebra.errors import GrowthError
 from kgrow.datasets.images.tfds_images import IMAGENET
 from kgrow.layers import argument_checks
 
-# What an operation does at magnitude 10, as DeiT's code has it.
+# Strength of each operation at magnitude 10, as in DeiT's code.
 _SHEAR = 0.3
 _TRANSLATION = 0.45
 _TURN = 30 / 360

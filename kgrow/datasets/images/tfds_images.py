@@ -165,8 +165,8 @@ def load(
     if training:
         examples = examples.shuffle(shuffle_buffer, seed=seed).repeat()
     examples = examples.enumerate().skip(first * batch_size)
-    # A number of its own for every image: whatever runs beside what, each is
-    # cut in the same way.
+    # A number per image, so that crops do not depend on the order in which
+    # threads run.
     data = examples.map(prepare, tf.data.AUTOTUNE, deterministic=True)
     threads = None if deterministic else tf.data.AUTOTUNE
     if augmentation is not None:

@@ -170,7 +170,8 @@ class MaskedWindowDataset(WindowDataset):
 
     def __getitem__(self, index):
         tokens, _ = super().__getitem__(index)
-        # A stream of its own, so that the windows are those of the other task.
+        # A separate random stream, so that the windows equal those of the other
+        # task.
         rng = np.random.default_rng((self.seed, self.first + index, 1))
         order = rng.random(tokens.shape).argsort(axis=1)
         places = np.sort(order[:, : self.predictions]).astype("int32")

@@ -130,7 +130,7 @@ def check_drop_settings(drop_settings, depth):
 
 
 def _run(block, x, number, depth, drop_settings, given):
-    # What a pooled sequence leaves out is read in the first block or never.
+    # Positions that pooling drops are read in the first block or not at all.
     if not drop_settings.layer_drop or "context" in given:
         return block(x, **given)
     probability = keep_probability(number, depth, drop_settings.layer_drop)

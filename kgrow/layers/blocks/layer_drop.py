@@ -47,8 +47,8 @@ def stochastic_depth(block, x, probability, seed, **arguments):
     1.0
     """
     run = keras.random.uniform((), seed=seed) < probability
-    # What the block changes, its random states, has to leave the branch as a
-    # value: a branch has no effects in a compiled step.
+    # Random states that the block advances must be returned by the branch: a
+    # branch has no side effects in a compiled step.
     states = block.non_trainable_variables
     trained = [v.value for v in block.trainable_variables]
     kept = [ops.convert_to_tensor(v.value) for v in states]

@@ -13,7 +13,7 @@ from kgrow.layers.blocks.layer_scale import LayerScale
 from kgrow.layers.blocks.transformer_block import TransformerBlock
 from kgrow.layers.float64 import float64_exact
 
-# What such a block decides by itself.
+# Options that these blocks set themselves.
 _SETTLED = ("norm_first", "causal", "norm")
 
 

@@ -6,7 +6,7 @@ from kgrow.algebra.errors import GrowthError
 from kgrow.layers import argument_checks
 from kgrow.layers.masked.conv2d import MaskedConv2D
 
-# What a projection of patches that neither overlap nor leave gaps decides.
+# Arguments that a projection of non-overlapping patches fixes.
 _SETTLED = (
     "kernel_size",
     "strides",

@@ -228,7 +228,7 @@ class Adaptive:
                 "grows, and a policy of the learning rate may need it. Give "
                 f"`until`. Received: learning_rate={self.learning_rate!r}"
             )
-        # What a stage refuses is refused here.
+        # Let `Stage` check the arguments now, before the run starts.
         _ = self._stage(1, {}, 0).grown_by
 
     @property

@@ -12,7 +12,7 @@ from kgrow.schedules.advice.case import Case
 from kgrow.schedules.advice.evidence import G_STACK, RULES, SAVINGS
 from kgrow.schedules.published.growth_timing import growth_tokens
 
-# What the formula for the moment rests on.
+# Source of the formula for the moment of growth.
 _FITTED = (4e8, 8e9)
 
 

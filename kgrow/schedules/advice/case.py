@@ -7,7 +7,7 @@ from kgrow.algebra.errors import GrowthError
 
 FAMILIES = ("decoder", "encoder", "vision")
 
-# What the sizes of a family are called, as directions of growth.
+# Config fields of the families, by the direction in which they grow.
 _DIRECTIONS = {
     "hidden_dim": "width",
     "num_heads": "width",

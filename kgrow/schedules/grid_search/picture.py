@@ -75,7 +75,7 @@ def _draw_losses(axes, search, rows, sizes, unit):
             continue
         for number, run in enumerate(row.runs):
             costs = [s * row.cost_per_step(unit) for s in run.steps]
-            # What lies beyond would only make the rest small.
+            # Values beyond would compress the rest of the plot.
             shown = [c for c in costs if not c > 1.1 * end]
             axes.plot(
                 shown,

@@ -290,7 +290,7 @@ def _cells(search, row, timed):
     if row.broken is not None:
         return [*cells, f"not finite at step {row.broken:,}"]
     unit = "seconds" if timed else "flops"
-    # gamma = alpha * tau, whatever gamma is for.
+    # gamma = alpha * tau, for every definition of gamma.
     rate, cost = search.gamma(row, unit), row.cost_per_step(unit)
     cells += [_figures(_last_loss(search, row)), _figures(rate * cost)]
     if timed:

@@ -150,7 +150,7 @@ class EventSchedule(keras.optimizers.schedules.LearningRateSchedule):
         """Positions evenly between two, and the rates there."""
         places = np.linspace(low, high, min(_POINTS, high - low + 1))
         places = np.rint(places).astype("int32")
-        # Traced once, where tracing is what costs.
+        # Trace once: tracing dominates the cost.
         rates = ops.map(
             lambda place: ops.cast(self.schedule(place), "float32"),
             ops.convert_to_tensor(places),
@@ -181,7 +181,7 @@ def with_events(schedule, events):
     if not events:
         return base
     if is_bent(schedule) and schedule.events == events[: len(schedule.events)]:
-        # What is known already is not looked for again.
+        # Skip lookups that were done before.
         bent = EventSchedule(base)
         bent.events = list(schedule.events)
         bent._pieces = list(schedule._pieces)

@@ -43,7 +43,7 @@ class Recorder(keras.callbacks.Callback):
             device.
     """
 
-    # As in `Growth`: what is read is read before a batch, not at its end.
+    # As in `Growth`, metrics are read before a batch, not after it.
     async_safe = True
 
     def __init__(self, every):

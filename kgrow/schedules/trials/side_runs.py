@@ -202,7 +202,8 @@ def measure(model, stages, batches, held_out, steps, unit, target):
                 data=trained,
             )
         target_flops = runs.flops(target)
-    # All begin where the model stands: a growth that harms it pays for that.
+    # All trials start from the model's present state, so a harmful growth is
+    # charged for the loss it causes.
     before = present.before
     return {
         "present": _plain(present, before, unit),

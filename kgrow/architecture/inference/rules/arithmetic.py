@@ -141,7 +141,8 @@ def _product(tracer, one, other, inverse=False):
                 value = number.number
                 paths = moved.tail
                 if moved.norm is not None:
-                    # What leaves a norm is proportional to its gain and shift.
+                    # The output of a norm is proportional to its scale and
+                    # offset.
                     own = moved.norm.variables if moved.gained else ()
                     paths = frozenset(own)
                 facts.constants.append(

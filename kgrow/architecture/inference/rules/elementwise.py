@@ -117,7 +117,8 @@ def _mixed(tracer, values, shapes, params):
 @rule("select_n")
 def _select(tracer, values, shapes, params):
     which, *cases = values
-    # What is masked with zeros stays linear; NaN marks what never is.
+    # Values masked with zeros stay linear; NaN marks values that are never
+    # linear.
     cases = [c for c in cases if not _is_filler(c)] or cases
     if not which.axes:
         which = which.with_axes([[] for _ in shapes[0]])

@@ -32,8 +32,8 @@ def _reduce_sum(tracer, values, shapes, params):
     squared = leaves_of(value.squared)
     for node in nodes:
         if node in open_ones and node not in squared:
-            # The mean of a norm behind a nonlinearity, if nothing is divided
-            # by it.
+            # The mean of a norm after a nonlinearity, unless something is
+            # divided by it.
             node.nonlinear = True
             node.sums.add("linear")
         else:
