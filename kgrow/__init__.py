@@ -23,6 +23,7 @@ from kgrow.analysis.run_log import Run
 from kgrow.architecture.inference.derive_axes import derive
 from kgrow.architecture.recipes import ModelBuilder
 from kgrow.callbacks.fit_stages import fit
+from kgrow.growth import lowering
 from kgrow.growth.growable_model import GrowableModel
 from kgrow.growth.receipt import Receipt
 from kgrow.schedules.advice.advisor import advise
@@ -51,6 +52,7 @@ __all__ = [
     "fit",
     "hub",
     "layers",
+    "lowering",
     "models",
     "plots",
     "savings",

@@ -28,7 +28,9 @@ class OperatorModel(keras.Model):
     Args:
         parameters: dict from names to arrays, the operator's initial values.
         make_plan: function from such a dict, of tensors, to a `Plan`.
-        values: dict from paths to arrays, the small network's weights.
+        values: dict from paths to arrays, the small network's weights; or to
+            its variables, of which only shapes and places are taken, for a
+            step that is lowered and not run.
         network: the grown network; its weights need no values.
         compute_loss: function `(x, y, y_pred, sample_weight, training)`.
         tune_small: bool, whether the small network's weights train as well.
@@ -68,7 +70,8 @@ class OperatorModel(keras.Model):
         # A copy: a backend may take host memory over as it is, and what is
         # trained here must not be what the model holds.
         name = re.sub(r"\W", "_", name)
-        if backend.is_spread(value):
+        is_shape = isinstance(value, keras.Variable)
+        if is_shape or backend.is_spread(value):
             with without_values():
                 variable = self.add_weight(
                     name=name,
@@ -77,6 +80,9 @@ class OperatorModel(keras.Model):
                     trainable=trainable,
                     autocast=False,
                 )
+            if is_shape:
+                variable._layout = value._layout
+                return variable
             variable._layout = value.sharding
             give_value(variable, backend.pieces.copy_of(value))
             return variable

@@ -1,0 +1,22 @@
+"""Lowering is what JAX can do."""
+
+import keras
+
+from kgrow.algebra.errors import GrowthError
+
+
+def jax_lowering():
+    """The backend's module of lowering.
+
+    Raises:
+        GrowthError: Keras runs on another backend.
+    """
+    name = keras.backend.backend()
+    if name != "jax":
+        raise GrowthError(
+            "Steps are lowered and compiled ahead on JAX only: set "
+            f"KERAS_BACKEND=jax. Received: KERAS_BACKEND={name}"
+        )
+    from kgrow.backend import jax_lowering
+
+    return jax_lowering

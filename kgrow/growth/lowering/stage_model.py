@@ -1,0 +1,125 @@
+"""The model of a later stage, without a value."""
+
+import keras
+
+from kgrow.algebra.errors import GrowthError
+from kgrow.backend.lazy_variables import without_values
+from kgrow.backend.random import private_random
+from kgrow.growth.gates import gates_of
+from kgrow.growth.growable_model import GrowableModel
+from kgrow.growth.lowering.device_scope import without_distribution
+from kgrow.growth.optimizer.slots import nested
+
+
+def stage_model(
+    model,
+    target_config,
+    strategy=None,
+    *,
+    compile=None,
+    training_options=None,
+):
+    """Makes the model that a growth would make of another, without values.
+
+    Nothing is allocated but counters and rates, and nothing of `model` is
+    touched. The new model has shapes, names and layouts, and is there to be
+    lowered; it cannot compute. Gates that `model` has are taken to be open.
+
+    Args:
+        model: `GrowableModel`, with values or itself without.
+        target_config: dict of the fields that change, see `grow()`.
+        strategy: optional `Strategy`; if it grows behind gates, the new model
+            has them.
+        compile: optional function of the new model that compiles it; by
+            default it is compiled as `model` is, with an optimizer of its own.
+        training_options: optional dict, see `set_training_options()`.
+
+    Returns:
+        `GrowableModel`, of the class of `model`.
+
+    Raises:
+        GrowthError: the target does not go with the model, or the strategy
+            has the old network teach the new one.
+
+    Example:
+
+    >>> import kgrow
+    >>> model = kgrow.models.MLP(input_dim=2, output_dim=1, hidden_dim=4,
+    ...     intermediate_dim=8, num_layers=1)
+    >>> larger = kgrow.lowering.stage_model(model, {"hidden_dim": 6})
+    >>> larger.growth_config["hidden_dim"], larger.weights[0].shape
+    (6, (2, 6))
+    """
+    source = model.architecture
+    options = dict(training_options or {})
+    source.check_training_options(options)
+    if strategy is not None and strategy.teacher_config() is not None:
+        raise GrowthError(
+            f"After {strategy!r} the old network teaches the new one, which "
+            "needs its values: such a step cannot be lowered before."
+        )
+    if gates_of(source.network) is not None:
+        options.setdefault("gates", [])
+    with without_values(), private_random(0):
+        network, spec = source.build(source.check(target_config), options)
+        if strategy is not None:
+            _add_gate(network, strategy.plan(source.spec, spec, 0))
+        made = _like(model, network)
+    if compile is None and model.compiled:
+        compile = _compiled_like(model)
+    if compile is not None:
+        # Scalars need values, which devices elsewhere cannot hold.
+        with without_distribution():
+            compile(made)
+    return made
+
+
+def _like(model, network):
+    """A model of the same class around another network."""
+    made = GrowableModel.__new__(type(model), network)
+    axes = model.architecture.axes
+    GrowableModel.__init__(made, network, axes, name=model.name)
+    return made
+
+
+def _add_gate(network, plan):
+    if plan.gate is None:
+        return
+    gates = gates_of(network)
+    if gates is None:
+        raise GrowthError(
+            "The strategy grows behind gates, and the network has none. "
+            f"Received: {network.name!r} (of type {type(network).__name__})"
+        )
+    gates.set_active_gates([plan.gate], [0])
+
+
+def _compiled_like(model):
+    """A function that compiles a model as another is compiled."""
+
+    def compile(made):
+        settings = dict(model._compile_config.config)
+        settings["optimizer"] = _twin(model.optimizer)
+        for name in ("metrics", "weighted_metrics"):
+            settings[name] = keras.tree.map_structure(_own, settings[name])
+        made.compile(**settings)
+
+    return compile
+
+
+def _twin(optimizer):
+    """An optimizer with the same settings and no variables yet."""
+    twin = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
+    pattern = "_exclude_from_weight_decay_pattern"
+    for part, like in zip(nested(twin), nested(optimizer), strict=True):
+        # No config has it.
+        if hasattr(like, pattern):
+            setattr(part, pattern, getattr(like, pattern))
+    return twin
+
+
+def _own(metric):
+    """A metric is a state: every model has one of its own."""
+    if isinstance(metric, keras.Metric):
+        return type(metric).from_config(metric.get_config())
+    return metric

@@ -1,0 +1,141 @@
+"""A model's training step, lowered on shapes."""
+
+import functools
+
+import keras
+
+from kgrow.algebra.errors import GrowthError
+from kgrow.backend import place_of, storage
+from kgrow.growth.lowering.compiled_step import LoweredStep
+from kgrow.growth.lowering.device_scope import under, without_distribution
+from kgrow.growth.lowering.jax_only import jax_lowering
+from kgrow.growth.optimizer.slots import nested, slots_without_values
+
+
+def lower_train_step(model, batch, *, distribution=None, device=None):
+    """Lowers the training step of a model, as `fit` would compile it.
+
+    No variable needs a value, see `stage_model()`, and none gets one. What
+    comes out takes `(state, batch)` and gives `(logs, state)`, as
+    `model.train_step` does.
+
+    Args:
+        model: compiled `GrowableModel`, from `stage_model()` or with an
+            optimizer that is built. Gates that it has are part of the step.
+        batch: `(x, y)` or `(x, y, sample_weight)`, structures of whatever has
+            a shape and a dtype: arrays, `KerasTensor`s.
+        distribution: `keras.distribution.Distribution`, whose mesh may be of
+            devices that are elsewhere; by default the active one.
+        device: optional `jax.Device` to lower for where there is no
+            distribution; by default the one that JAX takes.
+
+    Returns:
+        `LoweredStep`.
+
+    Raises:
+        GrowthError: Keras does not run on JAX, or the model is not compiled,
+            or has values and an optimizer that is not built.
+
+    Example:
+
+    >>> import keras, kgrow
+    >>> model = kgrow.models.MLP(input_dim=2, output_dim=1, hidden_dim=4,
+    ...     intermediate_dim=8, num_layers=1)
+    >>> model.compile("adam", "mse")
+    >>> batch = keras.KerasTensor((8, 2)), keras.KerasTensor((8, 1))
+    >>> larger = kgrow.lowering.stage_model(model, {"hidden_dim": 6})
+    >>> step = kgrow.lowering.lower_train_step(larger, batch).compile()
+    >>> step.report.flops > 0
+    True
+    """
+    jax_lowering()
+    if not model.compiled:
+        raise GrowthError(
+            "A training step needs a loss and an optimizer. Call `compile()` "
+            f"first. Received: {model.name!r}, not compiled"
+        )
+    distribution = distribution or keras.distribution.distribution()
+    batch = tensors(batch)
+    with under(distribution):
+        build(model, batch)
+        return lower_step(model, batch, distribution, device)
+
+
+def lower_step(model, batch, distribution, device):
+    """Lowers the step of any compiled and built model.
+
+    Args:
+        model: `keras.Model`, its variables with values or without.
+        batch: structure of `KerasTensor`s.
+        distribution: the active `keras.distribution.Distribution`, or `None`.
+        device: see `lower_train_step()`.
+    """
+    jax, devices, default = jax_lowering(), None, None
+    if distribution is not None:
+        devices = list(distribution.device_mesh.devices.flat)
+        if isinstance(devices[0], str):
+            # Keras' names of devices that this process has.
+            devices = None
+        default = jax.everywhere(distribution.device_mesh)
+    elif device is not None:
+        devices, default = [device], jax.on(device)
+
+    def variable(v):
+        return jax.form(v.shape, v.dtype, place_of(v) or default)
+
+    def tensor(t):
+        place = default
+        if distribution is not None:
+            place = distribution.get_data_layout(t.shape).backend_layout
+        return jax.form(t.shape, t.dtype, place)
+
+    state = tuple(
+        [variable(v) for v in variables]
+        for variables in (
+            model.trainable_variables,
+            model.non_trainable_variables,
+            model.optimizer.variables,
+            model.metrics_variables,
+        )
+    )
+    # A bound method would be equal to that of any other step of the model.
+    step = functools.partial(type(model).train_step, model)
+    forms = keras.tree.map_structure(tensor, batch)
+    lowered, seconds = jax.lower(step, state, forms, devices)
+    return LoweredStep(lowered, seconds, state)
+
+
+def build(model, batch):
+    """Builds what `fit` builds before its first step, without values where
+    the model has none.
+
+    Args:
+        model: compiled `keras.Model`.
+        batch: structure of `KerasTensor`s.
+    """
+    optimizer, deferred = model.optimizer, False
+    for v in model.variables:
+        # Before there are slots, which lie as their variable does.
+        place_of(v)
+        deferred = deferred or storage(v) is None
+    if not optimizer.built:
+        if not deferred:
+            raise GrowthError(
+                "The model's optimizer has no variables yet, and lowering "
+                "gives it none. Lower `stage_model(model, {})`, which has no "
+                f"values, or build it. Received: {model.name!r}"
+            )
+        with without_distribution(), slots_without_values(nested(optimizer)):
+            optimizer.build(model.trainable_variables)
+    with without_distribution():
+        model._symbolic_build(data_batch=batch)
+
+
+def tensors(batch):
+    """A batch as `KerasTensor`s."""
+    return keras.tree.map_structure(
+        lambda leaf: keras.KerasTensor(
+            tuple(leaf.shape), keras.backend.standardize_dtype(leaf.dtype)
+        ),
+        tuple(batch),
+    )
