@@ -19,7 +19,7 @@ DEMO := $(VENV)/.demo-installed
 ALL  := $(VENV)/.all-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow doctest lint format types docs bench notebooks clean
+.PHONY: help demo test slow doctest lint format registries types docs bench notebooks clean
 
 help:
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -46,6 +46,9 @@ lint: $(ALL) ## ruff: check and format
 format: $(ALL) ## let ruff rewrite what it can
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+registries: $(ALL) ## what follows from the registries: exports, pages
+	@KERAS_BACKEND=torch $(BIN)/python -m docs.tools.write_registries
 
 types: $(ALL) ## pyright on the library and the command
 	@$(BIN)/pyright --pythonpath $(BIN)/python $(CODE)

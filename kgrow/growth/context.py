@@ -1,4 +1,4 @@
-"""What a growth knows and a strategy may ask for, beyond the two specs."""
+"""One growth as its strategy sees it, beyond the two specs."""
 
 import keras
 
@@ -7,10 +7,11 @@ from kgrow.algebra.errors import GrowthError
 from kgrow.architecture.architecture import grown_weights, relative_path
 from kgrow.growth.operator_fit import OperatorModel, fit_operator
 from kgrow.growth.sharded_growth import grown_value
+from kgrow.strategies.task import Task
 
 
-class Task:
-    """One growth, as a strategy that needs more than sizes sees it.
+class GrowthContext(Task):
+    """What a strategy asks for as its `Task`, answered from the model.
 
     Args:
         model: `GrowableModel`.

@@ -29,7 +29,7 @@ from kgrow.architecture.output_check import (
 from kgrow.backend.memory import PeakMemory
 from kgrow.backend.random import private_random
 from kgrow.growth.batches import Data
-from kgrow.growth.context import Task
+from kgrow.growth.context import GrowthContext
 from kgrow.growth.device_layout import check_network
 from kgrow.growth.freezing import (
     carry_update_scales,
@@ -101,7 +101,9 @@ class GrowthTransaction:
             with backend.scope(self.model):
                 network, target = self._make_network()
             plan = self.strategy.plan(self.source.spec, target.spec, self.seed)
-            task = Task(self.model, network, self.config, self.data, self.seed)
+            task = GrowthContext(
+                self.model, network, self.config, self.data, self.seed
+            )
             plan = self.strategy.fit(plan, task)
             check_agreement(lambda: self._facts(plan))
             with backend.scope(self.model):

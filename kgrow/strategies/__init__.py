@@ -1,4 +1,9 @@
-"""Growth strategies: each chooses the matrices by which a network grows."""
+"""Growth strategies: each chooses the matrices of a growth.
+
+The imports are written by `make registries`.
+"""
+
+import sys
 
 from kgrow.strategies.base import Strategy
 from kgrow.strategies.bert2bert import AKI, FPI
@@ -26,42 +31,48 @@ from kgrow.strategies.msg import MSG
 from kgrow.strategies.mslt import MSLT
 from kgrow.strategies.net2net import Net2Net
 from kgrow.strategies.position_table import Positions
-from kgrow.strategies.registry import get, names, serialize
+from kgrow.strategies.registry import discover, get, names, register, serialize
 from kgrow.strategies.solar import SOLAR
 from kgrow.strategies.staged import Staged
+from kgrow.strategies.task import Task
 from kgrow.strategies.vocabulary import Vocabulary
 
 __all__ = [
     "AKI",
-    "FPI",
-    "KnowledgeInheritance",
-    "LEMON",
-    "MSG",
-    "MSLT",
-    "SOLAR",
-    "CompoundGrow",
-    "LiGO",
     "Combine",
+    "CompoundGrow",
     "DepthMap",
     "Direct",
-    "InitializeNew",
+    "FPI",
     "GradMax",
     "HyperCloning",
     "Identity",
+    "InitializeNew",
     "Interpolate",
+    "KnowledgeInheritance",
+    "LEMON",
+    "LiGO",
     "LlamaPro",
+    "MSG",
+    "MSLT",
     "Mango",
     "Middle",
     "Net2Net",
     "Positions",
     "Random",
+    "SOLAR",
     "Stack",
-    "Staged",
     "StackingList",
+    "Staged",
     "Strategy",
+    "Task",
     "Top",
     "Vocabulary",
     "get",
     "names",
+    "register",
     "serialize",
 ]
+
+# A file that is not listed above yet registers what it holds as well.
+discover(sys.modules[__name__])

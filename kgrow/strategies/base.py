@@ -8,6 +8,11 @@ from kgrow.algebra.errors import GrowthError
 from kgrow.algebra.exactness import claims
 from kgrow.algebra.plan import Plan
 from kgrow.algebra.plan_term import NewEntryInit, PlanTerm
+from kgrow.strategies.arguments import (
+    from_config,
+    read_arguments,
+    to_config,
+)
 from kgrow.strategies.fixed_dims import is_placed, place
 
 
@@ -18,12 +23,31 @@ class Strategy:
     each stack, a `DepthExpansion`. It sees dimensions, never layers; the same
     strategy serves every architecture. Subclasses implement `expand_width()`,
     `expand_depth()` or both; what they leave out they refuse, rather than do
-    another's work.
+    another's work. `grows` says which, and `@register("name")` makes the
+    class known by name. Each argument of the constructor is an attribute of
+    the same name; config, equality and `repr` follow from that.
 
     Dimensions whose entries have places (a vocabulary, positions, rotary
-    frequencies) keep them under every strategy; see `placement`.
+    frequencies) keep them under every strategy; see `fixed_dims`.
+
+    Example:
+
+    >>> from kgrow.algebra.expansion import Expansion
+    >>> class Tile(Strategy):
+    ...     grows = {"width"}
+    ...
+    ...     def __init__(self, even=True):
+    ...         self.even = even
+    ...
+    ...     def expand_width(self, dim, source, target, rng):
+    ...         return Expansion.tile(source, target // source)
+    >>> Tile(even=False), Tile() == Tile(even=False)
+    (Tile(even=False), False)
     """
 
+    # What it grows: "width", "depth" or both.
+    grows = frozenset()
+    registered_name = None  # set by `register`
     new_entries = NewEntryInit()
     # What its growths train unless `grow()` says so: "all", or what is "new".
     default_trainable = "all"
@@ -73,7 +97,7 @@ class Strategy:
         depths = {}
         for name, stack in target.stacks.items():
             old, new = source.depths[name], target.depths[name]
-            if grows(stack.field, old, new):
+            if is_larger(stack.field, old, new):
                 depths[name] = self.expand_depth(
                     stack, old, new, random_generator(seed, name)
                 )
@@ -82,7 +106,7 @@ class Strategy:
             # A dim that only blocks use is not there before the first one.
             new = target.sizes[name]
             old = source.sizes.get(name, new)
-            if not grows(dim.field, old, new):
+            if not is_larger(dim.field, old, new):
                 continue
             if is_placed(dim):
                 widths[name], new_entries[name] = place(dim, old, new)
@@ -150,18 +174,25 @@ class Strategy:
 
     @property
     def name(self):
-        return type(self).__name__.lower()
+        """The name it is registered by, or else its class's, in lower case."""
+        cls = type(self)
+        return vars(cls).get("registered_name") or cls.__name__.lower()
 
     def get_config(self):
-        return {}
+        """The constructor's arguments, from attributes of the same names.
+
+        Raises:
+            GrowthError: an argument has no such attribute.
+        """
+        return {k: to_config(v) for k, v in read_arguments(self).items()}
 
     @classmethod
     def from_config(cls, config):
-        return cls(**config)
+        return cls(**{k: from_config(v) for k, v in config.items()})
 
     def __repr__(self):
         arguments = ", ".join(
-            f"{k}={v!r}" for k, v in self.get_config().items()
+            f"{k}={getattr(self, k, v)!r}" for k, v in self.get_config().items()
         )
         return f"{type(self).__name__}({arguments})"
 
@@ -173,7 +204,7 @@ class Strategy:
     __hash__ = None
 
 
-def grows(field, old, new):
+def is_larger(field, old, new):
     """Whether a field grows; an error if it shrinks."""
     if new < old:
         raise GrowthError(

@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import keras
 import numpy as np
 
 from kgrow.algebra.depth_expansion import DepthExpansion
@@ -13,9 +12,10 @@ from kgrow.algebra.plan_term import divisible_dims, map_each
 from kgrow.strategies.base import Strategy
 from kgrow.strategies.depth_maps import Top
 from kgrow.strategies.net2net import balanced_copies
+from kgrow.strategies.registry import register
 
 
-@keras.saving.register_keras_serializable("kgrow")
+@register("fpi")
 class FPI(Strategy):
     """Function-preserving initialisation: copies read in equal shares.
 
@@ -46,6 +46,8 @@ class FPI(Strategy):
       for the depth. No code was published.
     """
 
+    grows = frozenset({"width", "depth"})
+
     def __init__(self, draw="random"):
         if draw not in ("random", "balanced"):
             raise GrowthError(
@@ -66,11 +68,8 @@ class FPI(Strategy):
     def expand_depth(self, stack, source, target, rng):
         return Top().expand_depth(stack, source, target, rng)
 
-    def get_config(self):
-        return {"draw": self.draw}
 
-
-@keras.saving.register_keras_serializable("kgrow")
+@register("aki")
 class AKI(FPI):
     """Advanced knowledge initialisation: new units come from the next layer.
 

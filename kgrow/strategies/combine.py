@@ -1,13 +1,11 @@
 """Any width operator with any depth operator."""
 
-import keras
-
 from kgrow.algebra.errors import GrowthError
 from kgrow.strategies.base import Strategy
-from kgrow.strategies.registry import get, serialize
+from kgrow.strategies.registry import get, register
 
 
-@keras.saving.register_keras_serializable("kgrow")
+@register()
 class Combine(Strategy):
     """Grows width by one strategy and depth by another.
 
@@ -33,6 +31,9 @@ class Combine(Strategy):
                     "GradMax(base=Combine(...)). Received: "
                     f"{part!r}"
                 )
+        self.grows = (self.width.grows & {"width"}) | (
+            self.depth.grows & {"depth"}
+        )
         self.new_entries = self.width.new_entries
         trains = {self.width.default_trainable, self.depth.default_trainable}
         self.default_trainable = "new" if "new" in trains else "all"
@@ -51,12 +52,3 @@ class Combine(Strategy):
 
     def noise(self, dim):
         return self.width.noise(dim)
-
-    def __repr__(self):
-        return f"Combine(width={self.width!r}, depth={self.depth!r})"
-
-    def get_config(self):
-        return {
-            "width": serialize(self.width),
-            "depth": serialize(self.depth),
-        }

@@ -1,16 +1,15 @@
 """CompoundGrow: training_options of the small model, taken off as growth."""
 
-import keras
-
 from kgrow.algebra.axes import CONSUME, PRODUCE
 from kgrow.algebra.errors import GrowthError
 from kgrow.algebra.expansion import Expansion
 from kgrow.strategies.base import Strategy
 from kgrow.strategies.depth_maps import Stack
 from kgrow.strategies.fixed_dims import is_placed
+from kgrow.strategies.registry import register
 
 
-@keras.saving.register_keras_serializable("kgrow")
+@register("compoundgrow")
 class CompoundGrow(Strategy):
     """Feedforward networks tiled, factorised kernels given rank, and stacks.
 
@@ -46,6 +45,8 @@ class CompoundGrow(Strategy):
       (2010.12562), Sec. 3.2 (width) and Sec. 4 (the method); its code,
       google-research/grow_bert, tiles and divides in the same way.
     """
+
+    grows = frozenset({"depth"})
 
     def expand_width(self, dim, source, target, rng):
         del rng

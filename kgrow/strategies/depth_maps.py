@@ -1,10 +1,9 @@
 """Depth maps: which old block each new block copies."""
 
-import keras
-
 from kgrow.algebra.depth_expansion import DepthExpansion
 from kgrow.algebra.errors import GrowthError
 from kgrow.strategies.base import Strategy
+from kgrow.strategies.registry import register
 
 
 class DepthMap(Strategy):
@@ -21,6 +20,8 @@ class DepthMap(Strategy):
     Args:
         zero_exits: bool.
     """
+
+    grows = frozenset({"depth"})
 
     copies = True
 
@@ -67,11 +68,8 @@ class DepthMap(Strategy):
             for place in range(period)
         ]
 
-    def get_config(self):
-        return {"zero_exits": self.zero_exits}
 
-
-@keras.saving.register_keras_serializable("kgrow")
+@register("stack", aliases=("stackbert",))
 class Stack(DepthMap):
     """The whole stack on top of itself: new block `i` copies `i % source`.
 
@@ -91,7 +89,7 @@ class Stack(DepthMap):
         return [i % source for i in range(target)]
 
 
-@keras.saving.register_keras_serializable("kgrow")
+@register("interpolate")
 class Interpolate(DepthMap):
     """Every block followed by its copies: `i` copies `i * source // target`.
 
@@ -111,7 +109,7 @@ class Interpolate(DepthMap):
         return [i * source // target for i in range(target)]
 
 
-@keras.saving.register_keras_serializable("kgrow")
+@register("middle", aliases=("midas",))
 class Middle(DepthMap):
     """Copies of the middle blocks, set behind them.
 
@@ -141,7 +139,7 @@ class Middle(DepthMap):
         return blocks
 
 
-@keras.saving.register_keras_serializable("kgrow")
+@register("top")
 class Top(DepthMap):
     """Copies of the top blocks on top.
 
@@ -165,7 +163,7 @@ class Top(DepthMap):
         return blocks + list(range(source - rest, source))
 
 
-@keras.saving.register_keras_serializable("kgrow")
+@register("identity")
 class Identity(DepthMap):
     """New blocks spread between the old ones, each the identity at first.
 
@@ -191,11 +189,8 @@ class Identity(DepthMap):
     def stacking_list(self, source, target):
         return Interpolate().stacking_list(source, target)
 
-    def get_config(self):
-        return {}
 
-
-@keras.saving.register_keras_serializable("kgrow")
+@register()
 class StackingList(DepthMap):
     """A depth map written out.
 
@@ -253,6 +248,3 @@ class StackingList(DepthMap):
                 f"{self.blocks}, which copies {wrong}"
             )
         return self.blocks
-
-    def get_config(self):
-        return {"blocks": self.blocks, **super().get_config()}

@@ -1,15 +1,14 @@
 """Old weights into the corner of the new ones."""
 
-import keras
-
 from kgrow.algebra.errors import GrowthError
 from kgrow.algebra.expansion import Expansion
 from kgrow.algebra.plan_term import FRESH, NewEntryInit
 from kgrow.strategies.base import Strategy
 from kgrow.strategies.depth_maps import StackingList
+from kgrow.strategies.registry import register
 
 
-@keras.saving.register_keras_serializable("kgrow")
+@register("direct")
 class Direct(Strategy):
     """Copies the old weights and leaves the rest zero or random.
 
@@ -29,7 +28,7 @@ class Direct(Strategy):
 
     Example:
 
-    >>> Direct().fresh.outgoing
+    >>> Direct().new_entries.outgoing
     'zeros'
 
     Reference:
@@ -37,6 +36,8 @@ class Direct(Strategy):
     - Du et al., "Stacking Your Transformers" (2405.15319), the operator
       G_zero, with the old weights unscaled.
     """
+
+    grows = frozenset({"width", "depth"})
 
     def __init__(self, incoming="initializer", outgoing="zeros"):
         for name, value in (("incoming", incoming), ("outgoing", outgoing)):
@@ -58,11 +59,8 @@ class Direct(Strategy):
         depth_map = StackingList(blocks, zero_exits=self.outgoing == "zeros")
         return depth_map.expand_depth(stack, source, target, rng)
 
-    def get_config(self):
-        return {"incoming": self.incoming, "outgoing": self.outgoing}
 
-
-@keras.saving.register_keras_serializable("kgrow")
+@register("random")
 class Random(Direct):
     """Copies the old weights; all new entries start as in a new network.
 
@@ -78,6 +76,3 @@ class Random(Direct):
 
     def __init__(self):
         super().__init__(incoming="initializer", outgoing="initializer")
-
-    def get_config(self):
-        return {}

@@ -2,14 +2,11 @@
 
 import dataclasses
 
-import keras
-
 from kgrow.strategies.base import Strategy
-from kgrow.strategies.registry import get, register, serialize
+from kgrow.strategies.registry import get, register
 
 
 @register("filled")
-@keras.saving.register_keras_serializable("kgrow")
 class InitializeNew(Strategy):
     """New entries under one strategy's rules, with values of another's.
 
@@ -30,11 +27,14 @@ class InitializeNew(Strategy):
     False
     """
 
+    grows = frozenset({"width", "depth"})
+
     standalone = True
 
     def __init__(self, base="direct", init="ligo"):
         self.base = get(base)
         self.init = get(init)
+        self.grows = self.base.grows
         self.needs_data = self.base.needs_data or self.init.needs_data
 
     def plan(self, source, target, seed=0):
@@ -49,12 +49,3 @@ class InitializeNew(Strategy):
 
     def claims(self, plan):
         return self.base.claims(plan)
-
-    def __repr__(self):
-        return f"InitializeNew(base={self.base!r}, init={self.init!r})"
-
-    def get_config(self):
-        return {
-            "base": serialize(self.base),
-            "init": serialize(self.init),
-        }

@@ -3,7 +3,6 @@
 import dataclasses
 import math
 
-import keras
 import numpy as np
 
 from kgrow.algebra.axes import PRODUCE
@@ -11,11 +10,10 @@ from kgrow.algebra.errors import GrowthError
 from kgrow.algebra.expansion import Expansion
 from kgrow.algebra.plan_term import NewEntryInit
 from kgrow.strategies.base import Strategy, random_generator
-from kgrow.strategies.registry import get, register, serialize
+from kgrow.strategies.registry import get, register
 
 
 @register("gradmax")
-@keras.saving.register_keras_serializable("kgrow")
 class GradMax(Strategy):
     """New hidden units that the loss pulls at most.
 
@@ -55,11 +53,14 @@ class GradMax(Strategy):
       code, and in what lies beyond the rank of `M`.
     """
 
+    grows = frozenset({"width", "depth"})
+
     needs_data = True
     standalone = True
 
     def __init__(self, base="net2net", scale=0.5):
         self.base = get(base)
+        self.grows = self.base.grows
         positive = isinstance(scale, (int, float)) and 0 < scale < math.inf
         if not positive:
             raise GrowthError(
@@ -156,9 +157,6 @@ class GradMax(Strategy):
 
     def __repr__(self):
         return f"GradMax(base={self.base.name!r}, scale={self.scale!r})"
-
-    def get_config(self):
-        return {"base": serialize(self.base), "scale": self.scale}
 
 
 def hidden_units(spec):

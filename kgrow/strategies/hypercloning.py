@@ -2,14 +2,13 @@
 
 import math
 
-import keras
-
 from kgrow.algebra.errors import GrowthError
 from kgrow.algebra.expansion import Expansion
 from kgrow.strategies.base import Strategy
+from kgrow.strategies.registry import register
 
 
-@keras.saving.register_keras_serializable("kgrow")
+@register("hypercloning")
 class HyperCloning(Strategy):
     """Tiles every dimension, and divides what is read by the number of tiles.
 
@@ -46,6 +45,8 @@ class HyperCloning(Strategy):
       symmetric variant with noise.
     """
 
+    grows = frozenset({"width"})
+
     def __init__(self, snr=10.0):
         self.snr = check_snr(snr)
 
@@ -56,9 +57,6 @@ class HyperCloning(Strategy):
     def noise(self, dim):
         del dim
         return noise_ratio(self.snr)
-
-    def get_config(self):
-        return {"snr": self.snr}
 
 
 def whole_tiles(name, dim, source, target):

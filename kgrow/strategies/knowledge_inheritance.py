@@ -2,17 +2,14 @@
 
 import math
 
-import keras
-
 from kgrow.algebra.errors import GrowthError
 from kgrow.algebra.exactness import Claim
 from kgrow.algebra.plan import Plan
-from kgrow.strategies.base import Strategy, grows
+from kgrow.strategies.base import Strategy, is_larger
 from kgrow.strategies.registry import register
 
 
 @register("ki")
-@keras.saving.register_keras_serializable("kgrow")
 class KnowledgeInheritance(Strategy):
     """A large network from scratch, which the small one teaches for a while.
 
@@ -39,6 +36,8 @@ class KnowledgeInheritance(Strategy):
       (2105.13880), Sec. 3.1-3.2, with the linear decay of Eq. 3.
     """
 
+    grows = frozenset({"width", "depth"})
+
     standalone = True
 
     def __init__(self, weight=0.5, steps=1000, temperature=1.0):
@@ -64,7 +63,9 @@ class KnowledgeInheritance(Strategy):
 
     def plan(self, source, target, seed=0):
         for name, dim in target.dims.items():
-            if grows(dim.field, source.sizes.get(name, 0), target.sizes[name]):
+            if is_larger(
+                dim.field, source.sizes.get(name, 0), target.sizes[name]
+            ):
                 if name in target.output_dims:
                     raise GrowthError(
                         "'ki' compares the outputs of both networks, and "
@@ -73,23 +74,12 @@ class KnowledgeInheritance(Strategy):
                         "it by another strategy first."
                     )
         for name, stack in target.stacks.items():
-            grows(stack.field, source.depths[name], target.depths[name])
+            is_larger(stack.field, source.depths[name], target.depths[name])
         return Plan(source, target, (), seed=seed)
 
     def claims(self, plan):
         reason = "all weights start anew"
         return [Claim(name, False, reason) for name in plan.grown]
 
-    @property
-    def name(self):
-        return "ki"
-
     def teacher_config(self):
         return self.get_config()
-
-    def get_config(self):
-        return {
-            "weight": self.weight,
-            "steps": self.steps,
-            "temperature": self.temperature,
-        }

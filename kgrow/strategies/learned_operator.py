@@ -29,6 +29,8 @@ class Learned(Strategy):
         verbose: as in `keras.Model.fit`.
     """
 
+    grows = frozenset({"width", "depth"})
+
     needs_data = True
     standalone = True
     default_rate = 1e-3

@@ -1,6 +1,5 @@
 """Lossless to any size: copies, averages, and a stream that is scaled."""
 
-import keras
 import numpy as np
 
 from kgrow.algebra.expansion import Expansion, Pair
@@ -9,9 +8,10 @@ from kgrow.algebra.plan_term import NewEntryInit
 from kgrow.strategies.base import Strategy
 from kgrow.strategies.depth_maps import DepthMap
 from kgrow.strategies.net2net import uneven_shares
+from kgrow.strategies.registry import register
 
 
-@keras.saving.register_keras_serializable("kgrow")
+@register("lemon")
 class LEMON(Strategy):
     """Keeps the function at any width, through LayerNorm and RMSNorm.
 
@@ -53,6 +53,8 @@ class LEMON(Strategy):
     - Wang et al., "LEMON: Lossless Model Expansion" (2310.07999), Sec. 4. The
       constructions for RMSNorm and for tied weights are derived here.
     """
+
+    grows = frozenset({"width", "depth"})
 
     new_entries = NewEntryInit(incoming="initializer", outgoing="initializer")
 

@@ -1,6 +1,5 @@
 """LiGO: the matrices that grow a network are learned."""
 
-import keras
 import numpy as np
 from keras import ops
 
@@ -34,7 +33,6 @@ _INITS = {
 
 
 @register("ligo")
-@keras.saving.register_keras_serializable("kgrow")
 class LiGO(Learned):
     """Learned linear growth: matrices of width and weights of depth, fitted.
 
@@ -201,6 +199,8 @@ class LiGO(Learned):
 class _Averages(Strategy):
     """New units are random averages of all old ones, as the public code of
     LiGO draws them."""
+
+    grows = frozenset({"width"})
 
     def expand_width(self, dim, source, target, rng):
         del dim

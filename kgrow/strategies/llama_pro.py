@@ -1,11 +1,10 @@
 """Block expansion: identity blocks between groups, and only they train."""
 
-import keras
-
 from kgrow.strategies.depth_maps import DepthMap
+from kgrow.strategies.registry import register
 
 
-@keras.saving.register_keras_serializable("kgrow")
+@register("llama_pro")
 class LlamaPro(DepthMap):
     """An identity block behind each group of blocks; the old ones are frozen.
 
@@ -34,7 +33,6 @@ class LlamaPro(DepthMap):
     """
 
     default_trainable = "new"
-    name = "llama_pro"
 
     def __init__(self):
         super().__init__(zero_exits=True)
@@ -45,6 +43,3 @@ class LlamaPro(DepthMap):
             before, behind = (i * extra // source for i in (block, block + 1))
             blocks += [block] * (1 + behind - before)
         return blocks
-
-    def get_config(self):
-        return {}

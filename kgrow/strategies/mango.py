@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import keras
 import numpy as np
 from keras import ops
 
@@ -27,7 +26,6 @@ from kgrow.strategies.registry import register
 
 
 @register("mango")
-@keras.saving.register_keras_serializable("kgrow")
 class Mango(Learned):
     """All matrices of a stack grow by one multi-linear map, which is learned.
 

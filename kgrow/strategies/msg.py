@@ -19,7 +19,6 @@ _INITIALIZERS = ("normal", "layer")
 
 
 @register("msg")
-@keras.saving.register_keras_serializable("kgrow")
 class MSG(Strategy):
     """Masked Structural Growth: any new weights, behind gates.
 
@@ -70,6 +69,8 @@ class MSG(Strategy):
       first updates are three times as large.
     """
 
+    grows = frozenset({"width", "depth"})
+
     standalone = True
     new_entries = NewEntryInit("initializer", "initializer")
 
@@ -80,7 +81,7 @@ class MSG(Strategy):
         else:
             self.initializer = get(initializer)
         self.depth = get(depth)
-        self.needs_data = getattr(self.initializer, "learns", False)
+        self.needs_data = getattr(self.initializer, "needs_data", False)
 
     def expand_width(self, dim, source, target, rng):
         del dim, rng

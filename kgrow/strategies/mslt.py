@@ -1,11 +1,10 @@
 """Multi-stage layerwise training: the top grows, and the top trains."""
 
-import keras
-
 from kgrow.strategies.depth_maps import Top
+from kgrow.strategies.registry import register
 
 
-@keras.saving.register_keras_serializable("kgrow")
+@register("mslt")
 class MSLT(Top):
     """Copies of the top blocks on top, which alone are trained.
 

@@ -1,17 +1,17 @@
 """Copies of units, and the weights that read them shared among the copies."""
 
-import keras
 import numpy as np
 
 from kgrow.algebra.errors import GrowthError
 from kgrow.algebra.expansion import Expansion
 from kgrow.strategies.base import Strategy
 from kgrow.strategies.depth_maps import Identity
+from kgrow.strategies.registry import register
 
 SPLITS = ("uneven", "even")
 
 
-@keras.saving.register_keras_serializable("kgrow")
+@register("net2net")
 class Net2Net(Strategy):
     """Wider by copies of random units, deeper by identity blocks.
 
@@ -50,6 +50,8 @@ class Net2Net(Strategy):
       hidden states and embeddings of a transformer (FPI).
     """
 
+    grows = frozenset({"width", "depth"})
+
     def __init__(self, split="uneven"):
         if split not in SPLITS:
             raise GrowthError(
@@ -68,9 +70,6 @@ class Net2Net(Strategy):
 
     def expand_depth(self, stack, source, target, rng):
         return Identity().expand_depth(stack, source, target, rng)
-
-    def get_config(self):
-        return {"split": self.split}
 
 
 def balanced_copies(source, target, rng):

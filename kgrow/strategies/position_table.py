@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import keras
 import numpy as np
 
 from kgrow.algebra.errors import GrowthError
@@ -10,12 +9,12 @@ from kgrow.algebra.exactness import Claim
 from kgrow.algebra.expansion import Expansion
 from kgrow.algebra.linear_maps import GatherMap, MatrixMap
 from kgrow.strategies.base import Strategy
-from kgrow.strategies.registry import get, serialize
+from kgrow.strategies.registry import get, register
 
 _RULES = ("fresh", "copy", "interpolate")
 
 
-@keras.saving.register_keras_serializable("kgrow")
+@register()
 class Positions(Strategy):
     """Grows the table of positions by a rule, and all else by a strategy.
 
@@ -61,6 +60,7 @@ class Positions(Strategy):
         self.init = init
         self.base = get(base)
         self.dim = dim
+        self.grows = self.base.grows
         self.new_entries = self.base.new_entries
         self.needs_data = self.base.needs_data
         self.default_trainable = self.base.default_trainable
@@ -98,13 +98,6 @@ class Positions(Strategy):
             for t in plan.terms
         ]
         return dataclasses.replace(plan, terms=tuple(terms))
-
-    def get_config(self):
-        return {
-            "init": self.init,
-            "base": serialize(self.base),
-            "dim": self.dim,
-        }
 
     def __repr__(self):
         return f"Positions({self.init!r}, base={self.base!r})"

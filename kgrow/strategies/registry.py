@@ -1,75 +1,129 @@
 """Strategies by name, as Keras finds its optimizers."""
 
 import difflib
+import importlib
+import pkgutil
 
 import keras
 
 from kgrow.algebra.errors import GrowthError
 from kgrow.strategies.base import Strategy
-from kgrow.strategies.bert2bert import AKI, FPI
-from kgrow.strategies.compoundgrow import CompoundGrow
-from kgrow.strategies.depth_maps import (
-    Identity,
-    Interpolate,
-    Middle,
-    Stack,
-    StackingList,
-    Top,
-)
-from kgrow.strategies.direct import Direct, Random
-from kgrow.strategies.hypercloning import HyperCloning
-from kgrow.strategies.lemon import LEMON
-from kgrow.strategies.llama_pro import LlamaPro
-from kgrow.strategies.mslt import MSLT
-from kgrow.strategies.net2net import Net2Net
-from kgrow.strategies.solar import SOLAR
-from kgrow.strategies.staged import Staged
 
-_STRATEGIES = {
-    "direct": Direct,
-    "random": Random,
-    "net2net": Net2Net,
-    "fpi": FPI,
-    "aki": AKI,
-    "lemon": LEMON,
-    "staged": Staged,
-    "hypercloning": HyperCloning,
-    "stack": Stack,
-    "interpolate": Interpolate,
-    "middle": Middle,
-    "top": Top,
-    "identity": Identity,
-    "solar": SOLAR,
-    "mslt": MSLT,
-    "llama_pro": LlamaPro,
-    "compoundgrow": CompoundGrow,
-}
-
-# Other names of strategies, those of the papers.
-_ALIASES = {"stackbert": "stack", "midas": "middle"}
+# Classes by name, and names by alias.
+_STRATEGIES = {}
+_ALIASES = {}
+# Every decorated class, those without a name too.
+_CLASSES = []
 
 
-def register(name):
-    """Class decorator: makes a strategy known by a name.
+def register(name=None, aliases=()):
+    """Class decorator: makes a strategy known by name, and to Keras.
+
+    Everything that goes over all strategies goes over a registered one: the
+    laws of kgrow's tests, `preservation_table()`, the benchmarks. A class
+    in a file of `kgrow/strategies/` is found there; any other is known once
+    its module is imported.
 
     Args:
-        name: string, lower case.
+        name: string, lower case. Without one the class can be saved and
+            loaded and has no name for `get()`: for strategies that need
+            arguments, or make others' growth up.
+        aliases: strings, other names of the same.
+
+    Raises:
+        GrowthError: the class is no `Strategy`, says not what it grows, or
+            another one has the name.
 
     Example:
 
+    >>> from kgrow.strategies import Net2Net
     >>> @register("mine")
-    ... class Mine(Strategy):
+    ... class Mine(Net2Net):
     ...     pass
     >>> get("mine")
-    Mine()
-    >>> del _STRATEGIES["mine"]
+    Mine(split='uneven')
+    >>> forget("mine")
     """
 
     def add(cls):
-        _STRATEGIES[name] = cls
-        return cls
+        _check(cls, name, aliases)
+        if name is not None:
+            cls.registered_name = name
+            _STRATEGIES[name] = cls
+            _ALIASES.update(dict.fromkeys(aliases, name))
+        _CLASSES.append(cls)
+        if keras.saving.get_registered_name(cls) != cls.__name__:
+            return cls
+        package = cls.__module__.partition(".")[0]
+        return keras.saving.register_keras_serializable(package)(cls)
 
     return add
+
+
+def _check(cls, name, aliases):
+    if not (isinstance(cls, type) and issubclass(cls, Strategy)):
+        raise GrowthError(
+            f"`register` decorates a subclass of `Strategy`. Received: {cls!r}"
+        )
+    if name is None:
+        return
+    if not cls.grows or not set(cls.grows) <= {"width", "depth"}:
+        raise GrowthError(
+            f"`{cls.__name__}` must say what it grows: "
+            'grows = {"width", "depth"}, or one of the two. Received: '
+            f"grows={cls.grows!r}"
+        )
+    for word in (name, *aliases):
+        other = _STRATEGIES.get(_ALIASES.get(word, word))
+        if word != str(word).lower():
+            raise GrowthError(f"A name is in lower case. Received: {word!r}")
+        # The same class once more is a module or a cell that ran again.
+        if other and _place(other) != _place(cls):
+            raise GrowthError(
+                f"{word!r} is the name of {_place(other)} already. Received: "
+                f"{_place(cls)}. Choose another name."
+            )
+
+
+def _place(cls):
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def forget(name):
+    """Takes a strategy out of the registry, with its aliases.
+
+    Args:
+        name: string, that it was registered by.
+    """
+    _CLASSES.remove(_STRATEGIES.pop(name))
+    for alias in [a for a, n in _ALIASES.items() if n == name]:
+        del _ALIASES[alias]
+
+
+def discover(package):
+    """Imports every module of a package, so that what they register is known.
+
+    Args:
+        package: the imported package.
+    """
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"{package.__name__}.{module.name}")
+
+
+def classes():
+    """Every class that was decorated, those without a name too, as a list."""
+    return list(_CLASSES)
+
+
+def registered():
+    """The registered classes, as a dict from their names, sorted.
+
+    Example:
+
+    >>> registered()["lemon"].__name__
+    'LEMON'
+    """
+    return dict(sorted(_STRATEGIES.items()))
 
 
 def names(aliases=True):
@@ -121,6 +175,9 @@ def get(identifier):
             "depth=...) to combine two."
         )
     if isinstance(identifier, (list, tuple)):
+        # A stacking list is a strategy, which needs this module.
+        from kgrow.strategies.depth_maps import StackingList
+
         return StackingList(list(identifier))
     if isinstance(identifier, dict):
         try:

@@ -1,12 +1,11 @@
 """Depth up-scaling: two copies of a stack, without the blocks at the seam."""
 
-import keras
-
 from kgrow.algebra.errors import GrowthError
 from kgrow.strategies.depth_maps import DepthMap
+from kgrow.strategies.registry import register
 
 
-@keras.saving.register_keras_serializable("kgrow")
+@register("solar")
 class SOLAR(DepthMap):
     """Two copies of the stack, joined where the paper cuts them.
 

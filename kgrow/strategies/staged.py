@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import keras
 import numpy as np
 
 from kgrow.algebra.errors import GrowthError
@@ -12,9 +11,10 @@ from kgrow.algebra.plan_term import divisible_dims, map_each
 from kgrow.strategies.base import Strategy
 from kgrow.strategies.depth_maps import Stack
 from kgrow.strategies.hypercloning import check_snr, noise_ratio, whole_tiles
+from kgrow.strategies.registry import register
 
 
-@keras.saving.register_keras_serializable("kgrow")
+@register("staged")
 class Staged(Strategy):
     """Block-diagonal growth: several copies of the network side by side.
 
@@ -47,6 +47,8 @@ class Staged(Strategy):
     - Shen et al., "Staged Training for Transformer Language Models"
       (2203.06211), Sec. 3.1, the width and the depth operator.
     """
+
+    grows = frozenset({"width", "depth"})
 
     def __init__(self, snr=None):
         self.snr = check_snr(snr)
@@ -93,9 +95,6 @@ class Staged(Strategy):
     def noise(self, dim):
         del dim
         return noise_ratio(self.snr)
-
-    def get_config(self):
-        return {"snr": self.snr}
 
 
 def _one(e, copy, times):

@@ -3,7 +3,6 @@
 import dataclasses
 import operator
 
-import keras
 import numpy as np
 from keras import ops
 
@@ -11,12 +10,12 @@ from kgrow.algebra.errors import GrowthError
 from kgrow.algebra.exactness import Claim
 from kgrow.algebra.plan_term import factor_shape, factors
 from kgrow.strategies.base import Strategy, random_generator
-from kgrow.strategies.registry import get, serialize
+from kgrow.strategies.registry import get, register, serialize
 
 _RULES = ("mean", "gaussian", "compose", "fresh")
 
 
-@keras.saving.register_keras_serializable("kgrow")
+@register()
 class Vocabulary(Strategy):
     """Grows a vocabulary by a rule, and all else by a strategy.
 
@@ -86,6 +85,7 @@ class Vocabulary(Strategy):
         self.pieces = None if pieces is None else _checked(pieces)
         self.base = get(base)
         self.dim = dim
+        self.grows = self.base.grows
         self.new_entries = self.base.new_entries
         self.needs_data = self.base.needs_data
         self.default_trainable = self.base.default_trainable

@@ -144,13 +144,13 @@ class Coward(strategies.Net2Net):
 @pytest.mark.parametrize(
     "strategy, verdict", [(Liar, "CONTRADICTION"), (Coward, "unclaimed")]
 )
-def test_wrong_claims_are_found_out(monkeypatch, strategy, verdict):
-    monkeypatch.setattr(strategies, "get", lambda name: strategy())
+def test_wrong_claims_are_found_out(strategy, verdict):
     size = "any" if strategy is Liar else "multiple"
     table = preservation_table(
-        ["net2net"], ["pre-LN"], ["hidden"], [size], ["float32"]
+        [strategy("even")], ["pre-LN"], ["hidden"], [size], ["float32"]
     )
     (row,) = table.rows
+    assert row.strategy == f"{strategy.__name__}(split='even')"
     assert row.verdict == verdict and row.cell.split()[0] != "0"
     assert (table.contradictions == [row]) == (strategy is Liar)
 
@@ -166,10 +166,15 @@ def test_a_cell_says_both_numbers_only_where_they_differ():
 
 
 @pytest.mark.parametrize(
-    "options", [{"strategies": ["none"]}, {"placements": "pre-LN"}]
+    "options, message",
+    [
+        ({"strategies": ["none"]}, "Unknown strategy"),
+        ({"strategies": "lemon"}, "must be a list of strategies"),
+        ({"placements": "pre-LN"}, "must be a list of some of"),
+    ],
 )
-def test_options_are_checked(options):
-    with pytest.raises(GrowthError, match="must be a list of some of"):
+def test_options_are_checked(options, message):
+    with pytest.raises(GrowthError, match=message):
         preservation_table(**options)
 
 

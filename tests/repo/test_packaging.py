@@ -3,6 +3,7 @@
 import ast
 import importlib
 import pathlib
+import re
 import subprocess
 import sys
 import tomllib
@@ -70,6 +71,12 @@ def _package(name):
 def test_every_package_has_its_place():
     assert {_package(name) for name in MODULES} == set(ORDER)
     assert [p.name for p in ROOT.glob("*.py")] == ["__init__.py"]
+
+
+def test_the_design_page_has_the_same_packages_in_the_same_order():
+    page = (ROOT.parent / "docs" / "design.md").read_text()
+    section = page.partition("## 4. The house")[2].partition("\n## ")[0]
+    assert re.findall(r"^\| `(\w+)/` \|", section, re.M) == list(ORDER)
 
 
 @pytest.mark.parametrize("name", MODULES)

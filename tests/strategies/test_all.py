@@ -22,15 +22,16 @@ from hypothesis import strategies as st
 import kgrow
 from kgrow import Dim, GrowthError, strategies
 from kgrow.strategies import Combine, DepthMap, Direct, HyperCloning, Net2Net
-from kgrow.strategies.registry import _STRATEGIES
+from kgrow.strategies.registry import forget, register, registered
 
 SOURCE = toy_spec()
 WIDTH = toy_spec({"hidden": 6, "heads": 4, "qk": 4, "ffn": 8})
+DOUBLE = toy_spec({name: 2 * size for name, size in SOURCE.sizes.items()})
 DEPTH = toy_spec(depth=4)
 BOTH = toy_spec(WIDTH.sizes, depth=4)
 NAMES = strategies.names(aliases=False)
 DEPTH_MAPS = sorted(
-    name for name, cls in _STRATEGIES.items() if issubclass(cls, DepthMap)
+    name for name, cls in registered().items() if issubclass(cls, DepthMap)
 )
 
 
@@ -53,15 +54,29 @@ DEPTHS = [name for name in PARTS if grows(name, DEPTH)]
 
 
 def test_names_are_sorted_and_found():
-    assert NAMES == sorted(_STRATEGIES)
+    assert NAMES == sorted(registered())
     for name in NAMES:
-        assert isinstance(strategies.get(name), _STRATEGIES[name])
+        assert isinstance(strategies.get(name), registered()[name])
         assert strategies.get(name.upper()) == strategies.get(name)
 
 
 def test_every_strategy_grows_something():
     assert set(WIDTHS) | set(DEPTHS) == set(PARTS)
     assert set(DEPTH_MAPS) <= set(DEPTHS)
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_it_grows_what_it_says(name):
+    """Twice the width and twice the depth, which none finds uneven."""
+    says = strategies.get(name).grows
+    assert grows(name, DOUBLE) == ("width" in says)
+    assert grows(name, DEPTH) == ("depth" in says)
+
+
+def test_a_combination_grows_what_its_parts_do():
+    assert Combine("hypercloning", "top").grows == {"width", "depth"}
+    assert Combine("top", "top").grows == {"depth"}
+    assert strategies.Positions(base="top").grows == {"depth"}
 
 
 CONFIGURED = [
@@ -92,6 +107,83 @@ def test_a_strategy_survives_its_config(strategy):
 def test_strategies_differ_by_their_arguments():
     for one, other in itertools.combinations(CONFIGURED, 2):
         assert one != other
+
+
+class Mirror(strategies.Strategy):
+    """Keeps its argument under another name, as is easily done."""
+
+    grows = {"width"}
+
+    def __init__(self, share=0.5):
+        self._share = share
+
+
+class OpenMirror(strategies.Strategy):
+    grows = {"width"}
+
+    def __init__(self, share=0.5, inner="net2net", **kwargs):
+        super().__init__(**kwargs)
+        self.share = share
+        self.inner = strategies.get(inner)
+
+
+class Listed(strategies.Strategy):
+    grows = {"width"}
+
+    def __init__(self, *shares):
+        self.shares = shares
+
+
+def test_no_argument_is_lost():
+    with pytest.raises(GrowthError, match="self.share = share"):
+        Mirror(0.3).get_config()
+    with pytest.raises(GrowthError, match=r"takes \*shares"):
+        Listed(0.3).get_config()
+    for use in (repr, strategies.serialize, lambda m: m == Mirror()):
+        with pytest.raises(GrowthError, match="Mirror"):
+            use(Mirror(0.3))
+
+
+def test_arguments_are_the_config():
+    """Strategies among them as well, with no `get_config` written."""
+    one = OpenMirror(0.3, Net2Net("even"))
+    assert repr(one) == ("OpenMirror(share=0.3, inner=Net2Net(split='even'))")
+    assert one != OpenMirror(0.5, Net2Net("even"))
+    assert one != OpenMirror(0.3)
+    config = json.loads(json.dumps(one.get_config()))
+    assert OpenMirror.from_config(config) == one
+
+
+def test_a_name_is_taken_once():
+    register("mirror", aliases=("glass",))(OpenMirror)
+    try:
+        assert strategies.get("glass") == strategies.get("mirror")
+        assert strategies.get("glass").name == "mirror"
+        register("mirror")(OpenMirror)
+        for name in ("mirror", "glass", "midas"):
+            with pytest.raises(GrowthError, match="is the name of"):
+                register(name)(Listed)
+    finally:
+        forget("mirror")
+    assert not {"mirror", "glass"} & set(strategies.names())
+
+
+class Silent(strategies.Strategy):
+    """Does not say what it grows."""
+
+
+@pytest.mark.parametrize(
+    "name, cls, message",
+    [
+        ("silent", Silent, "must say what it grows"),
+        ("Silent", OpenMirror, "lower case"),
+        ("dense", keras.layers.Dense, "a subclass of `Strategy`"),
+    ],
+)
+def test_what_cannot_be_registered_says_why(name, cls, message):
+    with pytest.raises(GrowthError, match=message):
+        register(name)(cls)
+    assert name not in strategies.names()
 
 
 def test_a_list_is_a_stacking_list():

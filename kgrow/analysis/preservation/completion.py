@@ -1,22 +1,21 @@
-"""Complete a strategy that grows only width or only depth."""
+"""Completes a strategy that grows only one of width and depth."""
 
 from kgrow import strategies
 from kgrow.algebra.errors import GrowthError
 from kgrow.strategies import Combine
 
 
-def completed(name, source, target):
-    """The strategy of a name, combined with another where it needs one.
+def completed(strategy, source, target):
+    """The strategy, combined with another where it grows too little.
 
     Args:
-        name: string, of a registered strategy.
+        strategy: a `Strategy`, or the name of one.
         source: `ModelSpec` before.
         target: `ModelSpec` after.
 
     Returns:
         the strategy itself if it grows the one to the other, or else the
-        `Combine` of it with stacking, or of net2net with it, that its error
-        advises.
+        `Combine` of it with stacking, or of net2net with it.
 
     Raises:
         GrowthError: neither does.
@@ -34,17 +33,15 @@ def completed(name, source, target):
     (FPI(draw='random'), Combine(width=Net2Net(split='uneven'), \
 depth=Top(zero_exits=False)))
     """
-    alone = strategies.get(name)
+    alone = strategies.get(strategy)
     try:
         alone.plan(source, target, 0)
         return alone
-    except GrowthError as error:
-        # A strategy that grows one of the two names its complement.
-        advice = str(error)
-        if f"Combine(width='{name}', depth='stack')" in advice:
-            both = Combine(alone, "stack")
-        elif f"Combine(width='net2net', depth='{name}')" in advice:
+    except GrowthError:
+        if "width" not in alone.grows:
             both = Combine("net2net", alone)
+        elif "depth" not in alone.grows:
+            both = Combine(alone, "stack")
         else:
             raise
     both.plan(source, target, 0)

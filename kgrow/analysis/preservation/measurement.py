@@ -27,8 +27,8 @@ def preservation_table(
     Strategies that learn are measured as they start, before any step.
 
     Args:
-        strategies: optional list of registered names; all by default, each
-            strategy once.
+        strategies: optional list of strategies and of registered names; all
+            that are registered by default, each once.
         placements: optional list from `"pre-LN"`, `"post-LN"`, `"RMSNorm"`.
         dims: optional list from `"hidden"`, `"ffn"`, `"heads"`, `"width"`
             (all three by one factor), `"depth"`.
@@ -50,8 +50,9 @@ def preservation_table(
     >>> table.rows[1].reason[:33]
     'entries copied in unequal numbers'
     """
-    chosen = _chosen_rows(strategies, dims, sizes)
-    return measure(benches(placements, dtypes), *chosen)
+    # Refused before networks are built.
+    _chosen_rows(strategies, dims, sizes)
+    return measure(benches(placements, dtypes), strategies, dims, sizes)
 
 
 def benches(placements=None, dtypes=None):
@@ -61,26 +62,41 @@ def benches(placements=None, dtypes=None):
     return {p: {d: Bench(p, d) for d in dtypes} for p in placements}
 
 
-def measure(benches, names=None, dims=None, sizes=None):
+def measure(benches, chosen=None, dims=None, sizes=None):
     """The `PreservationTable` of networks that are there already."""
-    names, dims, sizes = _chosen_rows(names, dims, sizes)
+    chosen, dims, sizes = _chosen_rows(chosen, dims, sizes)
     return PreservationTable(
         tuple(
-            _row(beside, name, placement, dim, size)
+            _row(beside, label, strategy, placement, dim, size)
             for dim in dims
-            for name in names
+            for label, strategy in chosen.items()
             for placement, beside in benches.items()
             for size in sizes
         )
     )
 
 
-def _chosen_rows(names, dims, sizes):
+def _chosen_rows(chosen, dims, sizes):
     return (
-        _chosen("strategies", names, strategies.names(aliases=False)),
+        _labelled(chosen),
         _chosen("dims", dims, DIMS),
         _chosen("sizes", sizes, SIZES),
     )
+
+
+def _labelled(chosen):
+    """`{label: Strategy}` of names, each its own label, and strategies."""
+    if chosen is None:
+        chosen = strategies.names(aliases=False)
+    if isinstance(chosen, (str, strategies.Strategy)):
+        raise GrowthError(
+            "`strategies` must be a list of strategies or of names. Received: "
+            f"{chosen!r}"
+        )
+    return {
+        one if isinstance(one, str) else repr(one): strategies.get(one)
+        for one in chosen
+    }
 
 
 def _chosen(name, values, allowed):
@@ -93,9 +109,8 @@ def _chosen(name, values, allowed):
     return list(allowed) if values is None else list(values)
 
 
-def _row(beside, name, placement, dim, size):
-    place = (name, placement, dim, size, *growth(dim, size))
-    strategy = strategies.get(name)
+def _row(beside, label, strategy, placement, dim, size):
+    place = (label, placement, dim, size, *growth(dim, size))
     plan, differences = None, {}
     try:
         for dtype, bench in beside.items():

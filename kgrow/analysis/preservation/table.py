@@ -15,7 +15,7 @@ class PreservationRow:
     """One strategy on one network, along one dimension, to one size.
 
     Attributes:
-        strategy: string, its registered name.
+        strategy: string, its name, or its `repr` if it was given as an object.
         placement: string, of the network's norms.
         dim: string, what grew: `"hidden"`, `"ffn"`, `"heads"`, all three as
             `"width"`, or `"depth"`.

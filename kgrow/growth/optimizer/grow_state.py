@@ -342,6 +342,6 @@ def _lacking_axis(rule, slot, variable):
     raise GrowthError(
         f"The optimizer's slot {slot.path!r} of shape {shape} belongs to a "
         f"variable of shape {full}. kgrow grows slots of the variable's shape, "
-        "or of that less one axis; which one, say in "
-        "`slot_rules.RULES`: SlotRule(degree, reduced_axis=axis)."
+        "or of that less one axis. Say which one: `register_slot_rule("
+        "'Class.attribute', SlotRule(degree, reduced_axis=axis))`."
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
+from kgrow.algebra.errors import GrowthError
 from kgrow.backend import is_spread, storage, to_numpy_if_cpu
 from kgrow.growth.optimizer.slot_scaling import WEIGHT, measure_degree
 
@@ -85,6 +86,40 @@ _OF_THE_BASE_CLASS = (
     "_model_variables_moving_average",
     "_accumulated_gradients",
 )
+
+
+def register_slot_rule(slot, rule):
+    """Says how a slot of an optimizer of your own grows.
+
+    Slots without a rule are measured; one that follows no power of the
+    gradient, or is smaller than its variable, needs a rule.
+
+    Args:
+        slot: string, `"Class.attribute"`, the attribute that lists the slot's
+            variables. It holds for subclasses too.
+        rule: `SlotRule`.
+
+    Raises:
+        GrowthError: `slot` does not name a class, or `rule` is no `SlotRule`.
+
+    Example:
+
+    >>> register_slot_rule("MyAdam._second", SlotRule(2, "mean"))
+    >>> RULES.pop("MyAdam._second").fresh
+    'mean'
+    """
+    name, _, attribute = str(slot).partition(".")
+    if not (name.isidentifier() and attribute.isidentifier()):
+        raise GrowthError(
+            "`slot` names a class and its attribute, 'MyAdam._second'. "
+            f"Received: slot={slot!r}"
+        )
+    if not isinstance(rule, SlotRule):
+        raise GrowthError(
+            f"`rule` is a `SlotRule`, SlotRule(2, 'mean') for one. Received: "
+            f"rule={rule!r}"
+        )
+    RULES[slot] = rule
 
 
 def rule_for(optimizer, attribute):

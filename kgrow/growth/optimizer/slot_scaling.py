@@ -71,8 +71,8 @@ def _unknown(optimizer, attribute, reason):
     name = type(optimizer).__name__
     return GrowthError(
         f"The slot `{attribute}` of {name!r} {reason}, so kgrow cannot tell "
-        "how it grows. Give it a line in `slot_rules.RULES`: "
-        f"RULES['{name}.{attribute}'] = SlotRule(degree)."
+        "how it grows. Say how: "
+        f"register_slot_rule('{name}.{attribute}', SlotRule(degree))."
     )
 
 

@@ -1,0 +1,94 @@
+"""The config of a strategy, read off its constructor's arguments."""
+
+import inspect
+
+import keras
+
+from kgrow.algebra.errors import GrowthError
+
+
+def argument_names(cls):
+    """Names of the constructor's arguments, in order.
+
+    A constructor that passes `**kwargs` on has those of the next one too.
+
+    Raises:
+        GrowthError: the constructor takes `*args`, which have no names.
+
+    Example:
+
+    >>> from kgrow.strategies import LiGO
+    >>> argument_names(LiGO)[:3]
+    ['init', 'tying', 'steps']
+    """
+    names = []
+    for base in cls.__mro__:
+        if base is object or "__init__" not in vars(base):
+            continue
+        passes_on = False
+        parameters = inspect.signature(vars(base)["__init__"]).parameters
+        for parameter in list(parameters.values())[1:]:
+            if parameter.kind == parameter.VAR_POSITIONAL:
+                raise GrowthError(
+                    f"`{cls.__name__}` takes *{parameter.name}, from which no "
+                    "config can be read. Name its arguments, or write "
+                    "`get_config()`."
+                )
+            if parameter.kind == parameter.VAR_KEYWORD:
+                passes_on = True
+            elif parameter.name not in names:
+                names.append(parameter.name)
+        if not passes_on:
+            break
+    return names
+
+
+def read_arguments(instance):
+    """The constructor's arguments, from the attributes of the same names.
+
+    Returns:
+        dict from names to values.
+
+    Raises:
+        GrowthError: an argument has no attribute of its name.
+
+    Example:
+
+    >>> from kgrow.strategies import Net2Net
+    >>> read_arguments(Net2Net("even"))
+    {'split': 'even'}
+    """
+    cls = type(instance)
+    names = argument_names(cls)
+    missing = [name for name in names if not hasattr(instance, name)]
+    if missing:
+        raise GrowthError(
+            f"`{cls.__name__}` must keep each argument of its constructor as "
+            "an attribute of the same name, so that it can be saved and "
+            f"compared. Received: a constructor with {names}, of which "
+            f"{missing} are no attributes. Write `self.{missing[0]} = "
+            f"{missing[0]}`, or a `get_config()` of its own."
+        )
+    return {name: getattr(instance, name) for name in names}
+
+
+def to_config(value):
+    """An argument as JSON holds it: what has a config becomes that config."""
+    if isinstance(value, (list, tuple)):
+        return [to_config(v) for v in value]
+    if isinstance(value, dict):
+        return {name: to_config(v) for name, v in value.items()}
+    if hasattr(value, "get_config"):
+        return keras.saving.serialize_keras_object(value)
+    return value
+
+
+def from_config(value):
+    """The argument that `to_config()` was given; a tuple comes as a list."""
+    if isinstance(value, list):
+        return [from_config(v) for v in value]
+    if isinstance(value, dict):
+        if {"class_name", "config"} <= value.keys():
+            return keras.saving.deserialize_keras_object(value)
+        return {name: from_config(v) for name, v in value.items()}
+    return value
