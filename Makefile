@@ -15,14 +15,17 @@ ARGS     ?=
 CODE := kgrow kgrow_cli
 BIN  := $(VENV)/bin
 PIP  := $(BIN)/python -m pip --disable-pip-version-check
+TPU_VENV := .venv-tpu
+TPU      := $(TPU_VENV)/.installed
+TPU_LOG  := $(TPU_VENV).log
 DEMO := $(VENV)/.demo-installed
 ALL  := $(VENV)/.all-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow doctest lint format registries types docs bench notebooks clean
+.PHONY: help demo test slow tpu-environment test-tpu doctest lint format registries types docs bench notebooks clean
 
 help:
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 demo: export KERAS_BACKEND ?= jax
 demo: export TF_CPP_MIN_LOG_LEVEL ?= 2
@@ -34,6 +37,17 @@ test: $(ALL) ## the quick tests, once on each backend
 
 slow: $(ALL) ## the long tests, once on each backend
 	$(call each_backend,-m slow)
+
+tpu-environment: $(TPU) ## the compiler of TPUs, in an environment of its own
+
+# Where there is no compiler to be had, that is no fault of the code.
+test-tpu: ## toys of the families, compiled for a TPU slice; no TPU is needed
+	@if $(MAKE) --no-print-directory $(TPU) >$(TPU_LOG) 2>&1; then \
+	    KERAS_BACKEND=jax JAX_PLATFORMS=cpu $(TPU_VENV)/bin/python -m pytest \
+	        tests/tpu $(ARGS); \
+	else tail -n 3 $(TPU_LOG); \
+	    echo "test-tpu: skipped, for libtpu cannot be installed here"; \
+	fi
 
 doctest: $(ALL) ## the examples in the docstrings, on JAX
 	@$(ONE_THREAD) KERAS_BACKEND=jax $(BIN)/python -m pytest \
@@ -66,7 +80,7 @@ notebooks: $(ALL) ## run all notebooks and store their outputs, on JAX
 	@KERAS_BACKEND=$${KERAS_BACKEND:-jax} $(BIN)/python notebooks/execute.py $(ARGS)
 
 clean: ## what the targets above left behind, .venv included
-	rm -rf $(VENV) demo dist site .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(TPU_VENV) $(TPU_VENV).log demo dist site .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # One thread a worker, or the workers fight for the cores.
@@ -104,3 +118,12 @@ $(ALL): pyproject.toml | $(BIN)/python
 	$(PIP) install '$(TORCH)'
 	$(PIP) install -e '.[jax,tensorflow,torch,hub,tfds,plots,orbax,docs,dev]'
 	@touch $@ $(DEMO)
+
+$(TPU): pyproject.toml
+	@$(PYTHON) -c 'import platform as p, sys; \
+	    sys.exit((p.system(), p.machine()) != ("Linux", "x86_64"))' || \
+	    { echo "libtpu is for Linux on x86-64"; exit 1; }
+	$(PYTHON) -m venv $(TPU_VENV)
+	$(TPU_VENV)/bin/python -m pip --disable-pip-version-check install \
+	    'jax[tpu]==0.10.2' -e '.[plots]' pytest
+	@touch $@

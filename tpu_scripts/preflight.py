@@ -10,6 +10,15 @@ every size of every stage divides its axis of the mesh, what a stage
 needs on a device, how often is compiled, the first batch, and whether folders
 can be written to. Nothing is trained and nothing is compiled. Exit code 1 says
 that something is not well.
+
+    python tpu_scripts/preflight.py train_gpt2.py \\
+        --config tpu_scripts/configs/msg_gpt2.toml --slice v5e-8 --stages 6
+
+With `--slice` no TPU is needed: the step of every stage is compiled for that
+slice by the TPU's own compiler, last stage first, on this machine. Exit code 1
+says that one does not fit, computes values twice to fit, fills its memory,
+gathers weights whole, or runs attention by a kernel that is wrong. `--stages`
+says which, `--quick` halves the time.
 """
 
 import importlib
@@ -17,6 +26,7 @@ import pathlib
 import sys
 
 import common  # noqa: F401
+import compile_stages
 import keras
 from common import (
     checking,
@@ -25,6 +35,9 @@ from common import (
     outlook,
     pretraining,
     settings,
+    slice_checks,
+    slices,
+    widths,
 )
 
 import kgrow
@@ -198,6 +211,43 @@ def _limit():
     return stats.get("bytes_limit")
 
 
+def slice_preflight(arguments, options):
+    """Compiles the steps of the stages for a slice, and judges them.
+
+    Args:
+        arguments: list of strings, the program and its flags.
+        options: flags.
+
+    Returns:
+        `(Checks, notes)`, a list of lines.
+    """
+    checks, found = checking.Checks(), []
+    chosen = slices.get(options.slice)
+    advised = {}
+
+    def compile():
+        for row in slice_checks.rows(arguments):
+            found.append(row)
+            print(f"stage {row['stage']}, {row['step']}", file=sys.stderr)
+        return f"{len(found)} steps for {chosen.name}", {}
+
+    checks.run("compiler", compile)
+    for row in sorted(found, key=lambda row: row["stage"]):
+
+        def judge(row=row):
+            detail = slice_checks.judged(row, found, chosen, options)
+            return detail, row
+
+        checks.run(f"stage {row['stage']}, {row['step']}", judge)
+        advised[row["stage"]] = widths.advice(row["sizes"], chosen.tile)
+    notes = [
+        f"stage {stage}: {'; '.join(lines)}"
+        for stage, lines in advised.items()
+        if lines
+    ]
+    return checks, [*notes, *slice_checks.limits(options)]
+
+
 def main(arguments=None):
     """Prints the checks; gives the exit code."""
     given = sys.argv[1:] if arguments is None else list(arguments)
@@ -215,14 +265,21 @@ def main(arguments=None):
         return 0 if asks else 2
     module = importlib.import_module(name.removesuffix(".py"))
     parser = pretraining.parser(module.PROGRAM, __doc__)
+    compile_stages.add_flags(parser)
     parser.add_argument("--json", action="store_true")
     try:
         options = settings.read(parser, given[1:])
+        if options.slice is None:
+            checks, notes = Preflight(module.PROGRAM, options).run(), []
+        else:
+            passed_on = [flag for flag in given[1:] if flag != "--json"]
+            checks, notes = slice_preflight([name, *passed_on], options)
     except GrowthError as error:
         print(f"preflight.py: {error}", file=sys.stderr)
         return 2
-    checks = Preflight(module.PROGRAM, options).run()
     print(checks.json() if options.json else checks.table())
+    for note in [] if options.json else notes:
+        print(note)
     return 0 if checks.passed else 1
 
 

@@ -1,5 +1,7 @@
 """A schedule made longer, shorter, or for another model."""
 
+import math
+
 from kgrow.algebra.config_fields import check_size, same_form
 from kgrow.algebra.errors import GrowthError
 from kgrow.algebra.ramp import Ramp
@@ -59,22 +61,24 @@ def _scaled_stage(stage, ramp, factor):
     return stage.replaced(until=until, ramp=ramp, learning_rate=policies)
 
 
-def resized(schedule, final):
+def resized(schedule, final, multiple_of=None):
     """See `GrowthSchedule.resized()`."""
     last = len(schedule) - 1
     whole = {name: schedule.setting(last, name) for name in _COUNTS}
     whole = {name: value for name, value in whole.items() if value is not None}
     whole.update(schedule.sizes[-1])
-    unknown = [field for field in final if field not in whole]
+    multiples = _multiples(multiple_of, final)
+    final = {**{f: whole[f] for f in multiples if f in whole}, **final}
+    unknown = [f for f in {**multiples, **final} if f not in whole]
     if unknown:
         raise GrowthError(
             f"The schedule has the sizes {sorted(whole)}. Received: "
-            f"{', '.join(f'{f}={final[f]!r}' for f in unknown)}"
+            f"{', '.join(f'{f}={final.get(f)!r}' for f in unknown)}"
         )
     stages = []
     for number, stage in enumerate(schedule.stages, 1):
         old = stage.get_config()
-        part = _Part(number, whole, final)
+        part = _Part(number, whole, final, multiples)
         counts = {n: part(n, old[n]) for n in _COUNTS if old[n] is not None}
         sizes = {field: part(field, n) for field, n in stage.config.items()}
         stages.append(stage.replaced(config=sizes, **counts))
@@ -87,10 +91,11 @@ _COUNTS = ("batch_size", "sequence_length")
 class _Part:
     """The same part of another whole, or an error that names the stage."""
 
-    def __init__(self, number, whole, final):
+    def __init__(self, number, whole, final, multiples):
         self.number = number
         self.whole = whole
         self.final = final
+        self.multiples = multiples
 
     def __call__(self, field, size):
         if field not in self.final:
@@ -103,12 +108,43 @@ class _Part:
                     f"{field}={final!r}"
                 )
             return [
-                _Part(self.number, {field: w}, {field: f})(field, n)
+                _Part(self.number, {field: w}, {field: f}, self.multiples)(
+                    field, n
+                )
                 for n, w, f in zip(size, whole, final, strict=True)
             ]
+        if field in self.multiples:
+            return self._rounded(field, size * final / whole)
         if size * final % whole:
             raise GrowthError(
                 f"Stage {self.number} has {field}={size} of {whole}, and of "
                 f"{final} that is no whole number. Received: {field}={final}"
             )
         return size * final // whole
+
+    def _rounded(self, field, size):
+        """The nearest multiple, of two the larger."""
+        multiple, final = self.multiples[field], self.final[field]
+        if final % multiple:
+            raise GrowthError(
+                f"The final `{field}` must be a multiple of {multiple} itself; "
+                "to round some fields only, name them: "
+                f"multiple_of={{{field!r}: {multiple}}}. Received: "
+                f"{field}={final}"
+            )
+        return max(1, math.floor(size / multiple + 0.5)) * multiple
+
+
+def _multiples(multiple_of, final):
+    """`{field: multiple}` of the fields that are rounded."""
+    if not isinstance(multiple_of, dict):
+        multiple_of = dict.fromkeys(
+            () if multiple_of is None else final, multiple_of
+        )
+    for field, multiple in multiple_of.items():
+        if not isinstance(multiple, int) or multiple < 1:
+            raise GrowthError(
+                "`multiple_of` is a positive integer, or a dict from fields to "
+                f"such. Received: {field}: {multiple!r}"
+            )
+    return multiple_of

@@ -168,12 +168,16 @@ class GrowthSchedule:
         """
         return scaling.scaled(self, total_steps, factor)
 
-    def resized(self, **final):
+    def resized(self, *, multiple_of=None, **final):
         """The same schedule for another final model.
 
         Every stage's size is the same part of the final one as before.
 
         Args:
+            multiple_of: optional int, to a multiple of which the sizes in
+                `final` are rounded in every stage; or a dict from fields to
+                such. Accelerators compute in tiles: 128 wide on most, 256 on
+                TPU v6e.
             **final: fields and their sizes in the last stage;
                 `sequence_length` and `batch_size` too, if it has them.
 
@@ -186,8 +190,12 @@ class GrowthSchedule:
         ...     Stage(9, {"num_layers": 12}, "stack")])
         >>> schedule.resized(num_layers=4).sizes
         [{'num_layers': 1}, {'num_layers': 4}]
+        >>> schedule = GrowthSchedule([Stage(5, {"hidden_dim": 168}),
+        ...     Stage(9, {"hidden_dim": 768}, "lemon")])
+        >>> schedule.resized(multiple_of={"hidden_dim": 128}).sizes
+        [{'hidden_dim': 128}, {'hidden_dim': 768}]
         """
-        return scaling.resized(self, final)
+        return scaling.resized(self, final, multiple_of)
 
     def plot(self, path=None):
         """Draws the sizes over the steps, as a staircase.

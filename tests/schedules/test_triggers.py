@@ -145,6 +145,30 @@ def test_resizing():
         schedule.resized(heads=4)
 
 
+def test_resizing_to_multiples():
+    """Sizes are rounded, order and the last one stay."""
+    widths = [168, 320, 576, 768]
+    schedule = GrowthSchedule(
+        [
+            Stage(10 * i, {"hidden_dim": size, "num_layers": i})
+            for i, size in enumerate(widths, 1)
+        ]
+    )
+    only_width = schedule.resized(multiple_of={"hidden_dim": 128})
+    found = [sizes["hidden_dim"] for sizes in only_width.sizes]
+    assert found == [128, 384, 640, 768]
+    assert [sizes["num_layers"] for sizes in only_width.sizes] == [1, 2, 3, 4]
+    wider = schedule.resized(hidden_dim=1024, multiple_of=256)
+    assert [s["hidden_dim"] for s in wider.sizes] == [256, 512, 768, 1024]
+    with pytest.raises(GrowthError, match="Received: hidden_dim=1000"):
+        schedule.resized(hidden_dim=1000, multiple_of=128)
+    for wrong in (0, 1.5, {"hidden_dim": -1}):
+        with pytest.raises(GrowthError, match="`multiple_of`"):
+            schedule.resized(hidden_dim=1024, multiple_of=wrong)
+    with pytest.raises(GrowthError, match="width"):
+        schedule.resized(multiple_of={"width": 128})
+
+
 @pytest.mark.parametrize(
     "make, message",
     [

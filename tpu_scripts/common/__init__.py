@@ -10,6 +10,10 @@ image_data.py     images: digits, TFDS
 optimizing.py     optimizer and learning rate
 checkpoints.py    what is written, and where a run goes on
 records.py        TensorBoard, and one line of JSON an epoch
+slices.py         TPU slices, and their devices without a TPU
+stage_steps.py    the steps of a run's stages, compiled for a slice
+slice_checks.py   what the compiler said, judged
+widths.py         sizes that waste a part of the matrix unit
 outlook.py        a run before it runs: sizes, memory, FLOPs
 folders.py        whether a folder, or a bucket, can be written to
 checking.py       checks one after the other, and what came of them

@@ -5,6 +5,7 @@ import io
 import json
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from kgrow.algebra.errors import GrowthError
@@ -77,7 +78,7 @@ class Checks:
         table.add_column("verdict", no_wrap=True)
         table.add_column("detail", overflow="fold")
         for check in self.found:
-            table.add_row(check.name, check.verdict, check.detail)
+            table.add_row(check.name, check.verdict, escape(check.detail))
         console = Console(file=io.StringIO(), width=110)
         console.print(table)
         lines = console.file.getvalue().splitlines()
