@@ -34,6 +34,9 @@ class Architecture:
         frozen: `{path: Boolean mask}` of the entries that a growth let rest.
         update_scales: list of `UpdateScale`s of entries that learn slower than
             others.
+        rate_factors: `{path: float}`, by which the optimizer's steps are
+            multiplied since a growth with `learning_rate="transfer"`; 1
+            for a variable that is not listed.
         first_copies: `Plan` of where the last growth left old entries, or
             the `GrowthError` that says why there is none; `None` before it.
 
@@ -47,6 +50,7 @@ class Architecture:
         self.network = network
         self.frozen = {}
         self.update_scales = []
+        self.rate_factors = {}
         self.first_copies = None
         if not network.built:
             raise GrowthError(

@@ -342,6 +342,7 @@ class Growth(keras.callbacks.Callback):
                 optimizer_state=stage.optimizer_state,
                 seed=seed_of(self.schedule, index),
                 trainable=stage.trainable,
+                learning_rate=apply_policies.transfer(stage.learning_rate),
             )
         elif stage.trainable == "all":
             model.unfreeze()

@@ -220,6 +220,13 @@ def load_update_scales(model, config):
     model._refresh_functions()
 
 
+def load_rate_factors(model, factors):
+    """Sets the factors of the learning rate that a file has."""
+    if factors != model.architecture.rate_factors:
+        model.architecture.rate_factors = dict(factors)
+        guard(model)
+
+
 def update_scales_to_config(update_scales):
     """Paces as data that JSON can hold."""
     return [

@@ -133,6 +133,7 @@ class GrowableModel(keras.Model):
         optimizer_state="carry",
         seed=None,
         trainable=None,
+        learning_rate=None,
     ):
         """Makes the model larger, in place.
 
@@ -161,6 +162,10 @@ class GrowableModel(keras.Model):
                 before rests. `"all"`: the new entries, and the old ones that
                 trained before; what an earlier growth let rest goes on
                 resting until `unfreeze()`. `None` leaves it to the strategy.
+            learning_rate: `"transfer"` gives every variable a factor of the
+                learning rate with which the grown network trains on as the
+                small one would, see [Learning rates](learning_rates.md);
+                `None` leaves the rates as they are.
 
         Returns:
             `Receipt`, also kept in `growth_history`.
@@ -189,6 +194,7 @@ class GrowableModel(keras.Model):
             optimizer_state,
             seed,
             trainable,
+            learning_rate=learning_rate,
         ).run()
         self._growth_history.append(receipt)
         if self._growth_log is not None:

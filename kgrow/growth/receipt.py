@@ -43,6 +43,9 @@ class Receipt:
         learned: dict of what a learned phase did (steps, losses, how far each
             part of the operator moved, relative to its length, seconds), or
             `None`.
+        rates: dict with the smallest and the largest factor of the learning
+            rate and the largest residual, after a growth with
+            `learning_rate="transfer"`, or `None`.
     """
 
     strategy: str
@@ -64,6 +67,7 @@ class Receipt:
     loss_before: float | None = None
     loss_after: float | None = None
     learned: dict | None = None
+    rates: dict | None = None
 
     def to_dict(self):
         """The receipt as plain data that JSON can hold."""
@@ -110,6 +114,12 @@ class Receipt:
                 f"{self.learned['loss_after']:.6f} in "
                 f"{self.learned['steps']} steps; moved by up to {moved:.1%} of "
                 "its length"
+            )
+        if self.rates:
+            console.print(
+                f"learning rate: factors {self.rates['smallest']:g} to "
+                f"{self.rates['largest']:g}, residual up to "
+                f"{self.rates['residual']:.1e}"
             )
         slots = f"{self.slots_carried} optimizer slots carried"
         memory = (

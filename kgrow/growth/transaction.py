@@ -40,6 +40,7 @@ from kgrow.growth.freezing import (
 from kgrow.growth.gates import carry_gates, copy_gates
 from kgrow.growth.optimizer.entry_masks import guard
 from kgrow.growth.optimizer.grow_state import POLICIES, OptimizerState
+from kgrow.growth.optimizer.rate_law import carried, rate_factors
 from kgrow.growth.optimizer.rebuild import FrozenEntries
 from kgrow.growth.process_agreement import check_agreement, plan_facts
 from kgrow.growth.receipt import Receipt
@@ -65,7 +66,14 @@ class GrowthTransaction:
         seed=None,
         trainable=None,
         training_options=None,
+        learning_rate=None,
     ):
+        if learning_rate not in (None, "transfer"):
+            raise GrowthError(
+                "`learning_rate` must be None or 'transfer'; other policies "
+                "belong to a stage of a schedule. Received: "
+                f"learning_rate={learning_rate!r}"
+            )
         if optimizer_state not in POLICIES:
             raise GrowthError(
                 f"`optimizer_state` must be one of {POLICIES}. Received: "
@@ -79,6 +87,7 @@ class GrowthTransaction:
         self.training_options = training_options or {}
         self.source.check_training_options(self.training_options)
         self.policy = optimizer_state
+        self.learning_rate = learning_rate
         self.seed = _seed(model, seed)
         self.data = None if data is None else Data(data)
         self.batch = self.data and self.data.first
@@ -115,6 +124,7 @@ class GrowthTransaction:
                 )
                 target.update_scales = carry_update_scales(self.model, plan)
                 target.first_copies = first_copies(self.source, plan)
+            target.rate_factors, rates = self._rate_factors(plan)
             measured = self._check(network, plan)
             with backend.scope(self.model):
                 slots, step = self._commit(target, plan, state)
@@ -133,6 +143,7 @@ class GrowthTransaction:
             slots_carried=slots[0],
             slots_fresh=slots[1],
             learned=task.report,
+            rates=rates,
             **measured,
         )
 
@@ -145,10 +156,16 @@ class GrowthTransaction:
             "the seed": self.seed,
             "`optimizer_state`": self.policy,
             "`trainable`": self.trainable,
+            "`learning_rate`": self.learning_rate,
             "the data": self.batch,
             "the step": steps_taken(self.model),
             "the plan": plan_facts(plan),
         }
+
+    def _rate_factors(self, plan):
+        if self.learning_rate is None:
+            return carried(self.source.rate_factors, plan), None
+        return rate_factors(self.model, plan)
 
     def _make_network(self):
         network, _ = self.source.build(self.config, self.training_options)

@@ -11,6 +11,7 @@ from kgrow.schedules.learning_rate.apply_policies import (
     Reset,
     Rewarm,
     Rewind,
+    Transfer,
 )
 from kgrow.schedules.published.catalogue import get, names
 from kgrow.schedules.published.growth_timing import growth_tokens
@@ -42,6 +43,7 @@ __all__ = [
     "Search",
     "Stage",
     "Tokens",
+    "Transfer",
     "Trigger",
     "get",
     "growth_tokens",

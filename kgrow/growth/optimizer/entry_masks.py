@@ -28,6 +28,7 @@ from kgrow.growth.freezing_masks import box
 from kgrow.growth.optimizer.slot_rules import rule_for
 from kgrow.growth.optimizer.slot_scaling import WEIGHT
 from kgrow.growth.optimizer.slots import find_slots, nested
+from kgrow.growth.optimizer.step_scaling import scale_steps
 from kgrow.growth.update_scale import counter
 
 _STEPS = ("apply", "finalize_variable_values")
@@ -45,8 +46,10 @@ def guard(model):
     for part in nested(optimizer):
         for name in (*_STEPS, "build"):
             vars(part).pop(name, None)
+        scale_steps(part, {})
     held, slowed = _partly_frozen(model.architecture), _slowed(model)
-    if not held and not slowed:
+    factors = _factors(model.architecture)
+    if not held and not slowed and not factors:
         return
     if not optimizer.built:
         # Its slots, and what it wraps, are there only then.
@@ -75,7 +78,9 @@ def guard(model):
     for part in nested(optimizer):
         # One that wraps others leaves the steps to them.
         if len(nested(part)) == 1:
-            _guard(part, held, slowed, counter(optimizer))
+            scale_steps(part, factors)
+            if held or slowed:
+                _guard(part, held, slowed, counter(optimizer))
 
 
 def _guard(optimizer, held, slowed, steps):
@@ -241,6 +246,15 @@ def _partly_frozen(architecture):
         if masks:
             held[id(weight)] = functools.reduce(np.logical_or, masks)
     return held
+
+
+def _factors(architecture):
+    """`{id of a variable: factor}` of those whose steps are scaled."""
+    network, factors = architecture.network, architecture.rate_factors
+    if not factors:
+        return {}
+    paths = {id(w): relative_path(network, w) for w in network.weights}
+    return {k: factors[path] for k, path in paths.items() if path in factors}
 
 
 def _slowed(model):

@@ -76,26 +76,64 @@ def _unknown(optimizer, attribute, reason):
     )
 
 
+def built_copy(optimizer):
+    """A copy of an optimizer with slots, of settings that measure well."""
+    variables = [keras.Variable(w, name="probe") for w in _WEIGHTS]
+    return _twin(optimizer, variables)
+
+
+def displacement(optimizer, gradients=1.0, weights=1.0):
+    """How far a copy of an optimizer moves some weights in a few steps.
+
+    Args:
+        optimizer: `keras.optimizers.Optimizer`, left as it is.
+        gradients: float, multiplies all gradients.
+        weights: float, multiplies the weights at the start.
+
+    Returns:
+        numpy array, flat.
+    """
+    variables = [keras.Variable(weights * w, name="probe") for w in _WEIGHTS]
+    # At a rate of one, rounding of the weights is small beside the updates.
+    twin = _twin(optimizer, variables, learning_rate=1.0)
+    before = [ops.convert_to_numpy(v) for v in variables]
+    _take_steps(twin, variables, gradients)
+    moved = [
+        (ops.convert_to_numpy(v) - old).ravel()
+        for v, old in zip(variables, before, strict=True)
+    ]
+    return np.concatenate(moved)
+
+
+def _twin(optimizer, variables, **settings):
+    config, settings = optimizer.get_config(), {**_NEUTRAL, **settings}
+    config.update({k: v for k, v in settings.items() if k in config})
+    twin = type(optimizer).from_config(config)
+    twin.build(variables)
+    return twin
+
+
+def _take_steps(optimizer, variables, scale):
+    rng = np.random.default_rng(0)
+    for _ in range(_STEPS):
+        gradients = [
+            ops.convert_to_tensor(
+                scale * rng.uniform(100.0, 200.0, w.shape), "float32"
+            )
+            for w in _WEIGHTS
+        ]
+        optimizer.apply(gradients, variables)
+
+
 def _run(optimizer, attribute, scale):
     """The slot after some steps, and at the start."""
     variables = [keras.Variable(w, name="probe") for w in _WEIGHTS]
-    rng = np.random.default_rng(0)
     try:
-        config = optimizer.get_config()
-        config.update({k: v for k, v in _NEUTRAL.items() if k in config})
-        twin = type(optimizer).from_config(config)
-        twin.build(variables)
+        twin = _twin(optimizer, variables)
         # Some optimizers give matrices a slot, some only vectors.
         slot = next(s for s in getattr(twin, attribute) if s is not None)
         start = ops.convert_to_numpy(slot.value)
-        for _ in range(_STEPS):
-            gradients = [
-                ops.convert_to_tensor(
-                    scale * rng.uniform(100.0, 200.0, w.shape), "float32"
-                )
-                for w in _WEIGHTS
-            ]
-            twin.apply(gradients, variables)
+        _take_steps(twin, variables, scale)
         return ops.convert_to_numpy(slot.value), start
     except Exception as error:
         reason = f"is in no copy made by `get_config()` that runs ({error})"

@@ -17,6 +17,7 @@ from kgrow.backend.lazy_variables import initialize
 from kgrow.backend.random import private_random, seed_states, set_seed_states
 from kgrow.growth.freezing import (
     from_config,
+    load_rate_factors,
     load_update_scales,
     set_trainable,
     to_config,
@@ -44,6 +45,7 @@ def state_of(model):
         "variables": _shapes(architecture.spec),
         "frozen": to_config(architecture.frozen),
         "update_scales": update_scales_to_config(architecture.update_scales),
+        "rate_factors": dict(architecture.rate_factors),
         "gates": _gates_config(model.network),
         "training_options": model.training_options,
         "untrainable": untrainable(model.network, architecture.frozen),
@@ -77,6 +79,7 @@ def become(model, saved, extent):
         _check_shapes(model.architecture.spec, saved)
         names = _renaming(model.architecture.spec, saved)
         load_update_scales(model, _with_names(saved["update_scales"], names))
+        load_rate_factors(model, _with_names(saved["rate_factors"], names))
         set_seed_states(model.network, _seeds(model, saved))
         _find_teacher(model, saved["teacher"], extent)
         _build_optimizer(model, saved)

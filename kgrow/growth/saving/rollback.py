@@ -54,10 +54,12 @@ def _attributes(model):
     beside the network."""
     architecture = model.architecture
     update_scales, frozen = architecture.update_scales, architecture.frozen
+    factors = architecture.rate_factors
     state, history = model.callback_state, model._growth_history
 
     def rewind():
         architecture.update_scales, architecture.frozen = update_scales, frozen
+        architecture.rate_factors = factors
         vars(model)["callback_state"] = state
         model._growth_history = history
 

@@ -332,6 +332,7 @@ _STATE = _record(
         "variables": _mapping(_list(_whole(0))),
         "frozen": _mapping(_mask),
         "update_scales": _list(_update_scale),
+        "rate_factors": _mapping(_number(0)),
         "gates": _gates,
         "training_options": _mapping(_option),
         "untrainable": _record(

@@ -11,8 +11,9 @@ _NAMES_OF_FORM_2 = {
 
 
 def _from_1(state):
-    """Form 2 has the names that the public interface has."""
-    return {_NAMES_OF_FORM_2.get(key, key): state[key] for key in state}
+    """Form 2 has the names of the public interface, and rate factors."""
+    renamed = {_NAMES_OF_FORM_2.get(key, key): state[key] for key in state}
+    return {**renamed, "rate_factors": {}}
 
 
 _STEPS = {1: _from_1}
@@ -27,7 +28,7 @@ def upgraded(state):
     Example:
 
     >>> upgraded({"version": 1, "treatments": {}})
-    {'version': 2, 'training_options': {}}
+    {'version': 2, 'training_options': {}, 'rate_factors': {}}
     """
     while state["version"] in _STEPS:
         version = state["version"]

@@ -29,6 +29,7 @@ from kgrow.schedules.learning_rate.policies import (
     Reset,
     Rewarm,
     Rewind,
+    Transfer,
 )
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "Reset",
     "Rewarm",
     "Rewind",
+    "Transfer",
     "apply",
     "check",
     "end",
@@ -54,6 +56,7 @@ _POLICIES = {
     "rewind": Rewind,
     "rewarm": Rewarm,
     "asymmetric": Asymmetric,
+    "transfer": Transfer,
 }
 _KEY = "learning_rate"
 
@@ -63,8 +66,8 @@ def get(identifier):
 
     Args:
         identifier: a policy, the name of one that needs no arguments
-            (`"keep"`, `"reset"`), a config made by `serialize()`, a list of
-            these, or `None` for no policy.
+            (`"keep"`, `"reset"`, `"transfer"`), a config made by
+            `serialize()`, a list of these, or `None` for no policy.
 
     Raises:
         GrowthError: there is no such policy.
@@ -94,7 +97,7 @@ def get(identifier):
             ) from error
         return get(policy)
     name = identifier.lower() if isinstance(identifier, str) else None
-    if name in ("keep", "reset"):
+    if name in ("keep", "reset", "transfer"):
         return [_POLICIES[name]()]
     if name in _POLICIES:
         raise GrowthError(
@@ -106,6 +109,12 @@ def get(identifier):
         f"There is no such learning-rate policy. Received: {identifier!r}. "
         f"There are: {', '.join(_POLICIES)}"
     )
+
+
+def transfer(policies):
+    """The argument `learning_rate` of `grow()` for a stage's policies."""
+    found = (isinstance(policy, Transfer) for policy in get(policies))
+    return "transfer" if any(found) else None
 
 
 def serialize(policies):
@@ -183,6 +192,19 @@ def _check_one(optimizer, policy):
         )
 
 
+def _check_transfer(model, policies):
+    """`Transfer` is the growth's own work, and has been done by now."""
+    if not any(isinstance(policy, Transfer) for policy in policies):
+        return
+    history = model.growth_history
+    if not history or history[-1].rates is None:
+        raise GrowthError(
+            "The factors of `Transfer()` follow from the plan of a growth: "
+            "call `grow(learning_rate='transfer')`. Received: a model whose "
+            "last growth had none"
+        )
+
+
 def apply(model, policies, total_steps=None):
     """Lets policies act, right after a growth.
 
@@ -212,6 +234,7 @@ def apply(model, policies, total_steps=None):
     """
     policies = get(policies)
     check(model, policies)
+    _check_transfer(model, policies)
     if getattr(model, "optimizer", None) is None:
         return
     backend.sync(model)

@@ -207,6 +207,23 @@ class Rewarm(LearningRatePolicy):
 
 
 @keras.saving.register_keras_serializable("kgrow")
+class Transfer(LearningRatePolicy):
+    """Every variable learns at a rate with which the small run goes on.
+
+    The growth itself computes one factor per variable from the plan and the
+    optimizer; see `GrowableModel.grow(learning_rate="transfer")`. Goes with
+    policies that change the schedule, in one list.
+
+    Example:
+
+    >>> Transfer().scaled(2.0)
+    Transfer()
+    """
+
+    bends = False
+
+
+@keras.saving.register_keras_serializable("kgrow")
 class Asymmetric(LearningRatePolicy):
     """Old and new entries learn at different rates.
 
