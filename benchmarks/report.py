@@ -79,7 +79,7 @@ def add_text_flags(parser):
     parser.add_argument(
         "--text",
         default="stdlib",
-        help="stdlib, a folder of text files, or tfds:NAME[@SPLIT]",
+        help="stdlib, english, a folder of text files, or tfds:NAME[@SPLIT]",
     )
     parser.add_argument("--tokenizer", default="bytes", choices=TOKENIZERS)
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""Where text comes from: the standard library, a folder, or TFDS by name.
+"""Where text comes from: the standard library, English, a folder, or TFDS.
 
 A source is a list of documents, bytes, for each of two splits. The standard
 library's files are dealt by their names, see
@@ -16,10 +16,11 @@ import hashlib
 import pathlib
 
 from kgrow.algebra.errors import GrowthError
-from kgrow.datasets.text import stdlib_corpus
+from kgrow.datasets.text import english_corpus, stdlib_corpus
 from kgrow.datasets.tfds import builder_of, load_tfds
 
 STDLIB = "stdlib"
+ENGLISH = "english"
 TFDS = "tfds:"
 SPLITS = ("train", "validation")
 
@@ -31,11 +32,12 @@ def documents(text, data_dir=None):
 
     Args:
         text: String or path. `"stdlib"`, the source of Python's standard
-            library; a folder, all of whose files are read, those below it
-            too, but for hidden ones; or `"tfds:NAME"` or `"tfds:NAME@SPLIT"`,
-            a data set of TensorFlow Datasets that has been prepared, `SPLIT`
-            being TFDS's name of a split or a slice of one, by default
-            `"train"`.
+            library; `"english"`, the text of three Debian packages, see
+            `kgrow.datasets.text.english_corpus`; a folder, all of whose files
+            are read, those below it too, but for hidden ones; or
+            `"tfds:NAME"` or `"tfds:NAME@SPLIT"`, a data set of TensorFlow
+            Datasets that has been prepared, `SPLIT` being TFDS's name of a
+            split or a slice of one, by default `"train"`.
         data_dir: Optional string, TFDS's folder where it is not the usual one.
 
     Returns:
@@ -60,6 +62,8 @@ def documents(text, data_dir=None):
         )
     if name == STDLIB:
         return _stdlib()
+    if name == ENGLISH:
+        return _dealt(english_corpus.documents(), name)
     if name.startswith(TFDS):
         whole = _tfds(name, data_dir)
     else:
@@ -80,7 +84,8 @@ def _folder(name):
     root = pathlib.Path(name)
     if not root.is_dir():
         raise GrowthError(
-            f"A text is '{STDLIB}', a folder of text files or '{TFDS}NAME'. "
+            f"A text is '{STDLIB}', '{ENGLISH}', a folder of text files or "
+            f"'{TFDS}NAME'. "
             f"There is no such folder. Received: text={name!r}"
         )
     files = sorted(

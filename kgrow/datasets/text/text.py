@@ -32,8 +32,8 @@ class Text:
     that says of which text; where they are there already, they are read.
 
     Args:
-        text: String or path. `"stdlib"`, a folder of text files, or
-            `"tfds:NAME"`, see `kgrow.datasets.text.sources.documents`.
+        text: String or path. `"stdlib"`, `"english"`, a folder of text files,
+            or `"tfds:NAME"`, see `kgrow.datasets.text.sources.documents`.
         tokenizer: `"bytes"`, or `"subwords"`, learned from the text.
         vocabulary: Integer, how many subwords; for these alone.
         folder: Optional path. Where subwords and tokens are kept; without,
