@@ -36,6 +36,7 @@ from laboratory.worker import work  # noqa: E402
 from report import Flags, machine  # noqa: E402
 
 FOLDER = pathlib.Path("runs") / "evidence"
+PAGE = pathlib.Path(__file__).parents[1] / "docs" / "benchmarks.md"
 
 
 def parse(args=None):
@@ -80,7 +81,7 @@ def main(args=None):
     if options.report:
         from laboratory.page import write
 
-        print(write(results, folder))
+        print(write(results, folder, PAGE))
     if not options.report:
         show(queue, results)
 

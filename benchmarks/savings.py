@@ -298,7 +298,7 @@ class Bench:
 
     def in_stages(self, name, seed):
         if not self.is_done(name, seed):
-            schedule = self.schedules()[name]
+            schedule = self.schedules()[name]()
             start = {**sizes(self.options), **schedule.sizes[0]}
             model = self.compiled(self.make(start, seed), self.steps)
             growth = Growth(schedule, verbose=0)
@@ -306,42 +306,42 @@ class Bench:
         return self.path(name, seed)
 
     def schedules(self):
-        final, ramp = sizes(self.options), max(1, self.steps // 20)
-        found = {
-            "msg": of(self.published("Sch1-B"), lambda: MSG(ramp)),
-            "stackbert": of(self.published("StackBERT-tuned"), lambda: "stack"),
-            "mslt": of(self.published("MSLT"), lambda: "mslt"),
-            "one-jump": GrowthSchedule(
-                [
-                    Stage(rounded(0.6 * self.steps), {"num_layers": 1}),
-                    Stage(
-                        self.steps,
-                        {"num_layers": final["num_layers"]},
-                        "stack",
-                    ),
-                ]
+        """`{name: a function that makes the schedule}`: a schedule that does
+        not fit the model is an error only if it is run."""
+        ramp = max(1, self.steps // 20)
+        return {
+            "msg": lambda: of(self.published("Sch1-B"), lambda: MSG(ramp)),
+            "stackbert": lambda: of(
+                self.published("StackBERT-tuned"), lambda: "stack"
             ),
-            "compoundgrow": GrowthSchedule(
-                [
-                    Stage(
-                        rounded(0.5 * self.steps),
-                        {
-                            "num_layers": max(1, final["num_layers"] // 2),
-                            "intermediate_dim": final["intermediate_dim"] // 2,
-                        },
-                    ),
-                    Stage(
-                        self.steps,
-                        {
-                            "num_layers": final["num_layers"],
-                            "intermediate_dim": final["intermediate_dim"],
-                        },
-                        "compoundgrow",
-                    ),
-                ]
-            ),
+            "mslt": lambda: of(self.published("MSLT"), lambda: "mslt"),
+            "one-jump": self.one_jump,
+            "compoundgrow": self.compoundgrow,
         }
-        return found
+
+    def one_jump(self):
+        """One block for most of the run, then all of them."""
+        layers = sizes(self.options)["num_layers"]
+        until = rounded(0.6 * self.steps)
+        return GrowthSchedule(
+            [
+                Stage(until, {"num_layers": 1}),
+                Stage(self.steps, {"num_layers": layers}, "stack"),
+            ]
+        )
+
+    def compoundgrow(self):
+        """Half the blocks and feedforward units, then all of both."""
+        final = sizes(self.options)
+        fields = ("num_layers", "intermediate_dim")
+        half = {field: max(1, final[field] // 2) for field in fields}
+        whole = {field: final[field] for field in fields}
+        return GrowthSchedule(
+            [
+                Stage(rounded(0.5 * self.steps), half),
+                Stage(self.steps, whole, "compoundgrow"),
+            ]
+        )
 
     def published(self, name):
         schedule = kgrow.schedules.get(name)

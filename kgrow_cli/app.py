@@ -144,7 +144,7 @@ def demo(
     text: Annotated[
         str,
         typer.Option(
-            help="What it learns: stdlib, a folder of text files, or "
+            help="What it learns: stdlib, english, a folder of text files, or "
             "tfds:NAME, a prepared data set of TFDS."
         ),
     ] = "stdlib",

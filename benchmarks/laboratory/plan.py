@@ -81,7 +81,7 @@ def best_rate(base, found, decay):
         found: `{key: result}`.
         decay: String, a key of `DECAYS`.
     """
-    losses = _tuned(base, found, decay)
+    losses = tuned(base, found, decay)
     if not losses:
         return None
     rates = sorted(losses)
@@ -89,7 +89,7 @@ def best_rate(base, found, decay):
     return best if rates[0] < best < rates[-1] else None
 
 
-def _tuned(base, found, decay):
+def tuned(base, found, decay):
     """`{rate: loss}` of the runs from which the rate is chosen."""
     return {
         result["spec"]["rate"]: result["validation"]["loss"]
@@ -107,8 +107,8 @@ def _tuning(decay):
     """Rates, each twice the one before, until the best has neighbours."""
 
     def phase(base, found):
-        rates = {*_FIRST_RATES, *_tuned(base, found, decay)}
-        losses = _tuned(base, found, decay)
+        rates = {*_FIRST_RATES, *tuned(base, found, decay)}
+        losses = tuned(base, found, decay)
         if all(rate in losses for rate in _FIRST_RATES):
             best = min(losses, key=losses.get)
             if best == max(rates):
@@ -127,9 +127,9 @@ def _tuned_base(base, found, decay):
 
 def _references(decay, seeds=(0,)):
     def phase(base, found):
-        tuned = _tuned_base(base, found, decay)
+        best = _tuned_base(base, found, decay)
         return [
-            tuned.replaced(tokens=part * LONGEST, seed=seed)
+            best.replaced(tokens=part * LONGEST, seed=seed)
             for seed in seeds
             for part in BUDGETS
         ]
@@ -139,13 +139,13 @@ def _references(decay, seeds=(0,)):
 
 def _methods(decay, methods, seeds=(0,)):
     def phase(base, found):
-        tuned = _tuned_base(base, found, decay)
+        best = _tuned_base(base, found, decay)
         return [
-            tuned.replaced(
+            best.replaced(
                 recipe=recipe,
                 options=options,
                 seed=seed,
-                tokens=_length(recipe) * LONGEST,
+                tokens=length(recipe) * LONGEST,
             )
             for seed in seeds
             for recipe, options in methods
@@ -154,7 +154,8 @@ def _methods(decay, methods, seeds=(0,)):
     return phase
 
 
-def _length(recipe):
+def length(recipe):
+    """How long a recipe's run is, as a part of the longest reference."""
     return FROM_SMALL if recipe.startswith("small+") else 1.0
 
 

@@ -1,8 +1,8 @@
 """The sizes at which methods are compared, each a few times the one before.
 
 Widths are multiples of 48 in six heads, so that halves and two thirds of them
-are whole. Vocabularies are small: the output layer then takes at most about 15 %
-of a step's FLOPs, as it does in models of the usual size, and growing blocks
+are whole. Vocabularies are small: the output layer then takes at most about
+15 % of a step's FLOPs, as in models of the usual size, so that growing blocks
 has something to save.
 """
 

@@ -1,8 +1,9 @@
 """Which runs there are, and how far they are, as a table."""
 
-from laboratory.files import WAITING, states
 from rich.console import Console
 from rich.table import Table
+
+from laboratory.files import WAITING, states
 
 
 def show(queue, results):

@@ -5,14 +5,14 @@ import tempfile
 
 import keras
 import numpy as np
-from laboratory import rates, recipes, validation
-from laboratory.files import DONE
-from laboratory.rungs import RUNGS
 
 import kgrow
 from kgrow.analysis.ledger import CostRecord, StageCost
 from kgrow.analysis.run_log import RunFile
 from kgrow.callbacks import Growth, Ledger
+from laboratory import rates, recipes, validation
+from laboratory.files import DONE
+from laboratory.rungs import RUNGS
 
 LOOKS = 10  # readings of a run
 HELD_OUT = 204_800  # tokens on which the end of a run is judged

@@ -44,8 +44,12 @@ def summary(window_losses):
     >>> found["loss"], len(found["groups"])
     (31.5, 32)
     """
-    groups = np.array_split(window_losses, GROUPS)
     count = len(window_losses)
+    if count < GROUPS:
+        raise ValueError(
+            f"A summary needs {GROUPS} windows or more. Received: {count}"
+        )
+    groups = np.array_split(window_losses, GROUPS)
     return {
         "loss": float(np.mean(window_losses)),
         "standard_error": float(np.std(window_losses, ddof=1) / count**0.5),

@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import time
 
-from laboratory import corpus, plan
+from laboratory import plan
 from laboratory.files import FAILED
 from laboratory.rungs import RUNGS
 
@@ -46,14 +46,20 @@ def work(queue, results, options, command, folder):
             begun = time.monotonic()
             if begun + pace * size > end:
                 return count
-            place = corpus.prepare(
-                spec.text, RUNGS[spec.rung].vocabulary, folder
-            )
+            place = prepared(spec, folder)
             begun = time.monotonic()
             result = run_apart(spec, [*command, "--corpus", str(place)])
             pace = max(pace, (time.monotonic() - begun) / size)
             count += results.add(result)
             _tell(spec, result, time.monotonic() - begun)
+
+
+def prepared(spec, folder):
+    """The folder of a run's tokens, which are made if they are not there."""
+    # Imported here: a worker that finds them needs no Keras.
+    from laboratory import corpus
+
+    return corpus.prepare(spec.text, RUNGS[spec.rung].vocabulary, folder)
 
 
 def run_apart(spec, command):

@@ -214,6 +214,16 @@ def test_models_know_the_tokens_of_their_text(folder, family, masked):
     assert (options.out / kept).exists()
 
 
+def test_schedules_are_made_when_they_are_run():
+    """Sch1-B goes through two thirds of the width, and 64 has none."""
+    savings = script("savings")
+    options = savings.parse(["--hidden", "64", "--only", "one-jump"])
+    found = savings.Bench(options, 80).schedules()
+    assert found["one-jump"]().sizes == [{"num_layers": 1}, {"num_layers": 4}]
+    with pytest.raises(kgrow.GrowthError, match="hidden_dim"):
+        found["msg"]()
+
+
 def test_images_take_no_text(folder):
     savings = script("savings")
     with pytest.raises(SystemExit, match="takes no text"):
