@@ -54,16 +54,19 @@ def lower(step, state, batch, devices):
     Returns:
         `(jax.stages.Lowered, seconds)`.
     """
-    shardings = None
-    if devices is not None:
-        # What Keras asks for: the state stays where it lies.
-        places = jax.tree.map(lambda leaf: leaf.sharding, state)
-        shardings = (None, places)
+    # As Keras asks for: the state stays where it lies.
+    places = jax.tree.map(lambda leaf: leaf.sharding, state)
+    is_placed = None not in jax.tree.leaves(places, is_leaf=_is_none)
+    shardings = (None, places) if is_placed else None
     jitted = jax.jit(step, donate_argnums=0, out_shardings=shardings)
     start = time.perf_counter()
     with _as_if_on(devices):
         lowered = jitted.lower(state, batch)
     return lowered, time.perf_counter() - start
+
+
+def _is_none(place):
+    return place is None
 
 
 @contextlib.contextmanager

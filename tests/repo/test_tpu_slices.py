@@ -98,3 +98,21 @@ def test_what_the_compiler_s_process_says_is_passed_on(
     assert next(rows) == {}
     with pytest.raises(GrowthError, match="no such thing"):
         next(rows)
+
+
+def test_preflight_says_what_to_change_and_what_was_not_tested(
+    common, monkeypatch, capsys
+):
+    preflight = importlib.import_module("preflight")
+    found = [{**ROW, "sizes": {"hidden_dim": 168}}]
+    checks = common("slice_checks")
+    monkeypatch.setattr(checks, "rows", lambda arguments: iter(found))
+    given = ["train_gpt2", "--slice", "v5e-8", "--batch-size", "64", "--quick"]
+    assert preflight.main(given) == 0
+    text = capsys.readouterr().out
+    for part in ("stage 2, train", "as 256", "compiled, not run", "quickly"):
+        assert part in text
+    found[0]["recomputed"] = 3
+    assert preflight.main(given) == 1
+    assert "--batch-size 32" in capsys.readouterr().out
+    assert preflight.main([*given[:2], "v9-8"]) == 2
