@@ -1,9 +1,11 @@
 """How a network is made again with other sizes in its config.
 
 A class whose `get_config()` has the sizes as fields is made from its config; a
-task (a backbone with a head and a preprocessor, as KerasHub has them) is made
-anew around a larger backbone; a function that builds a network is called again.
+function that builds a network is called again. Other recipes are registered
+by the packages that know such networks.
 """
+
+import importlib
 
 import keras
 from keras.src.models.functional import Functional
@@ -18,6 +20,34 @@ from kgrow.backend.lazy_variables import without_values
 _MARK = "growth_recipe"
 
 
+# Recipes by the kind that their `source()` names, and those that are chosen by
+# what a network is, `(function, class)`.
+_RECIPES, _RECOGNIZED = {}, []
+
+
+def register_recipe(kind, recognizes=None):
+    """Class decorator: makes a recipe known.
+
+    A recipe has `config`, a dict of fields; `make(fields)`; `source()`, data
+    that JSON can hold, with `kind`, `module` and `name`; and the class method
+    `from_source(found, source)`, which makes it again from the class or the
+    function found there.
+
+    Args:
+        kind: string, unique.
+        recognizes: optional function of a network, whether this recipe makes
+            it; the class then takes the network.
+    """
+
+    def add(cls):
+        _RECIPES[kind] = cls
+        if recognizes is not None:
+            _RECOGNIZED.append((recognizes, cls))
+        return cls
+
+    return add
+
+
 def recipe_of(network):
     """The recipe that a network is made by, or `None` for a plain Functional
     or Sequential model, whose sizes stand in its layers."""
@@ -26,9 +56,26 @@ def recipe_of(network):
         return recipe
     if type(network) in (Functional, keras.Sequential):
         return None
-    if _is_task(network):
-        return TaskRecipe(network)
+    for recognizes, recipe in _RECOGNIZED:
+        if recognizes(network):
+            return recipe(network)
     return ClassRecipe(network)
+
+
+def load_recipe(source):
+    """The recipe that `source()` of another process described.
+
+    Raises:
+        GrowthError: the class or the function is not where it was.
+    """
+    found = importlib.import_module(source["module"])
+    for name in source["name"].split("."):
+        found = getattr(found, name, None)
+    if found is None:
+        raise GrowthError(
+            f"There is no {source['name']!r} in {source['module']!r}."
+        )
+    return _RECIPES[source["kind"]].from_source(found, source)
 
 
 def twin_of(network):
@@ -47,6 +94,7 @@ def twin_of(network):
     return twin if twin.built else None
 
 
+@register_recipe("class")
 class ClassRecipe:
     """A network that is made from its config.
 
@@ -57,6 +105,21 @@ class ClassRecipe:
     def __init__(self, network):
         self.network_class = type(network)
         self.config = opened(network.get_config())
+
+    @classmethod
+    def from_source(cls, found, source):
+        recipe = object.__new__(cls)
+        recipe.network_class = found
+        config = keras.saving.deserialize_keras_object(source["config"])
+        recipe.config = opened(
+            {
+                name: keras.saving.serialize_keras_object(value)
+                if isinstance(value, keras.Model)
+                else value
+                for name, value in config.items()
+            }
+        )
+        return recipe
 
     @property
     def has_fields(self):
@@ -83,53 +146,7 @@ class ClassRecipe:
         }
 
 
-class TaskRecipe:
-    """A task, made anew around a backbone with other fields.
-
-    The preprocessor stays the same object: its vocabulary is an asset, which
-    no config holds.
-
-    Args:
-        task: a task such as `keras_hub.models.CausalLM`.
-    """
-
-    def __init__(self, task):
-        self.task_class = type(task)
-        self.preprocessor = task.preprocessor
-        self.backbone = ClassRecipe(task.backbone)
-        self.head = dict(task.get_config())
-        for name in ("backbone", "preprocessor"):
-            self.head.pop(name, None)
-        self.config = {**self.head, **self.backbone.config}
-
-    def make(self, fields):
-        """A task with the given fields in its backbone and its head."""
-        inner = {f: v for f, v in fields.items() if f in self.backbone.config}
-        head = {
-            f: v
-            for f, v in fields.items()
-            if f in self.head and f not in self.backbone.config
-        }
-        with counted_names() as remember:
-            made = self.task_class(
-                backbone=self.backbone.remade(inner),
-                preprocessor=self.preprocessor,
-                compile=False,
-                **{**self.head, **head},
-            )
-            return remember(made)
-
-    def source(self):
-        head = keras.saving.serialize_keras_object(self.head)
-        return {
-            "kind": "task",
-            "module": self.task_class.__module__,
-            "name": self.task_class.__qualname__,
-            "backbone": self.backbone.source(),
-            "head": head,
-        }
-
-
+@register_recipe("function")
 @keras.saving.register_keras_serializable("kgrow")
 class ModelBuilder:
     """A function that builds a network, and the sizes to build it with.
@@ -182,6 +199,10 @@ class ModelBuilder:
         vars(network)[_MARK] = ModelBuilder(self.build, config)
         return remember(network)
 
+    @classmethod
+    def from_source(cls, found, source):
+        return cls(found, source["config"])
+
     def source(self):
         return {
             "kind": "function",
@@ -200,10 +221,3 @@ class ModelBuilder:
     def from_config(cls, config):
         build = keras.saving.deserialize_keras_object(config["build"])
         return cls(build, config["config"])
-
-
-def _is_task(network):
-    return (
-        hasattr(network, "preprocess_samples")
-        and getattr(network, "backbone", None) is not None
-    )

@@ -5,7 +5,6 @@ under another one a second process builds the network, on shapes alone, and
 sends back what it found.
 """
 
-import importlib
 import json
 import os
 import subprocess
@@ -14,8 +13,7 @@ import sys
 import keras
 
 from kgrow.algebra.errors import GrowthError
-from kgrow.architecture.nested_config import opened
-from kgrow.architecture.recipes import ClassRecipe, ModelBuilder, TaskRecipe
+from kgrow.architecture.recipes import load_recipe
 
 _TIMEOUT = 600
 
@@ -65,43 +63,6 @@ def serve():
     recipe = load_recipe(request["recipe"])
     axes = analyse(recipe, _unpacked(request["inputs"]))
     print(json.dumps(axes.get_config()))
-
-
-def load_recipe(source):
-    """The recipe that `source()` of another process described.
-
-    Raises:
-        GrowthError: the class or the function is not where it was.
-    """
-    found = importlib.import_module(source["module"])
-    for name in source["name"].split("."):
-        found = getattr(found, name, None)
-    if found is None:
-        raise GrowthError(
-            f"There is no {source['name']!r} in {source['module']!r}."
-        )
-    if source["kind"] == "function":
-        return ModelBuilder(found, source["config"])
-    if source["kind"] == "task":
-        recipe = object.__new__(TaskRecipe)
-        recipe.task_class = found
-        recipe.preprocessor = None
-        recipe.backbone = load_recipe(source["backbone"])
-        recipe.head = keras.saving.deserialize_keras_object(source["head"])
-        recipe.config = {**recipe.head, **recipe.backbone.config}
-        return recipe
-    recipe = object.__new__(ClassRecipe)
-    recipe.network_class = found
-    config = keras.saving.deserialize_keras_object(source["config"])
-    recipe.config = opened(
-        {
-            name: keras.saving.serialize_keras_object(value)
-            if isinstance(value, keras.Model)
-            else value
-            for name, value in config.items()
-        }
-    )
-    return recipe
 
 
 def _check_importable(source):
