@@ -8,12 +8,12 @@ by the packages that know such networks.
 import importlib
 
 import keras
-from keras.src.models.functional import Functional
 
 from kgrow.algebra.config_fields import check_size
 from kgrow.algebra.errors import GrowthError
 from kgrow.architecture.nested_config import closed, opened
 from kgrow.architecture.stable_paths import counted_names
+from kgrow.backend.keras_internals import Functional, set_untracked
 from kgrow.backend.lazy_variables import without_values
 
 # Attribute of a network that holds the function that built it.
@@ -195,8 +195,7 @@ class ModelBuilder:
                 f"`build` must return a `keras.Model`. Received: {network!r} "
                 f"(of type {type(network).__name__})"
             )
-        # Past Keras' tracking: it is no part of the network.
-        vars(network)[_MARK] = ModelBuilder(self.build, config)
+        set_untracked(network, _MARK, ModelBuilder(self.build, config))
         return remember(network)
 
     @classmethod

@@ -8,7 +8,7 @@ variables by their paths; here these count anew in every layer.
 import collections
 import contextlib
 
-from keras.src.backend.common import global_state
+from kgrow.backend.keras_internals import global_attribute, set_untracked
 
 _COUNTERS = "object_name_uids"
 # Where a network keeps which names in it are made up, and its paths.
@@ -24,9 +24,7 @@ def counted_names():
         function from a network that was made in the context to itself, which
         remembers the names that Keras made up.
     """
-    before = global_state.get_global_attribute(_COUNTERS)
     counts = collections.defaultdict(int)
-    global_state.set_global_attribute(_COUNTERS, counts)
 
     def remember(network):
         made_up = {
@@ -34,16 +32,11 @@ def counted_names():
             for name, count in counts.items()
             for number in range(count)
         }
-        # Past Keras' tracking: it is no part of the network.
-        vars(network)[_MADE_UP] = made_up
+        set_untracked(network, _MADE_UP, made_up)
         return network
 
-    try:
+    with global_attribute(_COUNTERS, counts):
         yield remember
-    finally:
-        if before is None:
-            before = collections.defaultdict(int)
-        global_state.set_global_attribute(_COUNTERS, before)
 
 
 def remembers(network):
@@ -63,7 +56,8 @@ def stable_path(network, variable, twin=None):
     """
     paths = vars(network).get(_PATHS, {})
     if id(variable) not in paths:
-        paths = vars(network)[_PATHS] = _paths(network, twin)
+        paths = _paths(network, twin)
+        set_untracked(network, _PATHS, paths)
     return paths.get(id(variable)) or _raw(network, variable)
 
 

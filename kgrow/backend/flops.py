@@ -21,7 +21,8 @@ import math
 import threading
 
 import keras
-from keras.src import backend
+
+from kgrow.backend.keras_internals import implementation
 
 _patching = threading.Lock()
 _local = threading.local()
@@ -72,7 +73,7 @@ def forward_flops(network, inputs, dtype=None, training=False, values=()):
             return network(*args, **options)
 
     with _counted(count):
-        backend.compute_output_spec(call, inputs)
+        implementation.compute_output_spec(call, inputs)
     return round(count.total)
 
 
@@ -334,13 +335,13 @@ def _attention(result, query, key, value, *args, **kwargs):
 
 
 _RULES = {
-    (backend.numpy, "matmul"): _matmul,
-    (backend.numpy, "dot"): _matmul,
-    (backend.numpy, "tensordot"): _tensordot,
-    (backend.numpy, "einsum"): _einsum,
-    (backend.nn, "conv"): _conv,
-    (backend.nn, "depthwise_conv"): _depthwise_conv,
-    (backend.nn, "separable_conv"): _separable_conv,
-    (backend.nn, "conv_transpose"): _conv_transpose,
-    (backend.nn, "dot_product_attention"): _attention,
+    (implementation.numpy, "matmul"): _matmul,
+    (implementation.numpy, "dot"): _matmul,
+    (implementation.numpy, "tensordot"): _tensordot,
+    (implementation.numpy, "einsum"): _einsum,
+    (implementation.nn, "conv"): _conv,
+    (implementation.nn, "depthwise_conv"): _depthwise_conv,
+    (implementation.nn, "separable_conv"): _separable_conv,
+    (implementation.nn, "conv_transpose"): _conv_transpose,
+    (implementation.nn, "dot_product_attention"): _attention,
 }

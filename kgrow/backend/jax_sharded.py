@@ -16,9 +16,9 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
+import keras
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
-from keras.src.distribution import TensorLayout
 
 from kgrow.algebra.linear_maps import UNWRITTEN, MatrixMap
 
@@ -39,7 +39,7 @@ def place_of(variable):
     where there is none."""
     variable._initialize_layout()
     layout = variable._layout
-    if isinstance(layout, TensorLayout):
+    if isinstance(layout, keras.distribution.TensorLayout):
         return layout.backend_layout
     return layout
 

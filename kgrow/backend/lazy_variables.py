@@ -8,9 +8,9 @@ import contextlib
 
 import keras
 import numpy as np
-from keras.src.backend.common import global_state
 
 from kgrow.backend import pieces, place_of, storage
+from kgrow.backend.keras_internals import global_attribute
 
 _PENDING = "uninitialized_variables"
 
@@ -21,15 +21,13 @@ def without_values():
 
     Give each a value with `give_value()`, or its own with `initialize()`.
     """
-    pending = global_state.get_global_attribute(_PENDING, [])
-    global_state.set_global_attribute(_PENDING, [])
-    try:
-        with keras.StatelessScope(initialize_variables=False):
-            yield
-    finally:
-        # These variables get their values later; if they stayed on the list,
-        # the next scope that closes would initialize them.
-        global_state.set_global_attribute(_PENDING, pending)
+    # These variables get their values later; if they stayed on Keras' list, the
+    # next scope that closes would initialize them.
+    with (
+        global_attribute(_PENDING, []),
+        keras.StatelessScope(initialize_variables=False),
+    ):
+        yield
 
 
 def give_value(variable, value):

@@ -1,133 +1,100 @@
 """torch: every Keras layer is a module that registers its parameters."""
 
 import contextlib
-import functools
 
 import keras
 import torch
 from keras.src.backend.torch.core import get_device
 
-
-def sync(model):
-    del model
+from kgrow.backend.contract import Backend
 
 
-def reload_state(model):
-    # The model registers the parameters of all its layers; a stale list would
-    # keep the old ones alive.
-    model._track_variables()
+class TorchBackend(Backend):
+    """Layers are modules that register their parameters."""
 
+    def reload_state(self, model):
+        # The model registers the parameters of all its layers; a stale list
+        # would keep the old ones alive.
+        model._track_variables()
 
-def retrace(model):
-    # A new step is traced, or run, as it is.
-    del model
+    def kept_random(self):
+        # Dropout and initialisers may draw from torch's global generators.
+        devices = range(torch.cuda.device_count())
+        return torch.random.fork_rng(devices)
 
+    def random_states(self):
+        states = [torch.get_rng_state()]
+        if torch.cuda.is_available():
+            states += torch.cuda.get_rng_state_all()
+        return [state.numpy() for state in states]
 
-def scope(model):
-    del model
-    return contextlib.nullcontext()
+    def set_random_states(self, states):
+        first, *rest = [torch.from_numpy(state) for state in states]
+        torch.set_rng_state(first)
+        if rest:
+            torch.cuda.set_rng_state_all(rest)
 
+    def register_parameters(self, network):
+        # Variables without values are no parameters yet when layers are
+        # built, so each layer registers its own again.
+        for layer in network._flatten_layers(include_self=True):
+            layer._track_variables()
 
-def kept_random():
-    # Dropout and initialisers may draw from torch's global generators.
-    devices = range(torch.cuda.device_count())
-    return torch.random.fork_rng(devices)
+    def to_numpy_if_cpu(self, value):
+        value = value.detach()
+        if value.device.type != "cpu":
+            return value
+        if value.dtype == torch.bfloat16:
+            import ml_dtypes
 
+            return value.view(torch.uint16).numpy().view(ml_dtypes.bfloat16)
+        return value.numpy()
 
-def random_states():
-    states = [torch.get_rng_state()]
-    if torch.cuda.is_available():
-        states += torch.cuda.get_rng_state_all()
-    return [state.numpy() for state in states]
+    def snapshot(self, variables):
+        # In the host's memory: the device may have no room for them twice.
+        values = [v._value.detach().to("cpu", copy=True) for v in variables]
 
+        def restore():
+            for variable, value in zip(variables, values, strict=True):
+                variable.assign(value)
 
-def set_random_states(states):
-    first, *rest = [torch.from_numpy(state) for state in states]
-    torch.set_rng_state(first)
-    if rest:
-        torch.cuda.set_rng_state_all(rest)
+        return restore
 
+    def forward(self, network, inputs):
+        with torch.no_grad():
+            outputs = network(inputs, training=False)
+        return keras.tree.map_structure(
+            lambda t: keras.ops.convert_to_numpy(t), outputs
+        )
 
-def register_parameters(network):
-    # Variables without values are no parameters yet when layers are built, so
-    # each layer registers its own again.
-    for layer in network._flatten_layers(include_self=True):
-        layer._track_variables()
+    @contextlib.contextmanager
+    def exact_products(self):
+        # GPUs may multiply float32 in TF32, and convolutions do by default.
+        precision = torch.get_float32_matmul_precision()
+        rounded = torch.backends.cudnn.allow_tf32
+        torch.set_float32_matmul_precision("highest")
+        torch.backends.cudnn.allow_tf32 = False
+        try:
+            yield
+        finally:
+            torch.backends.cudnn.allow_tf32 = rounded
+            torch.set_float32_matmul_precision(precision)
 
+    def gradients(self, function, tensors):
+        tensors = [t.detach().clone().requires_grad_() for t in tensors]
+        loss = function(tensors)
+        found = torch.autograd.grad(loss, tensors, materialize_grads=True)
+        return [g.detach().cpu().numpy() for g in found]
 
-def storage(variable):
-    return variable._value
+    def delete_buffers(self, values):
+        # Networks contain reference cycles, which would keep them alive until
+        # the garbage collector runs.
+        for value in values:
+            if isinstance(value, torch.Tensor):
+                value.grad = None
+                value.data = value.data.new_empty(0)
 
-
-def to_numpy_if_cpu(value):
-    value = value.detach()
-    if value.device.type != "cpu":
-        return value
-    if value.dtype == torch.bfloat16:
-        import ml_dtypes
-
-        return value.view(torch.uint16).numpy().view(ml_dtypes.bfloat16)
-    return value.numpy()
-
-
-def snapshot(variables):
-    # In the host's memory: the device may have no room for them twice.
-    values = [v._value.detach().to("cpu", copy=True) for v in variables]
-
-    def scatter_tokens():
-        for variable, value in zip(variables, values, strict=True):
-            variable.assign(value)
-
-    return scatter_tokens
-
-
-def forward(network, inputs):
-    with torch.no_grad():
-        outputs = network(inputs, training=False)
-    return keras.tree.map_structure(
-        lambda t: keras.ops.convert_to_numpy(t), outputs
-    )
-
-
-def forwarder(network):
-    return functools.partial(forward, network)
-
-
-def double_precision():
-    return contextlib.nullcontext()
-
-
-@contextlib.contextmanager
-def exact_products():
-    # GPUs may multiply float32 in TF32, and convolutions do by default.
-    precision = torch.get_float32_matmul_precision()
-    rounded = torch.backends.cudnn.allow_tf32
-    torch.set_float32_matmul_precision("highest")
-    torch.backends.cudnn.allow_tf32 = False
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.allow_tf32 = rounded
-        torch.set_float32_matmul_precision(precision)
-
-
-def gradients(function, tensors):
-    tensors = [t.detach().clone().requires_grad_() for t in tensors]
-    loss = function(tensors)
-    found = torch.autograd.grad(loss, tensors, materialize_grads=True)
-    return [g.detach().cpu().numpy() for g in found]
-
-
-def delete_buffers(values):
-    # Networks contain reference cycles, which would keep them alive until the
-    # garbage collector runs.
-    for value in values:
-        if isinstance(value, torch.Tensor):
-            value.grad = None
-            value.data = value.data.new_empty(0)
-
-
-def peak_bytes():
-    if get_device() != "cuda":
-        return None
-    return torch.cuda.memory_allocated(), torch.cuda.max_memory_allocated()
+    def peak_bytes(self):
+        if get_device() != "cuda":
+            return None
+        return torch.cuda.memory_allocated(), torch.cuda.max_memory_allocated()

@@ -4,9 +4,9 @@ import os
 import warnings
 
 import keras
-from keras.src.utils import file_utils
 
 from kgrow.algebra.errors import GrowthError
+from kgrow.backend.keras_internals import file_utils
 from kgrow.callbacks.data_position import (
     KEY,
     DataPosition,

@@ -5,13 +5,12 @@ from dataclasses import asdict
 
 import keras
 import numpy as np
-from keras.src import backend as keras_backend
-from keras.src.utils.rng_utils import get_random_seed
 
 from kgrow.algebra.errors import GrowthError
 from kgrow.analysis import ledger as books
 from kgrow.analysis.run_log import SCRATCH, RunFile, read_source, source_config
 from kgrow.architecture.architecture import count_parameters
+from kgrow.backend.keras_internals import get_random_seed, process_id
 from kgrow.callbacks.step_tap import StepTap
 
 _KEY = "ledger"
@@ -366,8 +365,7 @@ def _writer(path):
 
 def _is_first():
     """Whether this is the process that writes."""
-    library = keras_backend.distribution_lib
-    return getattr(library, "process_id", int)() == 0
+    return process_id() == 0
 
 
 def _seed(seed):

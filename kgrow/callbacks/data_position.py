@@ -1,9 +1,9 @@
 """Save and restore the position of `fit` in its data."""
 
 import keras
-from keras.src.trainers.data_adapters.py_dataset_adapter import PyDatasetAdapter
 
 from kgrow.algebra.errors import GrowthError
+from kgrow.backend.keras_internals import PyDatasetAdapter
 from kgrow.backend.random import random_states, set_random_states
 
 KEY = "backup"

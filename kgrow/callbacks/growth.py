@@ -4,9 +4,9 @@ import time
 import warnings
 
 import keras
-from keras.src.utils import io_utils
 
 from kgrow.algebra.errors import GrowthError
+from kgrow.backend.keras_internals import print_msg
 from kgrow.callbacks.data_position import resumes_inside_epoch, was_stopped
 from kgrow.callbacks.metric_readings import check_monitor, running, since
 from kgrow.callbacks.stage_message import announcement
@@ -359,7 +359,7 @@ class Growth(keras.callbacks.Callback):
             # The part of the epoch's means that belongs to the previous stage.
             self._reading(progress, stage.until.monitor)
         if self.verbose and index:
-            io_utils.print_msg(
+            print_msg(
                 announcement(self.schedule, index, progress.steps, receipt)
             )
         self._clock = time.perf_counter()

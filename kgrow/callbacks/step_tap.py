@@ -15,6 +15,7 @@ import keras
 from kgrow.algebra.errors import GrowthError
 from kgrow.analysis.cost_estimate import count_tokens
 from kgrow.backend.flops import forward_flops, training_flops
+from kgrow.backend.keras_internals import replace_methods, restore_methods
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ class StepTap:
         if isinstance(earlier, _Maker):
             # Of a `fit` that ended in an exception.
             earlier.tap.remove()
-        vars(model)["make_train_function"] = _Maker(self)
+        replace_methods(model, make_train_function=_Maker(self))
         self.stand_in_front()
 
     def stand_in_front(self):
@@ -110,7 +111,7 @@ class StepTap:
 
     def remove(self):
         """Leaves the model as it was."""
-        vars(self.model).pop("make_train_function", None)
+        restore_methods(self.model, "make_train_function")
         function = self.model.train_function
         if isinstance(function, _Tapped):
             self.model.train_function = function.function

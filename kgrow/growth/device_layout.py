@@ -15,6 +15,7 @@ import numpy as np
 from kgrow import backend
 from kgrow.algebra.errors import GrowthError
 from kgrow.architecture.architecture import relative_path
+from kgrow.backend.keras_internals import replace_methods
 from kgrow.backend.lazy_variables import without_values
 from kgrow.backend.random import private_random
 from kgrow.growth.gates import gates_of
@@ -290,7 +291,7 @@ def _slot_bytes(optimizer, variables, distribution):
     for part in nested(twin):
         # TensorFlow tells variables apart by what they hold, and these hold
         # nothing.
-        vars(part)["_var_key"] = id
+        replace_methods(part, _var_key=id)
     # As kgrow's slots are: like their variable, or on every device.
     with slots_without_values(nested(twin)):
         twin.build(list(variables))

@@ -3,7 +3,6 @@
 import contextlib
 
 import keras
-from keras.src.utils.tracking import DotNotTrackScope
 
 from kgrow import backend
 from kgrow.algebra.axis_map import AxisMap
@@ -11,6 +10,11 @@ from kgrow.algebra.errors import FileError, GrowthError
 from kgrow.architecture.architecture import Architecture
 from kgrow.architecture.inference.derive_axes import derive
 from kgrow.architecture.recipes import ModelBuilder, recipe_of
+from kgrow.backend.keras_internals import (
+    DotNotTrackScope,
+    set_untracked,
+    sublayers_allowed,
+)
 from kgrow.growth.freezing import unfreeze
 from kgrow.growth.gates import (
     GateKeeper,
@@ -108,7 +112,7 @@ class GrowableModel(keras.Model):
         self._inheritance = None
         # Past `__setattr__`: dicts that Keras or TensorFlow track are no plain
         # data.
-        vars(self)["callback_state"] = {}
+        set_untracked(self, "callback_state", {})
         # Keras' iterator over the data of the running `fit`, or `None`.
         self._epoch_iterator = None
         self.built = True
@@ -342,7 +346,7 @@ class GrowableModel(keras.Model):
     def set_teacher(self, inheritance):
         """Takes an `Inheritance` whose part of the loss is added from now on,
         or `None` for none."""
-        with _unlocked(self):
+        with sublayers_allowed(self):
             if self._inheritance is not None:
                 self._tracker.untrack(self._inheritance)
             self._inheritance = inheritance
@@ -382,7 +386,7 @@ class GrowableModel(keras.Model):
 
     def _install(self, architecture):
         """Puts a network in the place of the present one, nothing else."""
-        with _unlocked(self):
+        with sublayers_allowed(self):
             places = [id(layer) for layer in self._layers]
             here = id(self.network)
             place = places.index(here) if here in places else 0
@@ -514,7 +518,7 @@ class GrowableModel(keras.Model):
             super().load_own_variables(own)
         except Exception as error:
             # Keras collects what goes wrong, and says it in its own way.
-            vars(self)["_file_error"] = error
+            self._file_error = error
             raise
 
     def load_weights(self, filepath, skip_mismatch=False, **kwargs):
@@ -532,7 +536,7 @@ class GrowableModel(keras.Model):
                 another kind of model. On this and any other error nothing
                 has changed.
         """
-        vars(self)["_file_error"] = None
+        self._file_error = None
         try:
             with all_or_nothing(self):
                 if orbax.is_for(filepath):
@@ -545,7 +549,7 @@ class GrowableModel(keras.Model):
                 raise self._file_error from None
             raise
         finally:
-            vars(self)["_file_error"] = None
+            self._file_error = None
 
     def get_state_tree(self, value_format="backend_tensor"):
         """The state as nested dicts of arrays, as Orbax stores it."""
@@ -584,18 +588,3 @@ def _with_own_callbacks(model, callbacks):
     callbacks.callbacks.insert((kinds + [True]).index(True), log)
     callbacks.callbacks.append(keeper)
     return log, [log, keeper], callbacks
-
-
-class _unlocked:
-    """Context in which a built layer takes new sublayers."""
-
-    def __init__(self, layer):
-        self.layer = layer
-
-    def __enter__(self):
-        self.locked = self.layer._tracker.locked
-        self.layer._tracker.unlock()
-
-    def __exit__(self, *error):
-        if self.locked:
-            self.layer._tracker.lock()

@@ -10,7 +10,6 @@ import time
 
 import keras
 import numpy as np
-from keras.src.utils.rng_utils import get_random_seed
 
 from kgrow import backend, strategies
 from kgrow.algebra.errors import GrowthError
@@ -26,6 +25,7 @@ from kgrow.architecture.output_check import (
     make_probe,
     run,
 )
+from kgrow.backend.keras_internals import get_random_seed
 from kgrow.backend.memory import PeakMemory
 from kgrow.backend.random import private_random
 from kgrow.growth.batches import Data

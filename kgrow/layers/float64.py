@@ -3,9 +3,9 @@
 import contextlib
 import functools
 
-from keras.src.backend.common import dtypes
+from kgrow.backend.keras_internals import BIT64_TO_BIT32_DTYPE
 
-_PROMOTIONS = dtypes.BIT64_TO_BIT32_DTYPE
+_PROMOTIONS = BIT64_TO_BIT32_DTYPE
 
 
 @contextlib.contextmanager

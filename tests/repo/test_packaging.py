@@ -98,6 +98,41 @@ def test_strategies_and_models_do_not_know_each_other(name):
             assert there not in tops, f"{name} imports {there}"
 
 
+def test_what_keras_does_not_promise_is_used_in_one_place():
+    """`keras.src` of a backend in its own file, the rest in one."""
+    found = set()
+    for name, path in MODULES.items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom | ast.Import):
+                names = [alias.name for alias in node.names]
+                names.append(getattr(node, "module", None) or "")
+                if any(n.startswith("keras.src") for n in names):
+                    found.add(name)
+    assert found == {"backend.keras_internals", "backend.torch"}
+
+
+def _writes_past_setattr(node):
+    """Whether a node changes `vars(...)` of something."""
+    if isinstance(node, ast.Subscript):
+        changed = isinstance(node.ctx, ast.Store | ast.Del)
+    elif isinstance(node, ast.Attribute):
+        changed = node.attr in ("clear", "pop", "setdefault", "update")
+    else:
+        return False
+    call = node.value
+    name = getattr(getattr(call, "func", None), "id", None)
+    return changed and name == "vars"
+
+
+def test_attributes_are_written_past_keras_in_one_place():
+    found = {
+        name
+        for name, path in MODULES.items()
+        if any(map(_writes_past_setattr, ast.walk(ast.parse(path.read_text()))))
+    }
+    assert found == {"backend.keras_internals"}
+
+
 def test_public_names_can_be_imported():
     assert kgrow.__all__ == sorted(set(kgrow.__all__), key=kgrow.__all__.index)
     for name in kgrow.__all__:

@@ -19,9 +19,9 @@ exist in Keras and is left out.
 import keras
 import numpy as np
 from keras import ops
-from keras.src.utils.backend_utils import DynamicBackend, in_tf_graph
 
 from kgrow.algebra.errors import GrowthError
+from kgrow.backend.keras_internals import DynamicBackend, in_tf_graph
 from kgrow.datasets.images.tfds_images import IMAGENET
 from kgrow.layers import argument_checks
 

@@ -24,6 +24,11 @@ import numpy as np
 from keras import ops
 
 from kgrow.architecture.architecture import relative_path
+from kgrow.backend.keras_internals import (
+    replace_methods,
+    replaced_methods,
+    restore_methods,
+)
 from kgrow.growth.freezing_masks import box
 from kgrow.growth.optimizer.slot_rules import rule_for
 from kgrow.growth.optimizer.slot_scaling import WEIGHT
@@ -44,8 +49,7 @@ def guard(model):
     if optimizer is None:
         return
     for part in nested(optimizer):
-        for name in (*_STEPS, "build"):
-            vars(part).pop(name, None)
+        restore_methods(part, *_STEPS, "build")
         scale_steps(part, {})
     held, slowed = _partly_frozen(model.architecture), _slowed(model)
     factors = _factors(model.architecture)
@@ -69,11 +73,10 @@ def guard(model):
             # Building put guards where they belong, on one that wraps
             # others or on those; this one has no more to do.
             if vars(optimizer).get("apply") is built_first:
-                del vars(optimizer)["apply"]
+                restore_methods(optimizer, "apply")
             return optimizer.apply(grads, trainable_variables)
 
-        vars(optimizer)["build"] = guarded_build
-        vars(optimizer)["apply"] = built_first
+        replace_methods(optimizer, build=guarded_build, apply=built_first)
         return
     for part in nested(optimizer):
         # One that wraps others leaves the steps to them.
@@ -106,8 +109,10 @@ def _guard(optimizer, held, slowed, steps):
         with keep(var_list):
             return finalize(var_list)
 
-    vars(optimizer).update(
-        apply=guarded_apply, finalize_variable_values=guarded_finalize
+    replace_methods(
+        optimizer,
+        apply=guarded_apply,
+        finalize_variable_values=guarded_finalize,
     )
 
 
@@ -224,11 +229,8 @@ class _Slower:
             settle()
             return average(variables)
 
-        vars(self.optimizer)[_AVERAGE] = settled_average
-        try:
+        with replaced_methods(self.optimizer, **{_AVERAGE: settled_average}):
             yield
-        finally:
-            del vars(self.optimizer)[_AVERAGE]
 
 
 def _partly_frozen(architecture):

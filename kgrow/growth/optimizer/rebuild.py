@@ -10,6 +10,11 @@ import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from kgrow.backend.keras_internals import (
+    attributes_of,
+    set_attributes,
+    set_optimizer_variables,
+)
 from kgrow.growth.optimizer.slot_rules import rule_for
 from kgrow.growth.optimizer.slots import (
     find_loose,
@@ -17,7 +22,6 @@ from kgrow.growth.optimizer.slots import (
     forget,
     nested,
     replace_loose,
-    set_variables,
 )
 
 
@@ -44,9 +48,9 @@ class OptimizerSnapshot:
 
     def clone_for(self, optimizer):
         """The same past for another optimizer of the same kind."""
-        clone_for = object.__new__(OptimizerSnapshot)
-        vars(clone_for).update(vars(self), optimizer=optimizer)
-        return clone_for
+        clone = copy.copy(self)
+        clone.optimizer = optimizer
+        return clone
 
 
 @dataclass(frozen=True)
@@ -171,27 +175,16 @@ def rebuild_fresh(optimizer, variables, origin):
 def remember(optimizers):
     """Makes a function that puts optimizers back as they are now."""
     saved = [
-        (optimizer, _attributes(optimizer), list(optimizer._variables))
+        (optimizer, attributes_of(optimizer), list(optimizer._variables))
         for optimizer in optimizers
     ]
 
     def rewind():
         for optimizer, attributes, variables in saved:
-            vars(optimizer).clear()
-            vars(optimizer).update(attributes)
-            set_variables(optimizer, variables)
+            set_attributes(optimizer, attributes)
+            set_optimizer_variables(optimizer, variables)
 
     return rewind
-
-
-def _attributes(optimizer):
-    """Attributes of an optimizer, and copies of what TensorFlow keeps of them,
-    which changes with every one that is set."""
-    attributes = dict(vars(optimizer))
-    for name, value in attributes.items():
-        if name.startswith("_self_unconditional"):
-            attributes[name] = copy.copy(value)
-    return attributes
 
 
 @contextlib.contextmanager

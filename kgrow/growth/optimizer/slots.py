@@ -9,9 +9,12 @@ refuses rather than lose it.
 import contextlib
 
 import keras
-from keras.src.utils.tracking import DotNotTrackScope
 
 from kgrow.algebra.errors import GrowthError
+from kgrow.backend.keras_internals import (
+    replaced_methods,
+    set_optimizer_variables,
+)
 from kgrow.backend.lazy_variables import give_value, without_values
 
 # Lists of the base class that may happen to have a slot list's length.
@@ -74,7 +77,7 @@ def forget(optimizer):
     """Takes the optimizer back to what it was before `build()`; what it
     counts (iterations, learning rate, scales) keeps its value."""
     slots = find_slots(optimizer)
-    set_variables(
+    set_optimizer_variables(
         optimizer,
         _without(optimizer, [v for slot in slots.values() for v in slot]),
     )
@@ -82,17 +85,6 @@ def forget(optimizer):
         delattr(optimizer, name)
     optimizer._trainable_variables_indices = {}
     optimizer.built = False
-
-
-def set_variables(optimizer, variables):
-    """Makes these the optimizer's variables, in a new list: TensorFlow's keep
-    what was taken out of them, and make no checkpoint any more."""
-    tracker = optimizer._tracker
-    with DotNotTrackScope():
-        optimizer._variables = variables
-    is_variable, _ = tracker.config["variables"]
-    tracker.config["variables"] = (is_variable, optimizer._variables)
-    tracker.stored_ids["variables"] = {id(v) for v in variables}
 
 
 def _without(optimizer, variables):
@@ -108,29 +100,28 @@ def slots_without_values(optimizers):
     may make other variables, from values that it has, as it likes. What it
     assigns to new slots is dropped, as they are filled afterwards.
     """
-    made = []
+    with contextlib.ExitStack() as replaced:
 
-    def deferring(add_variable):
-        def add(*args, **kwargs):
-            with without_values():
-                variable = add_variable(*args, **kwargs)
-            vars(variable)["assign"] = lambda value: value
-            made.append(variable)
-            return variable
+        def deferring(add_variable):
+            def add(*args, **kwargs):
+                with without_values():
+                    variable = add_variable(*args, **kwargs)
+                replaced.enter_context(
+                    replaced_methods(variable, assign=lambda value: value)
+                )
+                return variable
 
-        return add
+            return add
 
-    for optimizer in optimizers:
-        vars(optimizer)["add_variable"] = deferring(optimizer.add_variable)
-        vars(optimizer)["assign"] = lambda variable, value: None
-    try:
-        yield
-    finally:
         for optimizer in optimizers:
-            del vars(optimizer)["add_variable"]
-            del vars(optimizer)["assign"]
-        for variable in made:
-            del vars(variable)["assign"]
+            replaced.enter_context(
+                replaced_methods(
+                    optimizer,
+                    add_variable=deferring(optimizer.add_variable),
+                    assign=lambda variable, value: None,
+                )
+            )
+        yield
 
 
 def replace_loose(optimizer, before):
@@ -147,4 +138,4 @@ def replace_loose(optimizer, before):
             else:
                 new.assign(value)
             replaced.append(old)
-    set_variables(optimizer, _without(optimizer, replaced))
+    set_optimizer_variables(optimizer, _without(optimizer, replaced))

@@ -13,6 +13,11 @@ from kgrow import backend
 from kgrow.algebra.config_fields import base, same_form
 from kgrow.algebra.errors import FileError
 from kgrow.architecture.architecture import Architecture, variable_paths
+from kgrow.backend.keras_internals import (
+    replace_methods,
+    restore_methods,
+    set_untracked,
+)
 from kgrow.backend.lazy_variables import initialize
 from kgrow.backend.random import private_random, seed_states, set_seed_states
 from kgrow.growth.freezing import (
@@ -83,7 +88,7 @@ def become(model, saved, extent):
         set_seed_states(model.network, _seeds(model, saved))
         _find_teacher(model, saved["teacher"], extent)
         _build_optimizer(model, saved)
-        vars(model)["callback_state"] = saved["callbacks"]
+        set_untracked(model, "callback_state", saved["callbacks"])
         model._growth_history = [Receipt.from_dict(r) for r in saved["history"]]
     except FileError:
         raise
@@ -115,12 +120,12 @@ def insist_on_slots(model, saved):
     if saved["optimizer"] != optimizer_config(model):
         return
     for part in nested(model.optimizer):
-        vars(part)["load_own_variables"] = _load_all(part)
+        replace_methods(part, load_own_variables=_load_all(part))
 
 
 def _load_all(optimizer):
     def load(store):
-        del vars(optimizer)["load_own_variables"]
+        restore_methods(optimizer, "load_own_variables")
         found, wanted = len(store.keys()), len(optimizer.variables)
         if found != wanted:
             raise FileError(

@@ -8,11 +8,9 @@ on another mesh, on fewer devices, on one.
 """
 
 import keras
-from keras.src.saving import orbax_util
-from keras.src.utils import file_utils
-from keras.src.utils.module_utils import ocp
 
 from kgrow import backend
+from kgrow.backend.keras_internals import file_utils, ocp, orbax_util
 from kgrow.growth.saving.state_tree import (
     GROWTH,
     become_saved,

@@ -3,6 +3,7 @@
 import contextlib
 
 from kgrow import backend
+from kgrow.backend.keras_internals import set_untracked
 from kgrow.growth.optimizer.entry_masks import guard
 from kgrow.growth.optimizer.rebuild import remember
 from kgrow.growth.optimizer.slots import nested
@@ -60,7 +61,7 @@ def _attributes(model):
     def rewind():
         architecture.update_scales, architecture.frozen = update_scales, frozen
         architecture.rate_factors = factors
-        vars(model)["callback_state"] = state
+        set_untracked(model, "callback_state", state)
         model._growth_history = history
 
     return rewind

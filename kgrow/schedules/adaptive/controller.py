@@ -1,9 +1,9 @@
 """A schedule that decides, while the model trains, when and how it grows."""
 
 import keras
-from keras.src.utils import io_utils
 
 from kgrow.algebra.errors import GrowthError
+from kgrow.backend.keras_internals import print_msg
 from kgrow.schedules.adaptive.decision import decide
 from kgrow.schedules.schedule import GrowthSchedule
 from kgrow.schedules.stage import Stage
@@ -331,9 +331,7 @@ class Adaptive:
         state["until"] = entry["until"]
         if self.verbose:
             grows = f"grows {entry['choice']}" if entry["choice"] else "stays"
-            io_utils.print_msg(
-                f"kgrow: step {step:,}: {grows}: {entry['reason']}"
-            )
+            print_msg(f"kgrow: step {step:,}: {grows}: {entry['reason']}")
         return self._follow(model, data)
 
     def get_config(self):

@@ -5,12 +5,14 @@ import gc
 import itertools
 
 import keras
-from keras.src.backend.common import global_state
-from keras.src.utils import io_utils
-from keras.src.utils.rng_utils import GLOBAL_RANDOM_SEED
 
 from kgrow.algebra.errors import GrowthError
 from kgrow.architecture.architecture import count_parameters
+from kgrow.backend.keras_internals import (
+    GLOBAL_RANDOM_SEED,
+    global_attribute,
+    print_msg,
+)
 from kgrow.backend.random import private_random
 from kgrow.schedules.grid_search.result import Search, SearchRow
 from kgrow.schedules.trials.loss_rates import flops_at, readable, record
@@ -273,7 +275,7 @@ def _report(field, size, seed, run, index, count):
         said = f"loss {run.losses[-1]:.4f}"
     else:
         said = f"loss not finite at step {run.broken:,}"
-    io_utils.print_msg(
+    print_msg(
         f"kgrow: variant {index + 1} of {count}, {name}, seed {seed}: {said}"
     )
 
@@ -282,10 +284,6 @@ def _report(field, size, seed, run, index, count):
 def _seeded(seed):
     """Context in which all that is drawn follows from a seed, and after which
     the user's generators are as they were."""
-    before = global_state.get_global_attribute(GLOBAL_RANDOM_SEED)
-    with private_random(seed):
+    with private_random(seed), global_attribute(GLOBAL_RANDOM_SEED, seed):
         keras.utils.set_random_seed(seed)
-        try:
-            yield
-        finally:
-            global_state.set_global_attribute(GLOBAL_RANDOM_SEED, before)
+        yield

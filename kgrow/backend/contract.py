@@ -1,0 +1,176 @@
+"""What growth needs of a backend beyond `keras.ops`."""
+
+import abc
+import contextlib
+import functools
+
+import keras
+import numpy as np
+
+
+class Backend(abc.ABC):
+    """One of the backends that Keras runs on.
+
+    The base class answers for a backend that keeps every array whole on a
+    device, trains in one process, holds its state in the variables and draws
+    from no global generator. A backend overrides what it does otherwise, and
+    implements the abstract methods.
+
+    To add a backend: one file with one subclass, and one line in
+    `kgrow.backend`.
+
+    Attributes:
+        pieces: module of what can be done with an array that several devices
+            hold in pieces, or `None` where there are no such arrays.
+    """
+
+    pieces = None
+
+    # State of a running `fit`.
+
+    def sync(self, model):
+        """Makes the variables hold what the running step holds."""
+        del model
+
+    def reload_state(self, model):
+        """Makes the next step read the variables again."""
+        del model
+
+    def retrace(self, model):
+        """Makes the next training function be traced anew, whatever it has in
+        common with the last one."""
+        del model
+
+    def scope(self, model):
+        """Context in which variables of the model are created."""
+        del model
+        return contextlib.nullcontext()
+
+    # Variables and arrays.
+
+    def storage(self, variable):
+        """The backend's own array of a variable; `None` before it has one."""
+        return variable._value
+
+    @abc.abstractmethod
+    def to_numpy_if_cpu(self, value):
+        """An array of the backend as a numpy array, if it is in host memory.
+
+        Nothing is copied where that is possible. An array on an accelerator,
+        or in pieces on several devices, is returned as it is.
+        """
+
+    @abc.abstractmethod
+    def snapshot(self, variables):
+        """Makes a function that gives variables the values they have now."""
+
+    @abc.abstractmethod
+    def delete_buffers(self, values):
+        """Frees the device memory of arrays at once; others are ignored."""
+
+    def register_parameters(self, network):
+        """Registers the variables of a network that got their values late."""
+        del network
+
+    # Computing.
+
+    @abc.abstractmethod
+    def forward(self, network, inputs):
+        """Inference outputs of a network, in the precision of their dtype.
+
+        Returns:
+            numpy arrays; arrays in pieces where the variables are in pieces.
+        """
+
+    def forwarder(self, network):
+        """A function of inputs like `forward()`, compiled once, which reads
+        the variables at each call."""
+        return functools.partial(self.forward, network)
+
+    @abc.abstractmethod
+    def gradients(self, function, tensors):
+        """Gradients of a scalar function of a list of tensors.
+
+        Returns:
+            list of numpy arrays.
+        """
+
+    def double_precision(self):
+        """Context in which float64 tensors exist."""
+        return contextlib.nullcontext()
+
+    @abc.abstractmethod
+    def exact_products(self):
+        """Context in which products of matrices are computed in the precision
+        of their dtype, whatever the backend or the user has set.
+
+        It binds what is traced or run inside it.
+        """
+
+    def flash_attention(self, requested):
+        """The `flash_attention` to give a Keras layer where `requested` was
+        asked for: what the platform computes correctly."""
+        return requested
+
+    # Randomness.
+
+    def kept_random(self):
+        """Context that leaves the backend's global random generators as they
+        were.
+
+        On JAX and TensorFlow Keras draws from states of its own.
+        """
+        return contextlib.nullcontext()
+
+    def random_states(self):
+        """States of the global generators, a list of arrays of bytes."""
+        return []
+
+    def set_random_states(self, states):
+        """Gives the global generators the states of `random_states()`."""
+        del states
+
+    # Several devices and processes.
+
+    def is_spread(self, value):
+        """Whether an array is on several devices."""
+        del value
+        return False
+
+    def place_of(self, variable):
+        """Where the active distribution puts a variable, or `None`."""
+        del variable
+
+    def with_sharding_constraint(self, value, variable):
+        """A tensor of a traced step, laid out as the active distribution lays
+        out the variable."""
+        del variable
+        return value
+
+    def as_batch(self, value):
+        """The tensor of a batch that every process has whole.
+
+        It is laid out as the active distribution lays out batches, or on every
+        device where it cannot be divided.
+        """
+        return keras.ops.convert_to_tensor(value)
+
+    def whole_data(self):
+        """Context in which every process trains on all data that it is given,
+        and leaves none of it to others."""
+        return contextlib.nullcontext()
+
+    def processes(self):
+        """How many processes train together."""
+        return 1
+
+    def gathered(self, words):
+        """Unsigned 32-bit numbers of every process, `(processes, words)`."""
+        return np.asarray(words)[None]
+
+    # Memory.
+
+    @abc.abstractmethod
+    def peak_bytes(self):
+        """`(in use, peak)` of the device's allocator in bytes, or `None` where
+        it does not count."""

@@ -1,0 +1,141 @@
+"""What kgrow uses of Keras that Keras does not promise to keep.
+
+Nothing else in kgrow imports `keras.src`, but the files of the backends, each
+for its own, and nothing else writes past the `__setattr__` of a Keras object.
+A new Keras that breaks kgrow breaks it here. Tried with Keras 3.15.1.
+"""
+
+import contextlib
+import copy
+
+from keras.src import backend as implementation
+from keras.src.backend.common import global_state
+from keras.src.backend.common.dtypes import BIT64_TO_BIT32_DTYPE
+from keras.src.models.functional import Functional
+from keras.src.saving import orbax_util
+from keras.src.trainers.data_adapters.py_dataset_adapter import PyDatasetAdapter
+from keras.src.utils import file_utils
+from keras.src.utils.backend_utils import DynamicBackend, in_tf_graph
+from keras.src.utils.io_utils import print_msg
+from keras.src.utils.module_utils import ocp
+from keras.src.utils.rng_utils import GLOBAL_RANDOM_SEED, get_random_seed
+from keras.src.utils.tracking import DotNotTrackScope
+
+__all__ = [
+    "BIT64_TO_BIT32_DTYPE",
+    "GLOBAL_RANDOM_SEED",
+    "DotNotTrackScope",
+    "DynamicBackend",
+    "Functional",
+    "PyDatasetAdapter",
+    "attributes_of",
+    "file_utils",
+    "get_random_seed",
+    "global_attribute",
+    "implementation",
+    "in_tf_graph",
+    "ocp",
+    "orbax_util",
+    "print_msg",
+    "process_id",
+    "replace_methods",
+    "replaced_methods",
+    "restore_methods",
+    "set_attributes",
+    "set_optimizer_variables",
+    "set_untracked",
+    "sublayers_allowed",
+]
+
+
+@contextlib.contextmanager
+def global_attribute(name, value):
+    """Context in which one of Keras' global attributes has a value.
+
+    Example:
+
+    >>> with global_attribute("object_name_uids", None):
+    ...     keras.layers.Dense(2).name
+    'dense'
+    """
+    before = global_state.get_global_attribute(name)
+    global_state.set_global_attribute(name, value)
+    try:
+        yield
+    finally:
+        global_state.set_global_attribute(name, before)
+
+
+def process_id():
+    """The number of this process among those that train together."""
+    # Keras has it on some backends only.
+    return getattr(implementation.distribution_lib, "process_id", int)()
+
+
+def set_untracked(item, name, value):
+    """Sets an attribute of a layer that neither Keras nor TensorFlow tracks:
+    one that is no part of it, or a dict that is to stay a dict."""
+    vars(item)[name] = value
+
+
+def replace_methods(item, **methods):
+    """Replaces methods of one layer, variable or optimizer."""
+    vars(item).update(methods)
+
+
+def restore_methods(item, *names):
+    """Takes back what `replace_methods()` did to an object, if it did."""
+    for name in names:
+        vars(item).pop(name, None)
+
+
+@contextlib.contextmanager
+def replaced_methods(item, **methods):
+    """Context in which methods of one object are replaced."""
+    replace_methods(item, **methods)
+    try:
+        yield
+    finally:
+        restore_methods(item, *methods)
+
+
+@contextlib.contextmanager
+def sublayers_allowed(layer):
+    """Context in which a built layer takes and loses sublayers."""
+    locked = layer._tracker.locked
+    layer._tracker.unlock()
+    try:
+        yield
+    finally:
+        if locked:
+            layer._tracker.lock()
+
+
+def attributes_of(item):
+    """dict of the attributes of an object, that `set_attributes()` takes.
+
+    With copies of the dicts that TensorFlow keeps of them, and changes with
+    every attribute that is set.
+    """
+    attributes = dict(vars(item))
+    for name, value in attributes.items():
+        if name.startswith("_self_unconditional"):
+            attributes[name] = copy.copy(value)
+    return attributes
+
+
+def set_attributes(item, attributes):
+    """Gives an object these attributes and no others, as they are tracked."""
+    vars(item).clear()
+    vars(item).update(attributes)
+
+
+def set_optimizer_variables(optimizer, variables):
+    """Makes these the optimizer's variables, in a new list: TensorFlow's keep
+    track of removed items, and such a list cannot be saved any more."""
+    tracker = optimizer._tracker
+    with DotNotTrackScope():
+        optimizer._variables = variables
+    is_variable, _ = tracker.config["variables"]
+    tracker.config["variables"] = (is_variable, optimizer._variables)
+    tracker.stored_ids["variables"] = {id(v) for v in variables}
