@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,7 @@ from kgrow.algebra.depth_expansion import DepthExpansion
 from kgrow.algebra.errors import GrowthError
 from kgrow.algebra.expansion import Expansion
 from kgrow.algebra.gate import Gate
+from kgrow.algebra.joint_map import JointMap
 from kgrow.algebra.new_entries import (
     add_noise,
     fill_unwritten,
@@ -28,11 +29,10 @@ from kgrow.algebra.plan_term import (
     PlanTerm,
     blocks,
     compose_terms,
-    factor_maps,
     factor_shape,
     joint_maps,
 )
-from kgrow.algebra.spec import ModelSpec
+from kgrow.algebra.spec import ModelSpec, VariableSpec
 from kgrow.algebra.types import Array, Values
 
 
@@ -63,6 +63,8 @@ class Plan:
             weights, and a single one in its activations.
         given: dict from paths to arrays, which entries are taken from that
             would otherwise be drawn from the layers' initializers.
+        joint: tuple of `JointMap`s. They make the values of their variables;
+            the terms map the gradients.
         gate: `Gate`, the gate that the grown network keeps what is new
             behind, or `None`.
 
@@ -90,6 +92,7 @@ class Plan:
     degree: int = 1
     effect: tuple[PlanTerm, ...] | None = None
     given: Mapping[str, np.ndarray] = field(default_factory=dict)
+    joint: tuple[JointMap, ...] = ()
     gate: Gate | None = None
 
     def apply(self, values: Values) -> dict[str, Array]:
@@ -106,7 +109,24 @@ class Plan:
             GrowthError: a variable is missing or has another shape.
         """
         check_values(self.source, values)
-        return {path: self.grow(path, values) for path in self.target.variables}
+        return dict(self.each(values))
+
+    def each(self, values: Values) -> Iterator[tuple[str, Array]]:
+        """Grows one variable after the other, and those of a joint map when
+        its first is due.
+
+        Yields:
+            `(path, array)`, in the order of the target.
+        """
+        made: dict[str, Array] = {}
+        for path, variable in self.target.variables.items():
+            joint = self.joint_map_of(path)
+            if joint is None:
+                yield path, self.grow(path, values)
+                continue
+            if path not in made:
+                made.update(joint.grow(values))
+            yield path, self.rescale(made.pop(path), variable)
 
     def grow(
         self, path: str, values: Values, fill: Array | None = None
@@ -121,6 +141,9 @@ class Plan:
                 `new_entries` values.
         """
         variable = self.target.variables[path]
+        joint = self.joint_map_of(path)
+        if joint is not None:
+            return self.rescale(joint.grow(values)[path], variable)
         reads = [self._read(term, variable, values) for term in self.terms]
         reads = [r for r in reads if r is not None]
         if not reads:
@@ -129,18 +152,22 @@ class Plan:
         total = reads[0]
         for other in reads[1:]:
             total = total + other
-        total = self._rescale(total, variable)
+        total = self.rescale(total, variable)
         if self.degree == 1:
             total = add_noise(self, total, variable)
         return fill_unwritten(self, total, variable, fill)
 
-    def grown_together(self, path: str, values: Values) -> Array:
-        """One of the variables that are made all at once, before `dim^power`
-        is seen to; `None` for one that is made by itself, as most are."""
-        del path, values
+    def joint_map_of(self, path: str) -> JointMap | None:
+        """The joint map that makes a variable, or `None` for one that the
+        terms make, as most are."""
+        found = [joint for joint in self.joint if path in joint.paths]
+        return found[0] if found else None
 
     def reads(self, path: str) -> list[str]:
         """Paths in the source that a variable of the target is made of."""
+        joint = self.joint_map_of(path)
+        if joint is not None:
+            return joint.sources(path)
         variable = self.target.variables[path]
         paths = {}
         for term in self.terms:
@@ -167,6 +194,7 @@ class Plan:
             effect=None,
             noise={},
             given={},
+            joint=(),
             degree=-degree,
         )
 
@@ -178,32 +206,13 @@ class Plan:
                 t.map(Expansion.first_only, DepthExpansion.first_only)
                 for t in self.terms
             ),
+            joint=(),
         )
-
-    def without_axis(self, axis: int) -> Plan:
-        """The plan for averages over one axis of each matrix."""
-        return dataclasses.replace(
-            self,
-            source=self.source.without_axis(axis),
-            target=self.target.without_axis(axis),
-        )
-
-    def mean_weight(self, path: str, axis: int) -> float:
-        """Mean weight of the written rows along one axis of a variable: what
-        becomes of an average over that axis."""
-        variable = self.target.variables[path]
-        maps = factor_maps(self.terms[0], variable)
-        sizes = [len(a.factors) or 1 for a in variable.axes]
-        start = sum(sizes[:axis])
-        mean = 1.0
-        for m in maps[start : start + sizes[axis]]:
-            if m is not None:
-                rows = m.matrix().sum(axis=1)
-                mean *= float(np.delete(rows, m.unwritten).mean())
-        return mean
 
     def keeps(self, path: str) -> bool:
         """Whether the plan leaves a variable exactly as it was."""
+        if self.joint_map_of(path) is not None:
+            return False
         variable = self.target.variables[path]
         return all(
             blocks(term, variable) == [(path, 1.0)]
@@ -230,6 +239,11 @@ class Plan:
                 "A plan can only follow one that ends where it starts. "
                 f"Received: sizes {before.target.sizes}, then "
                 f"{self.source.sizes}"
+            )
+        if self.joint or before.joint:
+            raise GrowthError(
+                "A joint map does not compose with the terms of another plan. "
+                "Apply the two one after the other."
             )
         noisy = any((*before.noise.values(), *self.noise.values()))
         if noisy or not before.is_complete:
@@ -289,7 +303,8 @@ class Plan:
         maps = [m for _, m in groups]
         return _reshape(contract(_reshape(value, shape), maps), new.shape)
 
-    def _rescale(self, value, variable):
+    def rescale(self, value: Array, variable: VariableSpec) -> Array:
+        """A grown variable with the `dim^power` flags of its axes seen to."""
         factor = 1.0
         for dim, power in variable.axes.powers:
             ratio = self.target.sizes[dim] / self.source.sizes[dim]

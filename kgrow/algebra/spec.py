@@ -6,7 +6,6 @@ and all that a strategy sees of a model.
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass, field
 
 from kgrow.algebra.axes import Axes
@@ -125,22 +124,6 @@ class ModelSpec:
     variables: dict[str, VariableSpec]
     outputs: tuple[Axes, ...] | None = None
 
-    def without_axis(self, axis: int) -> ModelSpec:
-        """The spec of averages over one axis of every matrix."""
-        variables = {
-            path: dataclasses.replace(
-                v,
-                shape=_without(v.shape, axis),
-                axes=dataclasses.replace(
-                    v.axes, axes=_without(v.axes.axes, axis)
-                ),
-            )
-            if len(v.shape) > 1
-            else v
-            for path, v in self.variables.items()
-        }
-        return dataclasses.replace(self, variables=variables)
-
     @property
     def output_dims(self) -> set[str]:
         """Names of the dimensions that the outputs have."""
@@ -157,8 +140,3 @@ class ModelSpec:
             if dim in variable.axes.dims
         }
         return stacks.pop() if len(stacks) == 1 else None
-
-
-def _without(items, axis):
-    axis %= len(items)
-    return items[:axis] + items[axis + 1 :]

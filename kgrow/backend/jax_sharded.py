@@ -190,14 +190,13 @@ def program_of(value, segments, place):
     return _program(place.mesh, PartitionSpec(*spec), tuple(steps)), tables
 
 
-def divided(function, constants, values):
-    """Runs a function of many arrays at once, large results in pieces.
+def divided(grow, values):
+    """Runs a joint map with its large tensors in pieces.
 
     Args:
-        function: function of `(divided, constants, values)`. What it passes
-            through `divided`, and what it returns, is laid out over as many
-            axes of the mesh as divide its last axes.
-        constants: structure of numpy arrays.
+        grow: function of `(values, lay_out)`. What it passes through
+            `lay_out`, and what it returns, is divided over as many axes of the
+            mesh as divide its last axes.
         values: dict of arrays, at least one of them spread.
     """
     mesh = next(
@@ -216,11 +215,10 @@ def divided(function, constants, values):
         return jax.lax.with_sharding_constraint(value, place)
 
     @jax.jit
-    def run(constants, values):
-        made = function(over_the_mesh, constants, values)
-        return jax.tree.map(over_the_mesh, made)
+    def run(values):
+        return jax.tree.map(over_the_mesh, grow(values, over_the_mesh))
 
-    return run(constants, values)
+    return run(values)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from kgrow import backend
 from kgrow.algebra.errors import GrowthError
 from kgrow.architecture.architecture import grown_weights, relative_path
 from kgrow.growth.operator_fit import OperatorModel, fit_operator
-from kgrow.growth.sharded_growth import grown_value
+from kgrow.growth.sharded_growth import grown_values
 from kgrow.strategies.task import Task
 
 
@@ -100,10 +100,7 @@ class GrowthContext(Task):
             relative_path(self.network, w): w
             for w in grown_weights(self.network)
         }
-        return {
-            path: grown_value(plan, path, self.values, variable)
-            for path, variable in variables.items()
-        }
+        return dict(grown_values(plan, self.values, variables))
 
     def build(self, config):
         """A network like the grown one with other sizes, for measurements.

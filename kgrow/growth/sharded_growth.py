@@ -54,6 +54,34 @@ def grown_value(plan, path, values, variable, fill=None):
     return _Spread(plan, path, values, place).grown(fill)
 
 
+def grown_values(plan, values, variables):
+    """Grows one variable after the other, those of a joint map together.
+
+    Args:
+        plan: `Plan`.
+        values: dict from paths in the source to arrays.
+        variables: dict from paths in the target to `keras.Variable`s, where
+            arrays in pieces are to lie.
+
+    Yields:
+        `(path, array)`
+    """
+    if not any(is_spread(v) for v in values.values()):
+        yield from plan.each(values)
+        return
+    made = {}
+    for path, variable in variables.items():
+        joint = plan.joint_map_of(path)
+        if joint is None:
+            yield path, grown_value(plan, path, values, variable)
+            continue
+        if path not in made:
+            read = {p: values[p] for p in joint.sources(path)}
+            made |= pieces.divided(joint.grow, read)
+        value = plan.rescale(made.pop(path), plan.target.variables[path])
+        yield path, pieces.moved(value, backend.place_of(variable))
+
+
 class _Spread:
     """One variable of a plan, of arrays in pieces."""
 
@@ -66,10 +94,7 @@ class _Spread:
         self.dtype = standardize_dtype(first.dtype)
 
     def grown(self, fill):
-        plan, variable = self.plan, self.variable
-        total = plan.grown_together(variable.path, self.values)
-        if total is not None:
-            return pieces.moved(self._rescaled(total), self.place)
+        plan, total = self.plan, None
         for term in plan.terms:
             part = self._read(term)
             if part is not None:

@@ -4,7 +4,7 @@ from kgrow import backend
 from kgrow.architecture.architecture import grown_weights, relative_path
 from kgrow.backend.lazy_variables import give_value, initialize
 from kgrow.backend.random import seed_states, set_seed_states
-from kgrow.growth.sharded_growth import grown_value
+from kgrow.growth.sharded_growth import grown_values
 
 
 def fill_weights(network, old, plan, values):
@@ -21,10 +21,11 @@ def fill_weights(network, old, plan, values):
     frozen = {
         relative_path(old, w) for w in grown_weights(old) if not w.trainable
     }
-    for weight in grown_weights(network):
-        path = relative_path(network, weight)
-        reads = plan.reads(path)
-        give_value(weight, grown_value(plan, path, values, weight))
+    weights = {relative_path(network, w): w for w in grown_weights(network)}
+    for path, value in grown_values(plan, values, weights):
+        weight, reads = weights[path], plan.reads(path)
+        give_value(weight, value)
+        del value
         # Afterwards: TensorFlow never asks for gradients of a variable that
         # was not trainable when it got its value.
         if reads and reads[0] in frozen and weight.trainable:

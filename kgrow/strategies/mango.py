@@ -18,7 +18,6 @@ from kgrow.strategies.lemon import LEMON
 from kgrow.strategies.mango_ring import (
     CORES,
     Ring,
-    RingPlan,
     find_layout,
     inner_dims,
 )
@@ -143,7 +142,7 @@ class Mango(Learned):
         return ring + rng.standard_normal(ring.shape) * size * self.noise_ratio
 
     def claims(self, plan):
-        if not isinstance(plan, RingPlan):
+        if not plan.joint:
             return super().claims(plan)
         reason = "all matrices are mixed by a learned operator"
         return [Claim(name, False, reason) for name in plan.grown]
@@ -190,9 +189,9 @@ def _plan(base, layouts, cores):
             widths[key] = (inner,) * blocks
         rows = MatrixMap(_transposed(cores[name]["layers"]))
         depths[name] = DepthExpansion(rows)
-    fields = {f.name: getattr(base, f.name) for f in dataclasses.fields(base)}
-    fields["terms"] = (PlanTerm(widths, depths),)
-    return RingPlan(**fields, rings=tuple(rings))
+    return dataclasses.replace(
+        base, terms=(PlanTerm(widths, depths),), joint=tuple(rings)
+    )
 
 
 def _transposed(core):

@@ -1,6 +1,6 @@
 """A tensor ring over the kernels of a stack: how they are cut, and grown."""
 
-import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,69 +8,10 @@ from keras import ops
 
 from kgrow.algebra.axes import CONSUME, PRODUCE
 from kgrow.algebra.errors import GrowthError
-from kgrow.algebra.plan import Plan
-from kgrow.backend import is_spread, pieces
+from kgrow.algebra.joint_map import JointMap
 from kgrow.strategies.net2net import uneven_shares
 
 CORES = ("modules", "out", "layers", "in")
-
-
-@dataclass(frozen=True, eq=False)
-class RingPlan(Plan):
-    """A plan whose stacks' matrices grow by rings; the rest as in any plan.
-
-    Args:
-        rings: tuple of `Ring`s.
-    """
-
-    rings: tuple = ()
-
-    def apply(self, values):
-        grown = {}
-        for ring in self.rings:
-            grown.update(ring.grow(values))
-        return {
-            path: self._rescale(grown[path], variable)
-            if path in grown
-            else super(RingPlan, self).grow(path, values)
-            for path, variable in self.target.variables.items()
-        }
-
-    def grow(self, path, values, fill=None):
-        grown = self.grown_together(path, values)
-        if grown is None:
-            return super().grow(path, values, fill)
-        return self._rescale(grown, self.target.variables[path])
-
-    def grown_together(self, path, values):
-        for ring in self.rings:
-            if path in ring.layout.paths:
-                return ring.grow(values, keep=True)[path]
-        return None
-
-    def reads(self, path):
-        for ring in self.rings:
-            if path in ring.layout.paths:
-                return ring.layout.sources(path)
-        return super().reads(path)
-
-    def keeps(self, path):
-        rings = any(path in ring.layout.paths for ring in self.rings)
-        return not rings and super().keeps(path)
-
-    def dual(self, degree=1):
-        return self.without_rings.dual(degree)
-
-    def first_only(self):
-        return self.without_rings.first_only()
-
-    def without_axis(self, axis):
-        return self.without_rings.without_axis(axis)
-
-    @property
-    def without_rings(self):
-        fields = dataclasses.fields(Plan)
-        return Plan(**{f.name: getattr(self, f.name) for f in fields})
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,56 +110,44 @@ class _Layout:
         return template.replace(f"{{{self.stack}}}", str(block))
 
 
-class Ring:
-    """The four cores of one stack, and what they make of its kernels."""
+@dataclass(frozen=True, eq=False)
+class Ring(JointMap):
+    """The four cores of one stack, and what they make of its kernels.
 
-    def __init__(self, layout, cores):
-        self.layout = layout
-        self.cores = cores
-        self._kept = None, None
+    Args:
+        layout: `_Layout`.
+        cores: dict from the names in `CORES` to arrays or tensors.
+    """
 
-    def grow(self, values, keep=False):
-        """Grows all kernels at once: `{path: tensor or array}`.
+    layout: object
+    cores: Mapping
 
-        Args:
-            values: dict from paths to arrays or tensors.
-            keep: bool, whether to keep the result for the next call with the
-                same values.
-        """
-        if self._kept[0] is values:
-            return self._kept[1]
-        first = values[self.layout.sources(next(iter(self.layout.paths)))[0]]
-        host = isinstance(first, np.ndarray)
-        if is_spread(first):
-            grown = self._grown_in_pieces(values)
-        else:
-            cores = [
-                ops.cast(ops.convert_to_tensor(self.cores[c]), first.dtype)
-                for c in CORES
-            ]
-            grown = self.layout.unstacked(
-                _apply(*cores, self.layout.stacked(values))
-            )
-        if host:
-            grown = {
-                path: np.asarray(ops.convert_to_numpy(value))
-                for path, value in grown.items()
-            }
-        if keep:
-            self._kept = values, grown
-        return grown
+    @property
+    def paths(self):
+        return self.layout.paths
 
-    def _grown_in_pieces(self, values):
-        """The same of kernels that are spread, none ever whole."""
-        paths = self.layout.sources(next(iter(self.layout.paths)))
-        dtype = values[paths[0]].dtype
-        cores = [np.asarray(self.cores[c], dtype) for c in CORES]
+    def sources(self, path):
+        return self.layout.sources(path)
 
-        def grow(divided, cores, kernels):
-            stacked = divided(self.layout.stacked(kernels))
-            return self.layout.unstacked(divided(_apply(*cores, stacked)))
+    def grow(self, values, lay_out=None):
+        lay_out = lay_out or _as_it_is
+        first = values[self.sources(min(self.paths))[0]]
+        cores = [
+            ops.cast(ops.convert_to_tensor(self.cores[c]), first.dtype)
+            for c in CORES
+        ]
+        stacked = lay_out(self.layout.stacked(values))
+        grown = self.layout.unstacked(lay_out(_apply(*cores, stacked)))
+        if not isinstance(first, np.ndarray):
+            return grown
+        return {
+            path: np.asarray(ops.convert_to_numpy(value))
+            for path, value in grown.items()
+        }
 
-        return pieces.divided(grow, cores, {p: values[p] for p in paths})
+
+def _as_it_is(tensor):
+    return tensor
 
 
 def _apply(modules, out, layers, reads, tensor):

@@ -1,4 +1,4 @@
-"""Grows models on several devices; run by `test_distribution.py`.
+"""Grows models on several devices; run by `test_device_layout.py`.
 
 The devices of a process are set before its backend starts, so this is a
 program of its own: eight devices on JAX, two on TensorFlow. Its arguments are
@@ -319,7 +319,7 @@ def rests():
         model_parallel(),
         lambda: "net2net",
         {"intermediate_dim": 48, "num_layers": 2},
-        {"train": "new"},
+        {"trainable": "new"},
         make=blocks,
         data=numbers,
     )

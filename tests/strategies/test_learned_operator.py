@@ -34,7 +34,7 @@ from kgrow.strategies import (
     Mango,
     Net2Net,
 )
-from kgrow.strategies.mango_ring import CORES, RingPlan
+from kgrow.strategies.mango_ring import CORES
 
 ROUNDING = tolerance("float64", FAN_IN, DEPTH)
 # Heads times their size must be the stream's width for a ring.
@@ -138,7 +138,7 @@ def test_mango_starts_without_a_change_at_multiples(float64, family):
     network, plan = grow_offline(
         model, fits(model, WIDER), Mango(noise=0.0, steps=0)
     )
-    assert isinstance(plan, RingPlan)
+    assert plan.joint
     x = make_inputs(model)
     before = outputs(model.network, x)
     assert relative_difference(outputs(network, x), before) <= ROUNDING
@@ -148,7 +148,7 @@ def test_a_ring_is_the_sum_in_its_definition(float64):
     model = square("GPT2", dtype="float64")
     strategy = Mango(rank=(2, 1, 3, 2), noise=0.5, steps=0)
     plan = plan_of(model, {**WIDER, **DEEPER}, strategy)
-    (ring,) = plan.rings
+    (ring,) = plan.joint
     values = values_of(model)
     first = np.transpose(np.asarray(ring.layout.stacked(values)), (0, 2, 3, 1))
     cores = [np.asarray(ring.cores[name]) for name in CORES]

@@ -11,10 +11,15 @@ import keras
 import numpy as np
 from keras import ops
 
-from kgrow.algebra.errors import GrowthError
 from kgrow.algebra.initializers import sample
 from kgrow.backend import is_spread, pieces, storage, to_numpy_if_cpu
 from kgrow.backend.lazy_variables import give_value, initialize
+from kgrow.growth.optimizer.factored_slots import (
+    mean_weight,
+    over_what_trained,
+    plan_without_axis,
+    reduced_axis,
+)
 from kgrow.growth.optimizer.rebuild import (
     NOTHING_RESTS,
     OptimizerSnapshot,
@@ -121,14 +126,18 @@ class _Transfer:
                 old = old_slots.get(self.origin.of(variable))
                 if slot is None:
                     continue
-                if old is None:
+                if rule.recompute:
+                    value, carried = self._recomputed(
+                        rule, old, slot, variable, index
+                    )
+                elif old is None:
                     value, carried = self._first(
-                        rule, old_slots, slot, variable, index
+                        rule, old_slots, slot, variable
                     )
                 else:
                     fresh = _fresh(rule, slot, old, variable)
                     value, carried = self._grown(
-                        rule, old, old_slots, slot, variable, index, fresh
+                        rule, old, old_slots, slot, variable, fresh
                     )
                     value = self._anew(rule, old, slot, variable, value)
                 give_value(slot, value)
@@ -147,28 +156,38 @@ class _Transfer:
             )
         }
 
-    def _grown(self, rule, old, old_slots, slot, variable, index, fresh):
+    def _recomputed(self, rule, old, slot, variable, index):
+        """The value of a slot that determines the weights: as it was where
+        these are, else solved for them."""
+        path = self.origin.paths.get(id(variable))
+        carry = self.policy != "reset" or rule.carry_always
+        if old is not None:
+            kept = path is None or (
+                carry
+                and self.origin.plan.keeps(path)
+                and path not in self.origin.resting.frozen
+            )
+            if kept:
+                return ops.copy(old.value), True
+            if not _has_values(to_numpy_if_cpu(storage(old))):
+                return np.broadcast_to(np.float32(0), tuple(slot.shape)), True
+        weight = _at_hand(storage(variable))
+        value = rule.recompute(self.part.optimizer, index, weight)
+        return value, carry and old is not None
+
+    def _grown(self, rule, old, old_slots, slot, variable, fresh):
         """A new slot's value, and whether any of it has a history."""
         path = self.origin.paths.get(id(variable))
         if path is None or (not len(slot.shape) and len(variable.shape)):
             return ops.copy(old.value), True
         carry = self.policy != "reset" or rule.carry_always
-        if rule.recompute and not (
-            carry
-            and self.origin.plan.keeps(path)
-            and path not in self.origin.resting.frozen
-        ):
-            if not _has_values(to_numpy_if_cpu(storage(old))):
-                return np.broadcast_to(np.float32(0), tuple(slot.shape)), True
-            weight = _at_hand(storage(variable))
-            return rule.recompute(self.part.optimizer, index, weight), carry
         if not carry:
             return _of_shape(fresh, slot), False
         plan, share = self._plan(rule), 1.0
-        reduced_axis = _lacking_axis(rule, slot, variable)
-        if reduced_axis is not None:
-            share = plan.mean_weight(path, reduced_axis)
-            plan = self._plan(rule, reduced_axis)
+        axis = reduced_axis(rule, slot, variable)
+        if axis is not None:
+            share = mean_weight(plan, path, axis)
+            plan = self._plan(rule, axis)
         reads = plan.reads(path)
         if any(old_slots.get(p) is None for p in reads):
             reads = []
@@ -187,14 +206,11 @@ class _Transfer:
             grown = grown + start
         return _of_shape(grown, slot), bool(values)
 
-    def _first(self, rule, old_slots, slot, variable, index):
+    def _first(self, rule, old_slots, slot, variable):
         """The value of a slot whose variable had none, as it rested: what is
         a mean elsewhere is the mean over its like in other blocks, or over
         all variables."""
         shape = tuple(slot.shape)
-        if rule.recompute:
-            weight = _at_hand(storage(variable))
-            return rule.recompute(self.part.optimizer, index, weight), False
         if rule.fresh != "mean" or rule.degree == WEIGHT:
             fresh = _fresh(rule, slot, None, variable)
             return _of_shape(fresh, slot), False
@@ -228,7 +244,7 @@ class _Transfer:
         rested."""
         path = self.origin.paths.get(id(variable))
         mask = self.origin.resting.frozen.get(path)
-        if mask is None or rule.recompute:
+        if mask is None:
             return value
         if mask.shape != tuple(slot.shape):
             return self._of_what_trained(rule, slot, variable, value, mask)
@@ -247,27 +263,21 @@ class _Transfer:
         saw gradients of zero there."""
         if not self.origin.resting.over or not len(slot.shape):
             return value
-        trained = 1.0 - mask.mean(axis=_lacking_axis(rule, slot, variable))
-        value = np.array(ops.convert_to_numpy(value))
-        value /= np.where(trained > 0, trained, 1.0).astype(value.dtype)
-        rested = trained == 0
-        fresh = 0.0
-        if rule.fresh == "mean" and not rested.all():
-            fresh = value[~rested].mean(dtype=np.float64)
-        value[rested] = fresh
-        return value
+        value = np.asarray(ops.convert_to_numpy(value))
+        axis = reduced_axis(rule, slot, variable)
+        return over_what_trained(value, mask, axis, rule.fresh)
 
-    def _plan(self, rule, reduced_axis=None):
+    def _plan(self, rule, axis=None):
         """The plan as it acts on a slot, made once for each kind."""
-        key = (rule.degree, rule.carry_always, reduced_axis)
+        key = (rule.degree, rule.carry_always, axis)
         if key not in self._plans:
             plan = self.origin.plan
             if rule.degree != WEIGHT:
                 if self.policy == "reset_new" and not rule.carry_always:
                     plan = plan.first_only()
                 plan = plan.dual(rule.degree)
-            if reduced_axis is not None:
-                plan = plan.without_axis(reduced_axis)
+            if axis is not None:
+                plan = plan_without_axis(plan, axis)
             self._plans[key] = plan
         return self._plans[key]
 
@@ -323,25 +333,3 @@ def _fresh(rule, slot, old, variable):
     if rule.fresh == "mean":
         return _mean(to_numpy_if_cpu(storage(old)))
     return 0.0
-
-
-def _lacking_axis(rule, slot, variable):
-    """Which axis of its variable a slot is averaged over, or `None`."""
-    shape, full = tuple(slot.shape), tuple(variable.shape)
-    if shape == full:
-        return None
-    fits = [
-        axis
-        for axis in range(-len(full), 0)
-        if shape == tuple(np.delete(full, axis))
-    ]
-    if rule.reduced_axis in fits:
-        return rule.reduced_axis
-    if len(fits) == 1:
-        return fits[0]
-    raise GrowthError(
-        f"The optimizer's slot {slot.path!r} of shape {shape} belongs to a "
-        f"variable of shape {full}. kgrow grows slots of the variable's shape, "
-        "or of that less one axis. Say which one: `register_slot_rule("
-        "'Class.attribute', SlotRule(degree, reduced_axis=axis))`."
-    )

@@ -4,10 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import keras
-import numpy as np
 
 from kgrow.algebra.errors import GrowthError
-from kgrow.backend import is_spread, storage, to_numpy_if_cpu
+from kgrow.growth.optimizer import ftrl
 from kgrow.growth.optimizer.slot_scaling import WEIGHT, measure_degree
 
 
@@ -22,8 +21,7 @@ class SlotRule:
             `"mean"` (of the variable's old entries) or `"initial"` (what the
             optimizer itself starts from).
         reduced_axis: the axis of the variable, counted from behind, that a slot
-            of
-            one axis less is averaged over.
+            of one axis less is averaged over.
         carry_always: bool, whether it is carried under every policy.
         recompute: function of `(optimizer, index, weight)` for a slot that
             determines the weights, and must be solved for the grown ones.
@@ -34,22 +32,6 @@ class SlotRule:
     reduced_axis: int | None = None
     carry_always: bool = False
     recompute: Callable | None = None
-
-
-def _ftrl_linear(optimizer, index, weight):
-    """The `linear` from which Ftrl computes exactly the weights there are."""
-    accumulator = to_numpy_if_cpu(storage(optimizer._accumulators[index]))
-    accumulator, sign = (
-        (accumulator, keras.ops.sign)
-        if is_spread(accumulator)
-        else (np.asarray(accumulator), np.sign)
-    )
-    rate = float(keras.ops.convert_to_numpy(optimizer.learning_rate))
-    l2 = optimizer.l2_regularization_strength + optimizer.beta / (2 * rate)
-    power = accumulator ** (-optimizer.learning_rate_power)
-    quadratic = power / rate + 2 * l2
-    l1 = optimizer.l1_regularization_strength
-    return -weight * quadratic - sign(weight) * l1
 
 
 # Second moments of new entries start from the mean of the old ones: the step
@@ -74,7 +56,7 @@ RULES = {
     "_accumulated_grads": _SECOND,
     "_accumulated_delta_vars": SlotRule(0, "mean"),
     "_accumulators": SlotRule(2, "initial"),
-    "_linears": SlotRule(1, recompute=_ftrl_linear),
+    "_linears": SlotRule(1, recompute=ftrl.linear),
     "_r": SlotRule(2, "mean", reduced_axis=-1),
     "_c": SlotRule(2, "mean", reduced_axis=-2),
     "_v": _SECOND,
