@@ -6,6 +6,7 @@ from kgrow.algebra.depth_expansion import DepthExpansion
 from kgrow.algebra.exactness import Claim, claims
 from kgrow.algebra.expansion import Expansion
 from kgrow.algebra.gate import Gate
+from kgrow.algebra.joint_map import JointMap
 from kgrow.algebra.linear_maps import GatherMap, MatrixMap
 from kgrow.algebra.plan import Plan
 from kgrow.algebra.plan_term import NewEntryInit, PlanTerm
@@ -23,6 +24,7 @@ __all__ = [
     "Expansion",
     "Gate",
     "GatherMap",
+    "JointMap",
     "MatrixMap",
     "ModelSpec",
     "NewEntryInit",

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import zlib
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from keras import ops
 from keras.backend import standardize_dtype
 
 from kgrow.algebra.axes import CONSUME, PRODUCE
-from kgrow.algebra.contraction import contract
+from kgrow.algebra.coordinates import Coordinates
 from kgrow.algebra.errors import GrowthError
 from kgrow.algebra.initializers import is_elementwise, sample
 from kgrow.algebra.linear_maps import MatrixMap
@@ -23,6 +24,7 @@ from kgrow.algebra.plan_term import (
 from kgrow.algebra.types import Array
 
 if TYPE_CHECKING:
+    from kgrow.algebra.arrays import Arrays
     from kgrow.algebra.plan import Plan
     from kgrow.algebra.spec import VariableSpec
 
@@ -50,96 +52,184 @@ def unwritten(plan: Plan, variable: VariableSpec) -> list:
 
 
 def fill_unwritten(
-    plan: Plan, value: Array, variable: VariableSpec, fill: Array | None = None
+    plan: Plan,
+    value: Array,
+    variable: VariableSpec,
+    arrays: Arrays,
+    fill: Array | None = None,
 ) -> Array:
     """Fills the entries of a grown variable that no term writes.
 
     Args:
         plan: `Plan`.
-        value: the grown variable, an array or a tensor.
+        value: the grown variable, zero in these entries.
         variable: `VariableSpec` of the target.
+        arrays: `Arrays`, where the value is.
         fill: an array of the variable's shape or a number to take them from;
             the plan's own `new_entries` values by default.
     """
-    places = unwritten(plan, variable)
+    places = _places(plan, variable)
+    if fill is None:
+        source = plan.given.get(variable.path)
+        if all(_is_zero(plan, role, dim) for _, _, role, dim in places):
+            return value
+    else:
+        source = fill
     if not places:
         return value
-    host = isinstance(value, np.ndarray)
-    shape = factor_shape(variable, plan.target.sizes)
-    out = value if host else np.zeros(shape, standardize_dtype(value.dtype))
-    out = out.reshape(shape)
-    # What is new on a producing axis is incoming, whatever else it is.
-    for position, rows, role, dim in sorted(
-        places, key=lambda place: place[2] == PRODUCE
-    ):
-        index = (slice(None),) * position + (rows,)
-        if fill is None:
-            out[index] = _new_entries(plan, variable, dim, role, index)
-        elif isinstance(fill, np.ndarray):
-            out[index] = fill.reshape(shape)[index]
+    if arrays.is_elsewhere(source):
+
+        def mask(index):
+            out = _piece_of(variable, index, bool)
+            for place in places:
+                zero = fill is None and _is_zero(plan, *place[2:])
+                _write(plan, variable, place, index, out, not zero)
+            return out
+
+        return arrays.taken(value, mask, source)
+
+    def write(index, out):
+        for place in places:
+            _write(plan, variable, place, index, out, fill)
+
+    return arrays.written(value, write)
+
+
+def new_variable(
+    plan: Plan,
+    variable: VariableSpec,
+    values: Sequence[Array],
+    arrays: Arrays,
+    fill: Array | None = None,
+) -> Array:
+    """A variable that is made of no other, as in a block that copies none.
+
+    It is the layer's own initial value, zero if it is an exit of a block that
+    starts as the identity; or `fill`, as it is.
+
+    Args:
+        plan: `Plan`.
+        variable: `VariableSpec` of the target.
+        values: arrays of whose kind and dtype it is.
+        arrays: `Arrays`, where it is to be.
+        fill: see `fill_unwritten()`.
+    """
+    source, share = fill, 1.0
+    if fill is None:
+        source, share = plan.given.get(variable.path), _exit(plan, variable)
+    if arrays.is_elsewhere(source):
+        return arrays.scaled(arrays.copied(source), share)
+
+    def make(index):
+        if source is None:
+            at = Coordinates.of(variable, plan.target.sizes, index)
+            piece = _draw(plan, variable, at, "")
+        elif fill is None:
+            piece = np.asarray(source).reshape(variable.shape)[index]
         else:
-            out[index] = fill
-    out = out.reshape(variable.shape)
-    # Maps leave zeros where they do not write, so that a tensor, which may be
-    # one of a traced step, takes what is new by addition.
-    return out if host else value + ops.convert_to_tensor(out)
+            piece = np.broadcast_to(source, variable.shape)[index]
+        return piece if share == 1.0 else piece * share
+
+    dtype = standardize_dtype(values[0].dtype)
+    made = arrays.made(variable.shape, dtype, make)
+    return arrays.as_values(made, values)
 
 
-def new_block(plan: Plan, variable: VariableSpec) -> Array:
-    """A variable of a block that copies none: the layer's own initial value,
-    zero if it is an exit of a block that starts as the identity."""
-    shape = factor_shape(variable, plan.target.sizes)
-    if variable.path in plan.given:
-        value = np.array(plan.given[variable.path]).reshape(shape)
-    else:
-        value = _draw(plan, variable, shape, "")
-    depths = plan.terms[0].depths if plan.terms else {}
-    stack = variable.stack if variable.axes.residual_out else None
-    if stack is not None and stack in depths:
-        value *= depths[stack].exits[variable.block]
-    return value.reshape(variable.shape)
-
-
-def add_noise(plan: Plan, value: Array, variable: VariableSpec) -> Array:
+def add_noise(
+    plan: Plan, value: Array, variable: VariableSpec, arrays: Arrays
+) -> Array:
     """Adds the plan's noise, in the null space of what copies produce.
 
     With `P = produce` and `C = consume`, noise `N` on the reading side becomes
-    `N - C P' N`; as `P' C = I`, copies of a value read nothing of it.
+    `N - C P' N`; as `P' C = I`, copies of a value read nothing of it. Entries
+    that no term writes get none: they are filled afterwards.
     """
     if variable.axes.scale or variable.axes.elementwise:
         return value
+    places = _places(plan, variable)
     for position, (factor, role) in enumerate(factors(variable.axes)):
         std = plan.noise.get(factor)
         if not std or role != CONSUME:
             continue
+        deviation = arrays.deviation(value)
+
+        def make(index, factor=factor, std=std, deviation=deviation):
+            at = Coordinates.of(variable, plan.target.sizes, index)
+            count = math.prod(variable.shape)
+            out = draw_noise(plan, variable, count, factor, at.flat())
+            out = out.reshape(at.shape) * std * deviation
+            for place in places:
+                _write(plan, variable, place, index, out, 0.0)
+            return out
+
         e = (plan.effect or plan.terms)[0].width(factor, variable.block)
-        shape = factor_shape(variable, plan.target.sizes)
-        host = np.asarray(ops.convert_to_numpy(value)).reshape(shape)
-        drawn = draw_noise(plan, variable, host.size, factor)
-        noise = drawn.reshape(shape) * std * host.std()
-        maps: list[Any] = [None] * len(shape)
-        maps[position] = MatrixMap(e.produce.matrix().T)
-        seen = contract(noise, maps)
-        maps[position] = e.consume
-        noise = (noise - contract(seen, maps)).reshape(variable.shape)
-        if isinstance(value, np.ndarray):
-            value = value + noise.astype(value.dtype)
-        else:
-            value = value + ops.cast(noise, value.dtype)
+        noise = arrays.made(variable.shape, arrays.precision, make)
+        read = MatrixMap(e.produce.matrix().T)
+        sizes = factor_shape(variable, plan.target.sizes)
+        seen = arrays.contract(noise, [_along(variable, sizes, position, read)])
+        back = _along(variable, sizes, position, e.consume)
+        noise = noise - arrays.contract(seen, [back])
+        value = arrays.added(value, noise)
     return value
 
 
-def _new_entries(plan, variable, dim, role, index):
-    """New rows of one dimension in a variable: zeros, given, or drawn."""
-    new_entries = plan.new_entries.get(dim, NewEntryInit())
-    side = new_entries.incoming if role == PRODUCE else new_entries.outgoing
-    if side == "zeros":
-        return 0
-    shape = factor_shape(variable, plan.target.sizes)
-    if variable.path in plan.given:
-        return plan.given[variable.path].reshape(shape)[index]
-    part = np.empty(shape, bool)[index].shape
-    return _draw(plan, variable, part, f"{dim}/{role}")
+def _along(variable, sizes, position, m):
+    """The segment of a map along one factor of a variable's axes."""
+    ends = np.cumsum([len(a.factors) or 1 for a in variable.axes])
+    number = int(np.searchsorted(ends, position, side="right"))
+    start, stop = [0, *ends][number], ends[number]
+    inside = [(size, None) for size in sizes[start:stop]]
+    others = math.prod(n for n, _ in inside) // inside[position - start][0]
+    inside[position - start] = (m.source, m)
+    return number, number + 1, (others * m.target,), inside
+
+
+def _places(plan, variable):
+    """`unwritten()`, in the order in which they are written: what is new on a
+    producing axis is incoming, whatever else it is."""
+    places = unwritten(plan, variable)
+    return sorted(places, key=lambda place: place[2] == PRODUCE)
+
+
+def _is_zero(plan, role, dim):
+    """Whether new rows of a dimension start from zeros."""
+    new = plan.new_entries.get(dim, NewEntryInit())
+    return (new.incoming if role == PRODUCE else new.outgoing) == "zeros"
+
+
+def _write(plan, variable, place, index, out, fill):
+    """Writes the entries of one place into a piece of a variable: a number or
+    part of an array, or, where `fill` is `None`, zeros, given or drawn."""
+    position, rows, role, dim = place
+    at = Coordinates.of(variable, plan.target.sizes, index)
+    mine, part = at.part(position, rows)
+    if fill is None and _is_zero(plan, role, dim):
+        out[mine] = 0
+    elif fill is None and variable.path in plan.given:
+        given = plan.given[variable.path].reshape(variable.shape)
+        out[mine] = given[index][mine]
+    elif fill is None:
+        out[mine] = _draw(plan, variable, part, f"{dim}/{role}")
+    elif np.ndim(fill):
+        fill = np.broadcast_to(fill, variable.shape)
+        out[mine] = fill[index][mine]
+    else:
+        out[mine] = fill
+
+
+def _piece_of(variable, index, dtype):
+    """Zeros in the shape of a piece of a variable."""
+    shape = np.broadcast_to(False, variable.shape)[index].shape
+    return np.zeros(shape, dtype)
+
+
+def _exit(plan, variable):
+    """What the exits of a new block are multiplied by."""
+    depths = plan.terms[0].depths if plan.terms else {}
+    stack = variable.stack if variable.axes.residual_out else None
+    if stack is None or stack not in depths:
+        return 1.0
+    return float(depths[stack].exits[variable.block])
 
 
 def draw(
@@ -213,10 +303,10 @@ def _in_blocks(block, count, size, positions):
     return np.concatenate(found or [()]).reshape(positions.shape)
 
 
-def _draw(plan, variable, part, name):
-    """Initial values for a part of a variable, given by its sizes along all
-    factors of the axes."""
-    return draw(plan, variable, int(np.prod(part)), name).reshape(part)
+def _draw(plan, variable, at, name):
+    """Initial values for the entries at some coordinates."""
+    drawn = draw(plan, variable, math.prod(at.sizes), name, at.flat())
+    return drawn.reshape(at.shape)
 
 
 def _rng(plan, name, block=0):

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
-from keras import ops
-from keras.backend import standardize_dtype
 
-from kgrow.algebra.contraction import contract
+from kgrow.algebra.arrays import WHOLE, Arrays
 from kgrow.algebra.depth_expansion import DepthExpansion
 from kgrow.algebra.errors import GrowthError
 from kgrow.algebra.expansion import Expansion
@@ -21,7 +17,7 @@ from kgrow.algebra.joint_map import JointMap
 from kgrow.algebra.new_entries import (
     add_noise,
     fill_unwritten,
-    new_block,
+    new_variable,
     unwritten,
 )
 from kgrow.algebra.plan_term import (
@@ -31,6 +27,7 @@ from kgrow.algebra.plan_term import (
     compose_terms,
     factor_shape,
     joint_maps,
+    segments,
 )
 from kgrow.algebra.spec import ModelSpec, VariableSpec
 from kgrow.algebra.types import Array, Values
@@ -129,7 +126,11 @@ class Plan:
             yield path, self.rescale(made.pop(path), variable)
 
     def grow(
-        self, path: str, values: Values, fill: Array | None = None
+        self,
+        path: str,
+        values: Values,
+        fill: Array | None = None,
+        arrays: Arrays = WHOLE,
     ) -> Array:
         """Grows one variable of the target.
 
@@ -139,23 +140,24 @@ class Plan:
             fill: what to put into entries that no term writes: an array of
                 the target's shape, a number, or `None` for this plan's
                 `new_entries` values.
+            arrays: `Arrays`, where the values are.
         """
         variable = self.target.variables[path]
         joint = self.joint_map_of(path)
         if joint is not None:
-            return self.rescale(joint.grow(values)[path], variable)
-        reads = [self._read(term, variable, values) for term in self.terms]
+            return self.rescale(joint.grow(values)[path], variable, arrays)
+        reads = [self._read(t, variable, values, arrays) for t in self.terms]
         reads = [r for r in reads if r is not None]
         if not reads:
-            entries: Any = new_block(self, variable) if fill is None else fill
-            return _as_values(np.broadcast_to(entries, variable.shape), values)
+            like = list(values.values())
+            return new_variable(self, variable, like, arrays, fill)
         total = reads[0]
         for other in reads[1:]:
             total = total + other
-        total = self.rescale(total, variable)
+        total = self.rescale(total, variable, arrays)
         if self.degree == 1:
-            total = add_noise(self, total, variable)
-        return fill_unwritten(self, total, variable, fill)
+            total = add_noise(self, total, variable, arrays)
+        return fill_unwritten(self, total, variable, arrays, fill)
 
     def joint_map_of(self, path: str) -> JointMap | None:
         """The joint map that makes a variable, or `None` for one that the
@@ -274,7 +276,17 @@ class Plan:
             for v in self.target.variables.values()
         )
 
-    def _read(self, term, variable, values):
+    def rescale(
+        self, value: Array, variable: VariableSpec, arrays: Arrays = WHOLE
+    ) -> Array:
+        """A grown variable with the `dim^power` flags of its axes seen to."""
+        factor = 1.0
+        for dim, power in variable.axes.powers:
+            ratio = self.target.sizes[dim] / self.source.sizes[dim]
+            factor *= ratio ** (power * self.degree)
+        return arrays.scaled(value, factor)
+
+    def _read(self, term, variable, values, arrays):
         """What a term makes of a variable: blocks are mixed first, while they
         are small, and then expanded once."""
         reads = blocks(term, variable)
@@ -284,32 +296,14 @@ class Plan:
         if variable.axes.residual_out and variable.stack in term.depths:
             exits = term.depths[variable.stack].exits
             share = share * float(exits[variable.block])
-        total: Any = None
+        total = None
         for path, weight in reads:
-            value = values[path]
-            if not isinstance(weight, float) or weight != 1.0:
-                value = value * _like(weight, value)
+            value = arrays.scaled(values[path], weight)
             total = value if total is None else total + value
         old = self.source.variables[reads[0][0]]
-        value = self._expand(total, term, old, variable)
-        return value if share == 1.0 else value * _like(share, value)
-
-    def _expand(self, value, term, old, new):
-        """One old variable with every axis expanded, in the new shape."""
-        groups = joint_maps(term, new)
-        sizes, shape = iter(factor_shape(old, self.source.sizes)), []
-        for count, _ in groups:
-            shape.append(math.prod(next(sizes) for _ in range(count)))
-        maps = [m for _, m in groups]
-        return _reshape(contract(_reshape(value, shape), maps), new.shape)
-
-    def rescale(self, value: Array, variable: VariableSpec) -> Array:
-        """A grown variable with the `dim^power` flags of its axes seen to."""
-        factor = 1.0
-        for dim, power in variable.axes.powers:
-            ratio = self.target.sizes[dim] / self.source.sizes[dim]
-            factor *= ratio ** (power * self.degree)
-        return value if factor == 1.0 else value * _like(factor, value)
+        sizes = factor_shape(old, self.source.sizes)
+        value = arrays.contract(total, segments(term, variable, sizes))
+        return arrays.scaled(value, share)
 
 
 def check_values(spec: ModelSpec, values: Values) -> None:
@@ -322,24 +316,3 @@ def check_values(spec: ModelSpec, values: Values) -> None:
                 "Received: "
                 + ("no such variable" if shape is None else f"shape {shape}")
             )
-
-
-def _as_values(array, values):
-    """A new array of the kind and dtype of those in `values`."""
-    other = next(iter(values.values()))
-    array = np.array(array, np.dtype(standardize_dtype(other.dtype)))
-    host = isinstance(other, np.ndarray)
-    return array if host else ops.convert_to_tensor(array)
-
-
-def _reshape(value, shape):
-    if isinstance(value, np.ndarray):
-        return value.reshape(shape)
-    return ops.reshape(value, shape)
-
-
-def _like(factor, value) -> Array:
-    """A factor in the kind and dtype of `value`."""
-    if isinstance(value, np.ndarray):
-        return np.asarray(factor, value.dtype)
-    return ops.cast(factor, value.dtype)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from kgrow.algebra.axes import CONSUME, PRODUCE, Axes
 from kgrow.algebra.depth_expansion import DepthExpansion
@@ -15,6 +18,7 @@ from kgrow.algebra.spec import ModelSpec, VariableSpec
 from kgrow.algebra.types import Sizes
 
 if TYPE_CHECKING:
+    from kgrow.algebra.arrays import Segment
     from kgrow.algebra.plan import Plan
 
 FRESH = ("zeros", "initializer")
@@ -176,6 +180,37 @@ def joint_maps(term: PlanTerm, variable: VariableSpec) -> list[tuple[int, Any]]:
         maps.append((len(key), _map_of(e, variable.axes, consumes)))
         start += len(key)
     return maps
+
+
+def segments(
+    term: PlanTerm, variable: VariableSpec, sizes: Sequence[int]
+) -> list[Segment]:
+    """The maps of a variable by the axes that they fill: an axis and a group
+    of factors end together where a segment does.
+
+    Args:
+        term: `PlanTerm`.
+        variable: `VariableSpec` of the target.
+        sizes: of the factors of the old variable.
+
+    Returns:
+        list of what `Arrays.contract()` takes, for all axes.
+    """
+    maps = joint_maps(term, variable)
+    axes = np.cumsum([len(axis.factors) or 1 for axis in variable.axes])
+    groups = np.cumsum([count for count, _ in maps])
+    found, begin, start, group = [], 0, 0, 0
+    for end in np.intersect1d(axes, groups):
+        stop, last = (int(np.searchsorted(a, end)) + 1 for a in (axes, groups))
+        inside = []
+        for upto, (_, m) in zip(
+            groups[group:last], maps[group:last], strict=True
+        ):
+            inside.append((math.prod(sizes[begin:upto]), m))
+            begin = upto
+        found.append((start, stop, variable.shape[start:stop], inside))
+        start, group = stop, last
+    return found
 
 
 def stands(key: tuple[str, ...], found: Sequence[tuple[Any, str]]) -> bool:

@@ -39,6 +39,7 @@ def load(name):
 
 current: Backend = load(keras.backend.backend())
 
+arrays_at = current.arrays_at
 as_batch = current.as_batch
 delete_buffers = current.delete_buffers
 double_precision = current.double_precision

@@ -7,6 +7,8 @@ import functools
 import keras
 import numpy as np
 
+from kgrow.algebra.arrays import WHOLE
+
 
 class Backend(abc.ABC):
     """One of the backends that Keras runs on.
@@ -140,6 +142,15 @@ class Backend(abc.ABC):
     def place_of(self, variable):
         """Where the active distribution puts a variable, or `None`."""
         del variable
+
+    def arrays_at(self, place, values):
+        """How a plan works on values that go to a place of `place_of()`.
+
+        Returns:
+            `kgrow.algebra.arrays.Arrays`.
+        """
+        del place, values
+        return WHOLE
 
     def with_sharding_constraint(self, value, variable):
         """A tensor of a traced step, laid out as the active distribution lays

@@ -11,6 +11,7 @@ from jax.experimental import multihost_utils
 from kgrow.algebra.errors import GrowthError
 from kgrow.backend import jax_sharded
 from kgrow.backend.contract import Backend
+from kgrow.backend.jax_arrays import ArraysInPieces
 
 
 class JAXBackend(Backend):
@@ -46,6 +47,11 @@ class JAXBackend(Backend):
 
     def place_of(self, variable):
         return jax_sharded.place_of(variable)
+
+    def arrays_at(self, place, values):
+        if not any(self.is_spread(value) for value in values):
+            return super().arrays_at(place, values)
+        return ArraysInPieces(place)
 
     def with_sharding_constraint(self, value, variable):
         place = self.place_of(variable)
@@ -89,7 +95,7 @@ class JAXBackend(Backend):
         variables = network.variables
 
         @jax.jit
-        def run(values, inputs):
+        def infer(values, inputs):
             mapping = list(zip(variables, values, strict=True))
             # Not `stateless_call`: it insists on a `training` argument.
             with keras.StatelessScope(state_mapping=mapping):
@@ -102,8 +108,8 @@ class JAXBackend(Backend):
                 values = [v.value for v in variables]
                 if any(self.is_spread(value) for value in values):
                     # Sharded outputs stay on their devices: they may be large.
-                    return run(values, jax.tree.map(self.as_batch, inputs))
-                return jax.tree.map(np.asarray, run(values, inputs))
+                    return infer(values, jax.tree.map(self.as_batch, inputs))
+                return jax.tree.map(np.asarray, infer(values, inputs))
 
         return outputs
 

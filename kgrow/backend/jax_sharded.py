@@ -1,10 +1,11 @@
-"""Arrays that lie in pieces on several devices, grown where they lie.
+"""Arrays that several devices hold in pieces.
 
-One map along one axis needs rows from other devices. The pieces of the source
-go round in a ring, and each device takes of every piece what its own rows
-read: at no time does a device hold more than its piece, the one that passes
-by, and its piece of the result. What a compiler makes of a gather along a
-split axis is the whole axis on every device, and is not asked for it.
+Maps are applied where the pieces are. Products of matrices are left to XLA's
+partitioner. A gather along a divided axis is not: the partitioner puts the
+whole axis together on every device, however many there are. Here the pieces
+of the source go round in a ring, and each device takes of every piece the rows
+that its own read, so that it holds its piece, the one that passes by, and its
+piece of the result.
 
 A program is compiled for each pair of shapes; maps are arguments of it, so
 that a weight, its moments and the same weight of the next block share one.
@@ -81,7 +82,9 @@ def copy_of(value):
 
 
 def moved(value, place):
-    """An array in the places of a sharding."""
+    """An array, the host's too, in the places of a sharding."""
+    if isinstance(value, np.ndarray):
+        return spread(lambda i: value[i], value.shape, value.dtype, place)
     if value.sharding.is_equivalent_to(place, value.ndim):
         return value
     if value.sharding.device_set != place.device_set:
@@ -145,10 +148,8 @@ def contract(value, segments, place):
 
     Args:
         value: array, whose shape the place's axes divide as well.
-        segments: list of `(start, stop, target, maps)`: axes `start` to
-            `stop` become those of shape `target`; `maps` is a list of
-            `(source size, map or None)` whose sizes multiply to those of the
-            axes.
+        segments: list of `(start, stop, target, maps)`, see
+            `kgrow.algebra.arrays.Arrays.contract()`.
         place: `NamedSharding` of the result.
 
     Returns:
@@ -165,11 +166,83 @@ def contract(value, segments, place):
 def program_of(value, segments, place):
     """The compiled function that `contract()` calls and the tables that it is
     given with the value; `None` where nothing changes."""
+    segments = [
+        (start, stop, tuple(target), [(n, _changes(m)) for n, m in maps])
+        for start, stop, target, maps in segments
+    ]
+    found = [m for *_, maps in segments for _, m in maps if m is not None]
+    if not found:
+        return None
+    if any(isinstance(m, MatrixMap) for m in found):
+        return _products(value, segments, place)
+    return _gathers(value, segments, place)
+
+
+def _changes(m):
+    return None if m is None or m.is_identity else m
+
+
+def _products(value, segments, place):
+    """The program and the tables of maps of which one is a matrix."""
+    kind = "float64" if value.dtype == np.float64 else "float32"
+    form, tables = [], []
+    for start, stop, target, maps in segments:
+        sizes = tuple(size for size, _ in maps)
+        form.append((start, stop, target, sizes))
+        tables.append([_table(m, kind) for _, m in maps])
+    return _product_program(tuple(form), place), tables
+
+
+def _table(m, kind):
+    """The arrays of a map, arguments of a program."""
+    if isinstance(m, MatrixMap):
+        return m.matrix().astype(kind)
+    if m is None:
+        return None
+    weights = np.ones(m.target) if m.weights is None else m.weights
+    weights = np.where(m.indices == UNWRITTEN, 0, weights).astype(kind)
+    return np.maximum(m.indices, 0).astype(np.int32), weights
+
+
+@functools.lru_cache(maxsize=512)
+def _product_program(form, place):
+    def contract(value, tables):
+        dtype = value.dtype
+        # From the back: inner axes are mapped while the array is small.
+        for (start, stop, target, sizes), maps in reversed(
+            list(zip(form, tables, strict=True))
+        ):
+            before, after = value.shape[:start], value.shape[stop:]
+            value = value.reshape(*before, *sizes, *after)
+            for number, m in reversed(list(enumerate(maps))):
+                if m is not None:
+                    value = _map_axis(value, m, start + number)
+            value = value.reshape(*before, *target, *after)
+        return value.astype(dtype)
+
+    return jax.jit(contract, out_shardings=place)
+
+
+def _map_axis(value, m, axis):
+    """One map of `_table()` along an axis."""
+    if isinstance(m, tuple):
+        indices, weights = m
+        shape = [1] * value.ndim
+        shape[axis] = -1
+        rows = jnp.take(value, indices, axis=axis)
+        return rows * weights.reshape(shape).astype(value.dtype)
+    product = jnp.tensordot(
+        m, value.astype(m.dtype), axes=(1, axis), precision=_EXACT
+    )
+    return jnp.moveaxis(product, 0, axis)
+
+
+def _gathers(value, segments, place):
+    """The program and the tables of maps that are gathers."""
     spec = [*place.spec] + [None] * (value.ndim - len(place.spec))
     shape, steps, tables = list(value.shape), [], []
     # From the back: inner axes are gathered while the array is small.
     for start, stop, target, maps in reversed(segments):
-        maps = [(n, None if m is None or m.is_identity else m) for n, m in maps]
         if all(m is None for _, m in maps):
             continue
         cuts = spec[start:stop]
@@ -179,15 +252,13 @@ def program_of(value, segments, place):
         order = [cuts.index(name) for name in names]
         source = _members(shape[start:stop], counts, order)
         wanted = _members(target, counts, order)
-        dense = any(isinstance(m, MatrixMap) for _, m in maps)
-        make = _product_tables if dense else _gather_tables
         local = tuple(t // c for t, c in zip(target, counts, strict=True))
-        steps.append(_Step(start, stop, names, local, dense))
-        tables.append(make(maps, source, wanted, value.dtype))
+        steps.append(_Step(start, stop, names, local))
+        tables.append(_gather_tables(maps, source, wanted))
         shape[start:stop] = target
-    if not steps:
-        return None
-    return _program(place.mesh, PartitionSpec(*spec), tuple(steps)), tables
+    return _gather_program(
+        place.mesh, PartitionSpec(*spec), tuple(steps)
+    ), tables
 
 
 def divided(grow, values):
@@ -223,26 +294,24 @@ def divided(grow, values):
 
 @dataclass(frozen=True)
 class _Step:
-    """One map along neighbouring axes: which, over which axes of the mesh
-    they are split, their shape on a device afterwards, and whether the map is
-    a product of matrices."""
+    """One gather along neighbouring axes: which, over which axes of the mesh
+    they are divided, and their shape on a device afterwards."""
 
     start: int
     stop: int
     names: tuple
     local: tuple
-    dense: bool
 
 
 @functools.lru_cache(maxsize=512)
-def _program(mesh, spec, steps):
-    def run(value, tables):
+def _gather_program(mesh, spec, steps):
+    def contract(value, tables):
         for step, table in zip(steps, tables, strict=True):
             value = _apply(step, table, value)
         return value
 
     mapped = jax.shard_map(
-        run,
+        contract,
         mesh=mesh,
         in_specs=(spec, PartitionSpec()),
         out_specs=spec,
@@ -257,10 +326,9 @@ def _apply(step, table, value):
     value = value.reshape(math.prod(before), -1, math.prod(after))
     size = math.prod(step.local)
     shape = (value.shape[0], size, value.shape[2])
-    take = _multiply if step.dense else _choose
     if not step.names:
         here = 0
-        out = take(table, here, 0, value, jnp.zeros(shape, value.dtype))
+        out = _choose(table, here, 0, value, jnp.zeros(shape, value.dtype))
     else:
         count = jax.lax.psum(1, step.names)
         here = jax.lax.axis_index(step.names)
@@ -268,14 +336,13 @@ def _apply(step, table, value):
 
         def pass_on(turn, carry):
             piece, out = carry
-            out = take(table, here, (here + turn) % count, piece, out)
+            out = _choose(table, here, (here + turn) % count, piece, out)
             return jax.lax.ppermute(piece, step.names, ring), out
 
         start = value, jnp.zeros(shape, value.dtype)
         _, out = jax.lax.fori_loop(0, count, pass_on, start)
-    if not step.dense:
-        weights = table["weights"][here]
-        out = out * weights[None, :, None].astype(out.dtype)
+    weights = table["weights"][here]
+    out = out * weights[None, :, None].astype(out.dtype)
     return out.reshape(*before, *step.local, *after)
 
 
@@ -284,23 +351,6 @@ def _choose(table, here, there, piece, out):
     rows = jnp.take(piece, table["positions"][here], axis=1)
     mine = table["owners"][here] == there
     return jnp.where(mine[None, :, None], rows, out)
-
-
-def _multiply(table, here, there, piece, out):
-    """What a piece from `there` adds to the product on this device."""
-    rows, columns = table["rows"][here], table["columns"][there]
-    block = 1.0
-    for number, matrix in enumerate(table["matrices"]):
-        row, column = rows[:, number], columns[:, number]
-        if matrix is None:
-            part = (row[:, None] == column).astype("float32")
-        else:
-            part = jnp.take(jnp.take(matrix, row, 0), column, 1)
-        block = block * part
-    moved = jnp.einsum(
-        "mn,pnq->pmq", block, piece.astype(block.dtype), precision=_EXACT
-    )
-    return out + moved.astype(out.dtype)
 
 
 def _members(shape, counts, order):
@@ -322,9 +372,8 @@ def _members(shape, counts, order):
     return entries.reshape(math.prod(counts), -1)
 
 
-def _gather_tables(maps, source, wanted, dtype):
+def _gather_tables(maps, source, wanted):
     """Whose row each row reads, at which place, times what."""
-    del dtype
     indices, weights = np.zeros(1, np.int64), np.ones(1)
     written = np.ones(1, bool)
     for size, m in maps:
@@ -344,20 +393,3 @@ def _gather_tables(maps, source, wanted, dtype):
         "positions": position[read],
         "weights": np.where(written, weights, 0)[wanted].astype("float32"),
     }
-
-
-def _product_tables(maps, source, wanted, dtype):
-    """The factors' matrices, and where in them each row and column stands."""
-    kind = "float64" if dtype == np.float64 else "float32"
-    targets = [n if m is None else m.target for n, m in maps]
-    matrices = [None if m is None else m.matrix().astype(kind) for _, m in maps]
-    return {
-        "rows": _coordinates(wanted, targets),
-        "columns": _coordinates(source, [n for n, _ in maps]),
-        "matrices": matrices,
-    }
-
-
-def _coordinates(entries, sizes):
-    places = np.unravel_index(entries, sizes)
-    return np.stack(places, axis=-1).astype(np.int32)

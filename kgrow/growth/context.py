@@ -5,8 +5,8 @@ import keras
 from kgrow import backend
 from kgrow.algebra.errors import GrowthError
 from kgrow.architecture.architecture import grown_weights, relative_path
+from kgrow.growth.grown_values import grown_values
 from kgrow.growth.operator_fit import OperatorModel, fit_operator
-from kgrow.growth.sharded_growth import grown_values
 from kgrow.strategies.task import Task
 
 

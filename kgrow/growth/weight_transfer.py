@@ -4,7 +4,7 @@ from kgrow import backend
 from kgrow.architecture.architecture import grown_weights, relative_path
 from kgrow.backend.lazy_variables import give_value, initialize
 from kgrow.backend.random import seed_states, set_seed_states
-from kgrow.growth.sharded_growth import grown_values
+from kgrow.growth.grown_values import grown_values
 
 
 def fill_weights(network, old, plan, values):

@@ -449,7 +449,9 @@ def maps():
     from kgrow.backend import jax_sharded
 
     rng = np.random.default_rng(0)
-    mesh = jax.make_mesh((2, 4), ("batch", "model"))
+    # As Keras makes one.
+    devices = np.array(jax.devices()).reshape(2, 4)
+    mesh = jax.sharding.Mesh(devices, ("batch", "model"))
 
     def gather(n, m):
         return GatherMap(n, rng.integers(-1, n, m), rng.uniform(0.5, 2, m))

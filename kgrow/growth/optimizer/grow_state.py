@@ -14,6 +14,7 @@ from keras import ops
 from kgrow.algebra.initializers import sample
 from kgrow.backend import is_spread, pieces, storage, to_numpy_if_cpu
 from kgrow.backend.lazy_variables import give_value, initialize
+from kgrow.growth.grown_values import grown_value
 from kgrow.growth.optimizer.factored_slots import (
     mean_weight,
     over_what_trained,
@@ -33,7 +34,6 @@ from kgrow.growth.optimizer.slots import (
     nested,
     slots_without_values,
 )
-from kgrow.growth.sharded_growth import grown_value
 
 _UNIFORM = (
     keras.initializers.Zeros,
