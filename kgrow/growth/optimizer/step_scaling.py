@@ -7,6 +7,8 @@ Decoupled weight decay comes before, and is not scaled.
 
 from keras import ops
 
+from kgrow.backend.keras_internals import replace_methods, restore_methods
+
 _UPDATE = "_backend_update_step"
 
 
@@ -17,7 +19,7 @@ def scale_steps(optimizer, factors):
         optimizer: `keras.optimizers.Optimizer` that takes steps itself.
         factors: `{id of a variable: float}`; others are not scaled.
     """
-    vars(optimizer).pop(_UPDATE, None)
+    restore_methods(optimizer, _UPDATE)
     if not factors:
         return
     update = getattr(optimizer, _UPDATE)
@@ -33,4 +35,4 @@ def scale_steps(optimizer, factors):
             way = ops.cast(factor, variable.dtype) * (variable.value - old)
             variable.assign(old + way)
 
-    vars(optimizer)[_UPDATE] = scaled_update
+    replace_methods(optimizer, **{_UPDATE: scaled_update})
