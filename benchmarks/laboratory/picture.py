@@ -10,6 +10,8 @@ from kgrow.analysis.plots.style import (
     load_pyplot,
 )
 
+_LINE = 0.045  # of the axis, from one label to the next
+
 
 def draw(comparison, path):
     """Draws loss over FLOPs, and beside it what each method saved.
@@ -29,7 +31,7 @@ def draw(comparison, path):
     }
     with pyplot.rc_context(STYLE):
         figure, (left, right) = pyplot.subplots(
-            1, 2, figsize=(12.5, 5.6), layout="constrained"
+            1, 2, figsize=(13, 5.6), layout="constrained"
         )
         _losses(left, comparison, rows, colours)
         _savings(right, rows, colours)
@@ -71,34 +73,62 @@ def _end(row, savings):
 
 
 def _label(axes, ends, colours):
-    """A name at each point, moved apart where points lie close together."""
+    """The names in a column beside the points, each with a line to its own."""
     axes.margins(x=0.08, y=0.1)
     low, high = axes.get_ylim()
-    gap, last = 0.038 * (high - low), {}
-    for name, (flops, loss) in sorted(ends.items(), key=lambda x: x[1][1]):
-        near = [y for x, y in last.items() if abs(np.log(x / flops)) < 0.45]
-        place = max([loss, *(y + gap for y in near)])
-        last[flops * (1 + 1e-9 * len(last))] = place
+    names = sorted(ends, key=lambda name: ends[name][1])
+    places = spread_out(
+        [ends[name][1] for name in names], _LINE * (high - low), high
+    )
+    for name, place in zip(names, places, strict=True):
         axes.annotate(
             name,
-            (flops, loss),
-            xytext=(flops * 1.025, place),
+            ends[name],
+            xytext=(1.02, place),
+            textcoords=axes.get_yaxis_transform(),
             color=colours[name],
-            fontsize=8.5,
+            fontsize=9,
             va="center",
-            arrowprops={"arrowstyle": "-", "color": "#BBBBBB", "lw": 0.6},
+            arrowprops={
+                "arrowstyle": "-",
+                "relpos": (0, 0.5),
+                "shrinkA": 0,
+                "color": colours[name],
+                "lw": 0.5,
+                "alpha": 0.5,
+            },
         )
+
+
+def spread_out(values, gap, highest):
+    """Places for labels near sorted values, at least a gap apart.
+
+    Example:
+
+    >>> spread_out([1.0, 1.5, 5.0], gap=1, highest=5)
+    [1.0, 2.0, 5.0]
+    >>> spread_out([4.0, 4.5, 5.0], gap=1, highest=5)
+    [3.0, 4.0, 5.0]
+    """
+    places = []
+    for value in values:
+        places.append(max([value, *(place + gap for place in places[-1:])]))
+    for index in reversed(range(len(places))):
+        above = places[index + 1] - gap if index + 1 < len(places) else highest
+        places[index] = min(places[index], above)
+    return places
 
 
 def _plain_ticks(axes, flops, budgets):
     from matplotlib.ticker import NullFormatter, ScalarFormatter
 
     values = [*flops, *(budgets[:, 0] / 1e12)]
-    axes.set_xlim(0.93 * min(values), 1.6 * max(values))
+    axes.set_xlim(0.93 * min(values), 1.05 * max(values))
     ticks = np.geomspace(min(values), max(values), 5)
     axes.set_xticks([float(f"{tick:.2g}") for tick in ticks])
     axes.xaxis.set_major_formatter(ScalarFormatter())
     axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.tick_params(axis="x", which="minor", length=0)
 
 
 def _savings(axes, rows, colours):
@@ -114,10 +144,13 @@ def _savings(axes, rows, colours):
         )
         edge = estimate.saving
         if estimate.interval is not None:
-            low, high = (100 * bound for bound in estimate.interval)
-            axes.plot([low, high], [place, place], color="black", lw=1.2)
+            low, high = estimate.interval
+            axes.plot(
+                [100 * low, 100 * high], [place, place], color="black", lw=1.2
+            )
+            edge = max(edge, high)
         axes.annotate(
-            f"{100 * edge:+.1f} %",
+            f"{100 * estimate.saving:+.1f} %".replace("-", "\N{MINUS SIGN}"),
             (max(0.0, 100 * edge), place),
             xytext=(4, 0),
             textcoords="offset points",
@@ -127,8 +160,9 @@ def _savings(axes, rows, colours):
     axes.axvline(0, color=GREY, lw=1)
     axes.set_yticks(range(len(known)), [row.name for row in known], fontsize=9)
     axes.grid(visible=False, axis="y")
+    axes.set_axisbelow(True)
     axes.margins(x=0.15)
-    axes.set_xlabel("FLOPs saved against a reference of equal loss (%)")
+    axes.set_xlabel("FLOPs saved at equal loss (%)")
 
 
 def _saving(row):

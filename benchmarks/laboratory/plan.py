@@ -13,7 +13,7 @@ LONGEST = 20  # tokens for each weight of the blocks
 BUDGETS = (0.4, 0.55, 0.7, 1.0)
 # Models that grow from a small one train on for so long.
 FROM_SMALL = 0.7
-_FIRST_RATES = (6e-3, 1.2e-2, 2.4e-2)
+_FIRST_RATES = (6e-3, 1.2e-2)
 _SEEDS = (1, 2)
 
 METHODS = (
@@ -46,10 +46,13 @@ _VARIANTS = (
 )
 _OTHERS = (
     ("half-ffn", {}),
+    ("half-ffn", {"rates": "law"}),
     ("half-width", {}),
+    ("half-width", {"rates": "law"}),
     ("half-width", {"strategy": "lemon"}),
     ("half-width", {"optimizer_state": "reset_new", "rates": "new-slowly"}),
     ("half-all", {}),
+    ("half-all", {"rates": "law"}),
     ("midas", {"power": 2}),
     ("stackbert", {"optimizer_state": "reset"}),
 )

@@ -3,7 +3,12 @@
 import keras
 from keras import ops
 
-from kgrow.schedules.learning_rate.policies import Asymmetric, Reset, Rewarm
+from kgrow.schedules.learning_rate.policies import (
+    Asymmetric,
+    Reset,
+    Rewarm,
+    Transfer,
+)
 
 WARM_UP = 0.05  # of a run
 _WSD_DECAY = 0.2
@@ -75,10 +80,10 @@ DECAYS = {
     "wsd-40": _wsd(0.4),
 }
 
-# What becomes of the rate when the model grows, by the number of steps. A rate
-# for each variable that follows from the growth belongs here as one line more.
+# What becomes of the rate when the model grows, by the number of steps.
 AT_GROWTH = {
     "carry": lambda steps: None,
+    "law": lambda steps: Transfer(),
     "reset": lambda steps: Reset(stretch=True),
     "rewarm": lambda steps: Rewarm(max(1, steps // 20)),
     "new-slowly": lambda steps: Asymmetric(new=0.0, steps=max(1, steps // 20)),
