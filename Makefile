@@ -8,8 +8,10 @@ VENV     ?= .venv
 # CPU build where pip would take the large one, install it into .venv yourself
 # first, or point pip at an index that holds CPU wheels.
 TORCH    ?= torch==2.13.0
-BACKENDS ?= jax tensorflow torch
+BACKENDS ?= torch jax tensorflow
 WORKERS  ?= 2
+# Where `make slow` lists what passed. The lists start anew with other code.
+PASSED   ?= .slow
 ARGS     ?=
 
 CODE := kgrow kgrow_cli
@@ -35,8 +37,8 @@ demo: $(DEMO) ## grow a byte-level GPT on real text; 3 to 5 minutes on two cores
 test: $(ALL) ## the quick tests, once on each backend
 	$(call each_backend,)
 
-slow: $(ALL) ## the long tests, once on each backend
-	$(call each_backend,-m slow)
+slow: $(ALL) ## the long tests on each backend; goes on where it was broken off
+	$(call each_backend,-m slow -v --passed $(PASSED)/$$backend)
 
 tpu-environment: $(TPU) ## the compiler of TPUs, in an environment of its own
 
@@ -49,8 +51,8 @@ test-tpu: ## toys of the families, compiled for a TPU slice; no TPU is needed
 	    echo "test-tpu: skipped, for libtpu cannot be installed here"; \
 	fi
 
-doctest: $(ALL) ## the examples in the docstrings, on JAX
-	@$(ONE_THREAD) KERAS_BACKEND=jax $(BIN)/python -m pytest \
+doctest: $(ALL) ## the examples in the docstrings, on torch
+	@$(ONE_THREAD) KERAS_BACKEND=torch $(BIN)/python -m pytest \
 	    -n $(WORKERS) --doctest-modules $(CODE) $(ARGS)
 
 lint: $(ALL) ## ruff: check and format
@@ -80,7 +82,8 @@ notebooks: $(ALL) ## run all notebooks and store their outputs, on JAX
 	@KERAS_BACKEND=$${KERAS_BACKEND:-jax} $(BIN)/python notebooks/execute.py $(ARGS)
 
 clean: ## what the targets above left behind, .venv included
-	rm -rf $(VENV) $(TPU_VENV) $(TPU_VENV).log demo dist site .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(TPU_VENV) $(TPU_VENV).log $(PASSED) demo dist site \
+	    .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # One thread a worker, or the workers fight for the cores.
@@ -90,14 +93,15 @@ ONE_THREAD := \
     XLA_FLAGS="--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 
 # All backends run, each in its own process, even where an earlier one failed.
-# The examples in docstrings are the same everywhere and run on JAX.
+# The examples in docstrings are the same everywhere and run on torch, which has
+# nothing to compile. A worker takes neighbouring tests, which share fixtures.
 define each_backend
 @verdict=; status=0; \
 for backend in $(BACKENDS); do \
     echo "== $$backend"; \
-    what=tests; [ $$backend != jax ] || what="--doctest-modules $(CODE) tests"; \
+    what=tests; [ $$backend != torch ] || what="--doctest-modules $(CODE) tests"; \
     if $(ONE_THREAD) KERAS_BACKEND=$$backend $(BIN)/python -m pytest \
-        -n $(WORKERS) $(1) $$what $(ARGS); \
+        -n $(WORKERS) --dist worksteal $(1) $$what $(ARGS); \
     then verdict="$$verdict, $$backend passed"; \
     else verdict="$$verdict, $$backend FAILED"; status=1; \
     fi; \

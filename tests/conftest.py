@@ -1,13 +1,14 @@
 """What every test may rely on: full precision, a fixed seed, no display."""
 
-import collections
 import contextlib
+import os
+import tempfile
 
 import keras
 import matplotlib
 import pytest
-
-import kgrow
+from helpers import selection
+from helpers.passed_tests import PassedTests
 
 matplotlib.use("Agg")
 
@@ -39,39 +40,68 @@ def _full_precision_matmul():
 
 _full_precision_matmul()
 
+# Most of a test's time is compilation, and its programs are too small to run
+# any faster for the compiler's optimizations.
+UNOPTIMIZED = (
+    "--xla_backend_optimization_level=0",
+    "--xla_llvm_disable_expensive_passes=true",
+)
 
-# What is tested of them all is tested of these on every backend, and of the
-# others on torch, where nothing waits for a compiler.
-_EVERYWHERE = ("BERT", "GPT2", "MLP")
+
+def _compile_quickly():
+    """Compile without optimizations; programs that tests start do, too."""
+    flags = os.environ.get("XLA_FLAGS", "").split()
+    flags += [flag for flag in UNOPTIMIZED if flag not in flags]
+    os.environ["XLA_FLAGS"] = " ".join(flags)
 
 
-# Where the cases of a test are a grid, every third one, and others on each.
-_THIRDS = {"jax": 0, "tensorflow": 1}
+def _share_programs():
+    """Compile each program once in a run: workers share them on JAX.
+
+    Returns the folder, if this is the process that made it; it is removed
+    with the process.
+    """
+    if keras.backend.backend() != "jax":
+        return None
+    import jax
+
+    made = None
+    if "KGROW_TEST_PROGRAMS" not in os.environ:
+        made = tempfile.TemporaryDirectory(prefix="kgrow-programs-")
+        os.environ["KGROW_TEST_PROGRAMS"] = made.name
+    for name, value in {
+        "jax_compilation_cache_dir": os.environ["KGROW_TEST_PROGRAMS"],
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }.items():
+        jax.config.update(name, value)
+        os.environ[name.upper()] = str(value)
+    return made
+
+
+_compile_quickly()
+_programs = _share_programs()
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--passed",
+        metavar="FILE",
+        help="leave out tests that FILE lists; add those that pass",
+    )
+
+
+def pytest_configure(config):
+    if config.option.passed or "passed" in getattr(config, "workerinput", ()):
+        config.pluginmanager.register(PassedTests(config))
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    """What mostly waits for a compiler is a quick test on torch alone."""
-    if keras.backend.backend() == "torch":
-        return
-    seen = collections.Counter()
-    for item in items:
-        if "compiles" in item.keywords or _of_another_family(item):
-            item.add_marker(pytest.mark.slow)
-        elif "grid" in item.keywords:
-            name = item.nodeid.partition("[")[0]
-            if seen[name] % 3 != _THIRDS[keras.backend.backend()]:
-                item.add_marker(pytest.mark.slow)
-            seen[name] += 1
-
-
-def _of_another_family(item):
-    """Whether a test of all families is run for one of the rest."""
-    if not hasattr(item, "callspec"):
-        return False
-    params = item.callspec.params
-    family = str(params.get("family", params.get("growth", ""))).split("-")[0]
-    return family in kgrow.models.__all__ and family not in _EVERYWHERE
+def pytest_collection_modifyitems(config, items):
+    elsewhere = set(selection.select(items, keras.backend.backend()))
+    if elsewhere:
+        items[:] = [item for item in items if item not in elsewhere]
+        config.hook.pytest_deselected(items=list(elsewhere))
 
 
 @pytest.fixture(autouse=True)

@@ -11,6 +11,8 @@ from kgrow import GrowthError
 from kgrow.algebra import Axes
 from kgrow.algebra.axes import CONSUME, PRODUCE, Axis
 
+pytestmark = pytest.mark.once
+
 WORD = string.ascii_letters + string.digits + "_"
 NAMES = st.from_regex(r"[A-Za-z]\w{0,5}", fullmatch=True, alphabet=WORD)
 FACTORS = st.lists(NAMES | st.integers(1, 99), max_size=3).map(tuple)

@@ -13,6 +13,8 @@ from kgrow import Expansion
 from kgrow.algebra import GatherMap
 from kgrow.algebra.contraction import contract
 
+pytestmark = pytest.mark.once
+
 LETTERS = "abcd", "ABCD"
 RANKS = st.integers(1, 4)
 
@@ -47,6 +49,7 @@ def test_arrays_contract_as_einsum_does(problem):
     np.testing.assert_array_equal(grown, einsum(*problem))
 
 
+@pytest.mark.each
 @settings(max_examples=25)
 @given(problems())
 def test_tensors_contract_as_arrays_do(problem):

@@ -12,6 +12,8 @@ from kgrow.algebra import GatherMap, MatrixMap, tolerance
 from kgrow.algebra.expansion import Pair
 from kgrow.algebra.linear_maps import UNWRITTEN
 
+pytestmark = pytest.mark.once
+
 PAIRS = ("scale", "offset", "tied_scale", "tied_offset")
 PARTS = ("produce", "consume", *PAIRS)
 
@@ -189,6 +191,7 @@ def test_a_gain_is_copied_where_values_are(e):
         assert equal(pair, Pair(e.consume, e.produce))
 
 
+@pytest.mark.each
 @settings(max_examples=20)
 @given(chains(unwritten=False))
 def test_maps_of_tensors_are_those_of_arrays(chain):

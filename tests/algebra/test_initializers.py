@@ -9,6 +9,8 @@ from keras import initializers, ops
 
 from kgrow.algebra.initializers import sample
 
+pytestmark = pytest.mark.once
+
 CONSTANTS = [
     initializers.Zeros(),
     initializers.Ones(),
@@ -82,6 +84,7 @@ def test_the_seed_decides(initializer):
     assert np.array_equal(one, other) == (initializer in CONSTANTS)
 
 
+@pytest.mark.each
 def test_the_backend_s_own_generator_is_left_alone():
     keras.utils.set_random_seed(3)
     expected = ops.convert_to_numpy(initializers.RandomNormal()((4,)))

@@ -32,6 +32,8 @@ from kgrow.algebra import MatrixMap, NewEntryInit, PlanTerm, tolerance
 from kgrow.architecture.architecture import relative_path
 from kgrow.layers.float64 import exact_float64
 
+pytestmark = pytest.mark.compiles
+
 SOURCE = toy_spec()
 WIDER = toy_spec({"hidden": 5, "heads": 3, "qk": 4, "ffn": 6})
 DEEPER = toy_spec(depth=4)
@@ -88,6 +90,7 @@ def test_the_identity_gives_the_same_bits_in_new_arrays(dtype):
         assert not np.shares_memory(grown[path], value)
 
 
+@pytest.mark.each
 @settings(max_examples=10)
 @given(plans(SOURCE, LARGER, unwritten=True))
 def test_tensors_grow_as_arrays_do(plan):
@@ -359,6 +362,7 @@ def test_noise_is_as_large_as_asked_and_is_not_read(snr):
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("strategy", ["hypercloning", "net2net", "random"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_model_gets_what_its_plan_makes(family, strategy):
@@ -376,6 +380,7 @@ def test_gradients_get_no_noise():
     assert not any(plan.dual().noise.values())
 
 
+@pytest.mark.each
 def test_the_plan_of_net2net_is_the_same_everywhere():
     """On every backend and every machine: the bytes of what it makes."""
     sizes = {"vocab": 7, "hidden": 7, "heads": 3, "qk": 5, "ffn": 9}
@@ -516,6 +521,7 @@ def flat(values):
     return np.concatenate([value.ravel() for value in values.values()])
 
 
+@pytest.mark.each
 @pytest.mark.parametrize("family", ["BERT", "GPT2"])
 def test_copies_share_the_whole_gradient(float64, family):
     """Uneven shares through a norm: who gets how much is another matter."""

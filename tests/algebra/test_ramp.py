@@ -10,6 +10,8 @@ from kgrow import GrowthError
 from kgrow.algebra.gate import Gate
 from kgrow.algebra.ramp import Ramp
 
+pytestmark = pytest.mark.once
+
 SHAPES = ["linear", "cosine", "smoothstep", "quadratic", "sqrt"]
 
 

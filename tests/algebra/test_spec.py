@@ -14,6 +14,8 @@ from kgrow.algebra import Axes
 from kgrow.architecture.architecture import read_spec
 from kgrow.backend.lazy_variables import without_values
 
+pytestmark = pytest.mark.once
+
 ATTENTION = {
     "query": "hidden -> heads qk",
     "packed": "hidden -> (3 heads qk)",

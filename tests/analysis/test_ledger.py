@@ -16,6 +16,8 @@ from kgrow.analysis.ledger import (
 )
 from kgrow.backend.flops import forward_flops, training_flops
 
+pytestmark = pytest.mark.once
+
 BATCH, LENGTH, HIDDEN, HEADS, FFN, VOCAB = 4, 32, 128, 4, 256, 64
 
 
@@ -265,6 +267,7 @@ REALISTIC = {
 }
 
 
+@pytest.mark.each
 @pytest.mark.skipif(
     keras.backend.backend() != "jax", reason="XLA's own count is read from JAX"
 )

@@ -19,6 +19,8 @@ from kgrow.analysis.plots.loss import Curve
 from kgrow.analysis.preservation.table import PreservationRow, PreservationTable
 from kgrow.callbacks import OperatorRecord
 
+pytestmark = pytest.mark.once
+
 GROWN = Curve(
     "grown",
     flops=(1e9, 2e9, 4e9),

@@ -3,7 +3,6 @@
 import pathlib
 import re
 
-import keras
 import pytest
 
 import kgrow
@@ -17,16 +16,13 @@ from kgrow.analysis.preservation import (
 from kgrow.analysis.preservation.measurement import benches, measure
 from kgrow.analysis.preservation.msg import tabulate
 
+pytestmark = pytest.mark.once
+
 PAGE = pathlib.Path(kgrow.__file__).parents[1] / "docs" / "strategies.md"
 
 # Of an inexact number, which has two digits in the page.
 CLOSE = 0.03
 
-# Everything on torch. The networks are compiled on JAX, so that float32, which
-# says the same to two digits, is left out elsewhere, and on JAX the training
-# steps that the other table needs.
-BACKEND = keras.backend.backend()
-DTYPES = ["float32", "float64"] if BACKEND == "torch" else ["float64"]
 ADVICE = "run: python -m docs.tools.write_tables"
 
 
@@ -37,7 +33,7 @@ def page():
 
 @pytest.fixture(scope="module")
 def places():
-    return benches(dtypes=DTYPES)
+    return benches()
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +43,6 @@ def table(places):
 
 @pytest.fixture(scope="module")
 def msg(table, places):
-    if BACKEND == "jax":
-        pytest.skip("three training steps to compile")
     return tabulate(table, places["pre-LN"]["float64"])
 
 

@@ -12,6 +12,8 @@ from kgrow.analysis.comparison.estimates import Estimate, interval
 from kgrow.analysis.ledger import CostRecord, StageCost
 from kgrow.analysis.run_log import Run, RunFile
 
+pytestmark = pytest.mark.once
+
 
 def _run(
     flops,

@@ -12,6 +12,8 @@ import kgrow
 from kgrow.algebra.rounding import tolerance
 from kgrow.backend.flops import training_flops
 
+pytestmark = pytest.mark.once
+
 SIZES = dict(
     vocabulary_size=53,
     num_layers=3,

@@ -14,6 +14,8 @@ from kgrow import GrowthError
 from kgrow.algebra import tolerance
 from kgrow.architecture.inference import cache
 
+pytestmark = pytest.mark.compiles
+
 ROUNDING = tolerance("float32", 64, 8)
 IDS = keras.KerasTensor((2, 6), "int32")
 
@@ -63,6 +65,7 @@ def test_new_tags_leave_the_old_ones_in_place():
     assert relative_difference(after[..., :5], before) <= ROUNDING
 
 
+@pytest.mark.each
 def test_a_class_trains_grows_saves_and_loads(tmp_path):
     model = tagger()
     x = np.arange(24).reshape(4, 6) % 20

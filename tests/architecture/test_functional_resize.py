@@ -10,6 +10,8 @@ from kgrow import AxisMap, BlockStack, Dim, GrowableModel, GrowthError
 from kgrow.backend.lazy_variables import without_values
 from kgrow.models.transformer_axes import BLOCK_RULES, block_dims
 
+pytestmark = pytest.mark.compiles
+
 
 def dense():
     return keras.Sequential(
@@ -124,6 +126,7 @@ def test_each_width_of_plain_layers_grows(name, field):
     assert relative_difference(after, before) <= receipt.tolerance
 
 
+@pytest.mark.each
 @pytest.mark.parametrize("name", NETWORKS)
 def test_all_widths_of_plain_layers_grow_at_once(name):
     model = growable(name)

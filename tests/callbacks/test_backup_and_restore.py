@@ -10,6 +10,8 @@ from kgrow import GrowthError
 from kgrow.callbacks import BackupAndRestore, Growth
 from kgrow.schedules import GrowthSchedule, Stage
 
+pytestmark = pytest.mark.compiles
+
 BACKEND = keras.backend.backend()
 ROWS = 14
 WIDER = {"hidden_dim": 7, "intermediate_dim": 9}
@@ -104,6 +106,7 @@ def same_history(found, expected):
         assert ours == values[-len(ours) :], key
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize(
     "data",
     [

@@ -15,6 +15,8 @@ from kgrow.backend.flops import forward_flops, training_flops
 from kgrow.callbacks import Growth, Ledger
 from kgrow.schedules import GrowthSchedule, Stage
 
+pytestmark = pytest.mark.compiles
+
 X = np.random.default_rng(0).standard_normal((12, 2)).astype("float32")
 Y = X[:, :1]
 SIZES = dict(input_dim=2, output_dim=1, hidden_dim=4, intermediate_dim=8)
@@ -65,6 +67,7 @@ def whole(tmp_path_factory):
     return path, costs, history.history
 
 
+@pytest.mark.each
 def test_flops_and_tokens_are_those_of_the_steps(whole):
     _, costs, history = whole
     small, large = _flops(1), _flops(2)

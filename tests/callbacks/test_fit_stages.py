@@ -18,6 +18,8 @@ from kgrow import GrowthError
 from kgrow.callbacks import Growth
 from kgrow.schedules import Epochs, GrowthSchedule, Plateau, Stage, Tokens
 
+pytestmark = pytest.mark.compiles
+
 TOKENS = np.random.default_rng(0).integers(0, VOCABULARY, (16, 9), "int32")
 X, Y = TOKENS[:, :-1], TOKENS[:, 1:]
 ONE, TWO = {"num_layers": 1}, {"num_layers": 2}
@@ -76,6 +78,7 @@ def test_one_call_where_the_data_stay():
     assert history.history["loss"] == plain.history.history["loss"]
 
 
+@pytest.mark.each
 def test_batch_size_and_length_change_where_a_stage_begins():
     schedule = GrowthSchedule(
         [

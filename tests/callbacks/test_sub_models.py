@@ -9,6 +9,8 @@ import kgrow
 from kgrow import GrowthError
 from kgrow.callbacks import SubModels
 
+pytestmark = pytest.mark.compiles
+
 
 def trained(family, callback, epochs=1, batch_size=8):
     model = make_model(family, num_layers=3)
@@ -65,6 +67,7 @@ def test_a_part_computes_what_a_shallower_model_does():
     assert np.abs(whole - one).max() > 1e-3
 
 
+@pytest.mark.each
 def test_then_the_whole_model_trains():
     callback = SubModels([1], steps=2)
     model, x, moved = trained("GPT2", callback, batch_size=4)

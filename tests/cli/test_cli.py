@@ -24,6 +24,8 @@ from kgrow_cli.commands import demo, html_page
 from kgrow_cli.commands.model_files import read_model, replacing
 from kgrow_cli.commands.run_records import read_records
 
+pytestmark = pytest.mark.compiles
+
 ROOT = pathlib.Path(front.__file__).parents[1]
 SIZES = dict(
     vocabulary_size=11,
@@ -146,6 +148,7 @@ def test_a_field_named_twice(folder):
     assert "twice" in call("plan", folder / "small.keras", *arguments, code=2)
 
 
+@pytest.mark.each
 def test_another_backend_than_the_running_one(folder):
     other = "torch" if keras.backend.backend() != "torch" else "jax"
     said = call("inspect", folder / "small.keras", "--backend", other, code=2)
@@ -297,6 +300,7 @@ def test_what_cannot_grow_is_refused(folder, arguments, message):
 # --- grow, strip -------------------------------------------------------------
 
 
+@pytest.mark.each
 def test_grow_and_strip(folder, tmp_path):
     big, plain = tmp_path / "big.keras", tmp_path / "plain.keras"
     said = call(

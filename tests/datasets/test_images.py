@@ -10,6 +10,8 @@ from kgrow.algebra.errors import GrowthError
 from kgrow.datasets import images
 from kgrow.datasets.images import deit_augmentation, sklearn_digits, tfds_images
 
+pytestmark = pytest.mark.once
+
 
 def test_splits_are_stratified_and_apart():
     x, y = images.digits_arrays("train")
@@ -271,6 +273,7 @@ def test_normalised_as_said(prepared):
     np.testing.assert_array_equal(y.sum(axis=-1), 1)
 
 
+@pytest.mark.each
 def test_fit_reads_it_on_every_backend(prepared):
     model = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(10)])
     model.compile(

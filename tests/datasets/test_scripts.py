@@ -16,6 +16,8 @@ from kgrow.datasets.text.text import Text
 from kgrow_cli.app import app
 from kgrow_cli.commands import demo
 
+pytestmark = pytest.mark.compiles
+
 
 @pytest.fixture(autouse=True)
 def _importable(monkeypatch, tmp_path):

@@ -5,6 +5,8 @@ import pytest
 from kgrow.algebra.rounding import tolerance
 from kgrow.datasets.text import stdlib_corpus
 
+pytestmark = pytest.mark.once
+
 
 def test_files_are_sorted_and_leave_out_tests():
     root = stdlib_corpus._root()

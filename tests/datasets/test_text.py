@@ -18,6 +18,8 @@ from kgrow.datasets.text.random_windows import (
 from kgrow.datasets.text.subword_tokenizer import Subwords
 from kgrow.datasets.text.text import Text
 
+pytestmark = pytest.mark.once
+
 WORDS = "grow a small model until it is large, then train it on".split()
 
 

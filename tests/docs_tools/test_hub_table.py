@@ -20,6 +20,8 @@ from docs.tools.hub_table import (
     to_markdown,
 )
 
+pytestmark = pytest.mark.once
+
 PAGE = pathlib.Path(kgrow.__file__).parents[1] / "docs" / "kerashub.md"
 QUICK = ["BertBackbone", "GPT2Backbone", "LlamaBackbone"]
 ADVICE = "run: KERAS_BACKEND=jax python -m docs.tools.write_tables --hub"
@@ -100,6 +102,7 @@ def test_the_page_says_what_grows(name):
 
 
 @jax_only
+@pytest.mark.each
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(set(CONFIGS) - set(QUICK)))
 def test_the_page_says_what_grows_of_every_class(name):

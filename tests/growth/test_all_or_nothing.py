@@ -25,6 +25,8 @@ from kgrow.architecture import architecture
 from kgrow.growth import growable_model, transaction, weight_transfer
 from kgrow.growth.optimizer import grow_state, rebuild
 
+pytestmark = pytest.mark.compiles
+
 TARGET = TARGETS["mlp"]
 
 
@@ -93,6 +95,7 @@ def expected():
     return state(untouched), history
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("place", PLACES)
 def test_a_failure_anywhere_leaves_the_run_as_it_was(
     place, expected, monkeypatch
@@ -123,6 +126,7 @@ def test_wrapped_optimizers_are_put_back(name, monkeypatch):
     assert_same_state(refused, untouched)
 
 
+@pytest.mark.each
 def test_growth_works_after_a_failure(monkeypatch):
     fail = failing("the first slot", Broken, monkeypatch)
 
@@ -167,6 +171,7 @@ def surroundings(model):
     )
 
 
+@pytest.mark.compiles
 def test_ctrl_c_at_any_line_leaves_all_or_nothing():
     def small():
         model = with_optimizer(mlp(dropout=0.0), "Nadam")
@@ -193,6 +198,7 @@ def test_ctrl_c_at_any_line_leaves_all_or_nothing():
     assert_same_state(model, left)
 
 
+@pytest.mark.each
 def test_ctrl_c_that_ends_the_run_leaves_the_model_usable(monkeypatch):
     def run(action):
         model = with_optimizer(mlp(), "Nadam")

@@ -12,6 +12,8 @@ from helpers.toy import (
 import kgrow
 from kgrow import AxisMap, GrowableModel, GrowthError, strategies
 
+pytestmark = pytest.mark.compiles
+
 X = np.random.default_rng(0).standard_normal((8, 6)).astype("float32")
 Y = np.random.default_rng(1).standard_normal((8, 7)).astype("float32")
 
@@ -138,6 +140,7 @@ class Boaster(strategies.Random):
         return [kgrow.algebra.Claim("hidden", True, "exact")]
 
 
+@pytest.mark.each
 def test_a_false_claim_is_found_out(model):
     message = ["claims to keep the function", "more than rounding explains"]
     refuse(model, *message, strategy=Boaster())
@@ -162,6 +165,7 @@ def test_data_that_do_not_fit(model, case):
     refuse(model, *message, **arguments)
 
 
+@pytest.mark.each
 def test_training_goes_on_after_all_of_them():
     model = trained()
     cases = [{"target_config": target} for target, _ in TARGETS.values()]
@@ -221,6 +225,7 @@ class Hidden(keras.optimizers.SGD):
             self.memory = slots[: len(slots) // 2]
 
 
+@pytest.mark.each
 @pytest.mark.parametrize("place", ["dict", "pairs", "half", "nowhere"])
 def test_optimizers_that_hide_their_variables(place):
     model = trained(Hidden(place, learning_rate=0.01))

@@ -362,20 +362,9 @@ def _run(before, names, long, tmp_path):
     return faults.injected
 
 
-# Most of the time goes into functions that TensorFlow traces again after each
-# fault: the model without anything before it takes two minutes there.
-SLOW_HERE = {"nothing", "taught"} & set(
-    BEFORE if keras.backend.backend() == "tensorflow" else ()
-)
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW_HERE))
-        for n in BEFORE
-    ],
-)
+# TensorFlow and JAX trace functions again after each fault: a minute or two.
+@pytest.mark.compiles
+@pytest.mark.parametrize("name", BEFORE)
 def test_a_fault_at_any_call_leaves_the_run_as_it_was(name, tmp_path):
     before = BEFORE[name]
     names = [n for n, (first, _) in OPERATIONS.items() if first is before]

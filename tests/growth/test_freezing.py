@@ -33,6 +33,8 @@ from kgrow.growth import growable_model as model_module
 from kgrow.growth.optimizer import entry_masks, grow_state
 from kgrow.growth.optimizer.slots import find_slots, nested
 
+pytestmark = pytest.mark.compiles
+
 # Without dropout: files and copies do not hold random states.
 STILL = {"dropout": 0.0}
 # A wider old block, and a new one: whole variables rest, parts, and none.
@@ -71,6 +73,7 @@ def slots(model):
 # --- which entries are new ---------------------------------------------------
 
 
+@pytest.mark.compiles
 @pytest.mark.parametrize("name", strategies.names(aliases=False))
 @pytest.mark.parametrize("fields", ["widths", "depth"])
 def test_every_old_entry_rests_once(name, fields):
@@ -129,6 +132,7 @@ def test_masks_are_read_as_they_were_written(mask):
     np.testing.assert_array_equal(freezing.from_config(config, Spec)["w"], mask)
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize(
     "mask", [np.eye(3) > 0, np.arange(6) > 2, np.eye(1) > 0]
 )
@@ -154,6 +158,7 @@ WRAPPED = [
 ]
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("name", HARD)
 def test_what_rests_stays_to_the_bit(name):
     model = warm(compiled(gpt2(**STILL), HARD[name]))
@@ -179,6 +184,7 @@ def test_what_rests_stays_to_the_bit(name):
         np.testing.assert_array_equal(average[mask], end[path][mask])
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize(
     "name",
     [
@@ -231,6 +237,7 @@ def test_what_is_frozen_by_hand_stays_so():
 # --- the end of it -----------------------------------------------------------
 
 
+@pytest.mark.each
 def test_unfreezing_in_a_running_fit():
     model, seen = compiled(mlp(**STILL), "adamw"), {}
 
@@ -367,6 +374,7 @@ def test_a_file_holds_what_rests(tmp_path):
     assert_goes_on_alike(loaded, model)
 
 
+@pytest.mark.each
 def test_weights_hold_what_rests(tmp_path):
     model = partly_frozen()
     path = tmp_path / "model.weights.h5"

@@ -30,6 +30,8 @@ from helpers.training import (
 
 from kgrow.algebra.rounding import tolerance
 
+pytestmark = pytest.mark.compiles
+
 WIDER = {"hidden_dim": 7, "intermediate_dim": 9}
 DEEPER = {"num_layers": 4}
 BOTH = TARGETS["mlp"]
@@ -119,6 +121,7 @@ def test_growth_at_every_place(name):
     assert_follows_oracle("mlp", PLACES[name])
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("family", MODELS)
 def test_growth_of_every_kind_of_model(family):
     assert_follows_oracle(family, {("batch", 1): TARGETS[family]})
@@ -162,9 +165,18 @@ NOT_IN_KERAS = {
     ("jax", "mixed_float16"): "XLA has no float16 products on CPU",
 }
 
+# Torch's compilers, of Python and of C++, run for a minute and a half.
+LONG = {("torch", "jitted")}
+
 
 @pytest.mark.grid
-@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(n, marks=[pytest.mark.slow] * ((BACKEND, n) in LONG))
+        for n in SETTINGS
+    ],
+)
 def test_growth_under_every_setting(name):
     if (BACKEND, name) in NOT_IN_KERAS:
         pytest.skip(NOT_IN_KERAS[BACKEND, name])
@@ -175,6 +187,7 @@ def test_growth_under_every_setting(name):
     assert set(lengths.values()) == {EPOCHS}, lengths
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("shuffled", [True, False])
 def test_data_in_arrays_keep_their_order(shuffled):
     """Growth draws nothing from what shuffles the data or drops units."""
@@ -255,6 +268,7 @@ def test_growth_before_training(when):
     assert_same_state(model, large)
 
 
+@pytest.mark.each
 def test_growth_between_fits():
     expected, _ = oracle("mlp", [(STEPS, BOTH)])
     model = with_optimizer(mlp(**CONFIG), "Adam")
@@ -264,6 +278,7 @@ def test_growth_between_fits():
     assert_same_state(model, expected)
 
 
+@pytest.mark.each
 def test_evaluate_and_predict_see_the_grown_model():
     model = with_optimizer(mlp(**CONFIG), "Adam")
     x, y = VALIDATION
@@ -281,6 +296,7 @@ def test_evaluate_and_predict_see_the_grown_model():
     assert np.abs(after - before).max() > close
 
 
+@pytest.mark.each
 def test_counters_and_rates_go_on():
     seen = []
 
@@ -312,6 +328,7 @@ def test_a_callback_list_is_a_list_of_callbacks():
     assert history.history["growths"] == [1, 1]
 
 
+@pytest.mark.each
 @pytest.mark.skipif(BACKEND != "jax", reason="others count references")
 def test_old_buffers_are_given_back():
     """Also while the loop of `fit` still refers to them."""
@@ -328,6 +345,7 @@ def test_old_buffers_are_given_back():
     assert old
 
 
+@pytest.mark.each
 def test_the_old_network_is_forgotten():
     model = with_optimizer(mlp(), "Adam")
     old = []

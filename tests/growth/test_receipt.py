@@ -21,6 +21,8 @@ from kgrow import Receipt, schedules, strategies
 from kgrow.analysis import ledger
 from kgrow.strategies import Combine
 
+pytestmark = pytest.mark.compiles
+
 TARGET = {"hidden_dim": 7, "num_layers": 3}
 
 
@@ -108,6 +110,7 @@ DATA = {
 }
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("kind", DATA)
 def test_loss_is_read_off_any_data(kind):
     model = compiled(mlp())
@@ -173,6 +176,7 @@ def test_tensorboard_shows_the_growth(tmp_path):
     assert {"growth/parameters_after", "growth/max_abs_diff"} <= set(tags)
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("family", MODELS)
 def test_same_seed_same_receipt(family):
     first, second = MODELS[family](), MODELS[family]()

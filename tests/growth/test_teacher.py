@@ -8,6 +8,8 @@ from helpers.toy import array, assert_same, make_inputs, make_model, snapshot
 from kgrow import GrowthError
 from kgrow.strategies import KnowledgeInheritance
 
+pytestmark = pytest.mark.compiles
+
 TARGET = {"hidden_dim": 12, "num_layers": 3}
 Y = np.arange(8) % 7
 
@@ -35,6 +37,7 @@ def divergence(small, large, temperature):
     return temperature**2 * (np.exp(p) * (p - q)).sum(axis=-1).mean()
 
 
+@pytest.mark.each
 def test_the_loss_is_the_paper_s_and_fades():
     model, x, small = taught(weight=0.8, steps=4, temperature=2.0)
     own = model.evaluate(x, Y, verbose=0)
@@ -91,6 +94,7 @@ def test_a_teacher_is_saved(tmp_path, kind):
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
+@pytest.mark.each
 def test_a_taught_model_grows_on_and_fails_whole():
     model, x, _ = taught(steps=8)
     model.fit(x, Y, epochs=1, batch_size=8, verbose=0)

@@ -26,6 +26,8 @@ from kgrow.layers.blocks.token_drop import (
 from kgrow.layers.embeddings.token_pooling import pool_tokens
 from kgrow.strategies import MSG
 
+pytestmark = pytest.mark.compiles
+
 
 def compiled(family, **overrides):
     model = make_model(family, **overrides)
@@ -155,6 +157,7 @@ def test_deeper_blocks_are_skipped_more_often():
     assert float(array(x)[0, 0, 0]) == 3.0
 
 
+@pytest.mark.each
 @pytest.mark.skipif(BACKEND != "jax", reason="programs are read from JAX")
 def test_a_skipped_block_is_not_computed():
     import jax
@@ -179,6 +182,7 @@ def test_a_skipped_block_is_not_computed():
 # --- tokens -------------------------------------------------------------------
 
 
+@pytest.mark.each
 def test_tokens_go_past_the_middle_in_their_places():
     blocks = [Adds(name=f"adds_{i}") for i in range(4)]
     for block in blocks:
@@ -271,6 +275,7 @@ def test_what_is_predicted_can_be_asked_for():
     assert_close(some, np.take_along_axis(whole, places, axis=1), "float32")
 
 
+@pytest.mark.each
 def test_pooling_is_removed_by_an_event():
     """Sec. 3.1: the small stage sees all text, at a lower resolution; what
     follows has the same weights."""

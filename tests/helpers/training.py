@@ -1,7 +1,5 @@
 """Small models, fixed batches and exact comparisons for growth in `fit`."""
 
-import tempfile
-
 import keras
 import numpy as np
 from keras import optimizers
@@ -10,16 +8,6 @@ import kgrow
 
 BACKEND = keras.backend.backend()
 STEPS, BATCH, VOCABULARY, LENGTH = 3, 4, 16, 8
-
-if BACKEND == "jax":
-    # The same small programs are compiled again and again, by a run and by
-    # what it is compared with.
-    import jax
-
-    _cache = tempfile.TemporaryDirectory()
-    jax.config.update("jax_compilation_cache_dir", _cache.name)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 def mlp(seed=0, **sizes):

@@ -14,6 +14,8 @@ from kgrow.hub.preprocessing import Batches, apply, preprocessed
 from kgrow.models.deit import DeiT
 from kgrow.models.vit import ViT
 
+pytestmark = pytest.mark.compiles
+
 keras_hub = pytest.importorskip("keras_hub")
 hub = keras_hub.models
 
@@ -83,6 +85,7 @@ def close(actual, expected):
     np.testing.assert_allclose(actual, expected, rtol=2e-5, atol=2e-5)
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("family", TASKS)
 def test_from_hub_computes_the_same(family):
     task = randomize(TASKS[family]())
@@ -97,6 +100,7 @@ def test_from_hub_computes_the_same(family):
             np.testing.assert_array_equal(array(old), array(new))
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("family", MODELS)
 def test_to_hub_computes_the_same(family):
     model = randomize(MODELS[family]())
@@ -376,6 +380,7 @@ def test_an_uncompiled_task_stays_so(axes):
     model.fit(FEATURES, batch_size=2, verbose=0)
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("strategy", ["hypercloning", "lemon"])
 def test_tied_heads_keep_the_function(axes, strategy):
     change = {"hidden_dim": 16, "num_heads": 4}
@@ -460,6 +465,7 @@ def double(x, y=None, sample_weight=None):
     )
 
 
+@pytest.mark.each
 def test_data_of_all_kinds_are_preprocessed():
     labels = np.arange(4)
     expected = [([9, 4], [0, 1]), ([11, 3], [2, 3])]

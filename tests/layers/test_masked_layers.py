@@ -15,6 +15,8 @@ from kgrow.algebra.gate import Gate
 from kgrow.algebra.ramp import Ramp
 from kgrow.layers.float64 import exact_float64
 
+pytestmark = pytest.mark.compiles
+
 OLD, NEW, OTHER = 5, 8, 6
 RNG = np.random.default_rng(0)
 
@@ -80,6 +82,7 @@ CASES = {
 }
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("case", CASES)
 def test_without_a_gate_it_is_the_stock_layer(case):
     cls, base, arguments, inputs = CASES[case]
@@ -94,6 +97,7 @@ def test_without_a_gate_it_is_the_stock_layer(case):
     assert again.get_config() == one.get_config()
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_behind_a_shut_gate_stands_the_smaller_layer(float64, case, dtype):
@@ -204,6 +208,7 @@ def attend(layer, call, **more):
         )
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("call", CALLS)
 def test_attention_without_gates_is_the_stock_layer(float64, call):
     one = attention(2)
@@ -216,6 +221,7 @@ def test_attention_without_gates_is_the_stock_layer(float64, call):
     assert_close(attend(one, call), attend(other, call))
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("call", CALLS)
 def test_a_shut_head_is_not_there(float64, call):
     large, small = attention(5), attention(3)
@@ -252,6 +258,7 @@ def _corner(shape):
     return tuple(slice(0, n) for n in shape)
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("gated", [False, True])
 @pytest.mark.parametrize("chunk", [1, 3])
 def test_a_cache_gives_what_the_whole_sequence_gives(float64, gated, chunk):

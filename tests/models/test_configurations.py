@@ -10,6 +10,8 @@ from kgrow.backend.lazy_variables import without_values
 from kgrow.models import configurations
 from kgrow.models.configurations import build, configuration, names
 
+pytestmark = pytest.mark.once
+
 # Numbers of trainable parameters, as published: of BertForMaskedLM, of
 # KerasHub's RoBERTa with the head, of GPT-2, and of timm's models at 224.
 _ROBERTA_HEAD = 768 * 768 + 768 + 2 * 768 + 50265

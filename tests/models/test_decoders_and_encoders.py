@@ -404,6 +404,7 @@ def compiled(model):
     return model
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize(
     "name", ["net2net", "lemon", "hypercloning", "msg", "ligo"]
 )
@@ -428,6 +429,7 @@ def test_width_and_depth_grow_while_it_trains(family, name, tmp_path):
     loaded.fit(x, x, verbose=0)
 
 
+@pytest.mark.sample
 @TIED
 @pytest.mark.parametrize(
     "target, group, kv",

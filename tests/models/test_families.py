@@ -93,6 +93,7 @@ def test_every_family_is_here():
 ALIKE = ("CaiT", "DeiT", "Llama", "RoBERTa")
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize(
     "name",
     [

@@ -150,6 +150,7 @@ def measure(growth, strategy):
     return plan, strategy.claims(plan), relative
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize("strategy", strategies.names(aliases=False))
 @pytest.mark.parametrize("growth", GROWTHS)
 def test_the_function_is_kept_exactly_where_it_is_claimed(
@@ -219,6 +220,7 @@ def test_shifted_windows_keep_their_places():
         make("swin").grow({"depths": [2, 5]})
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize("strategy", ["net2net", "lemon", "msg", "ligo"])
 @pytest.mark.parametrize("name", ["swin", "resnet", "bottleneck"])
 def test_it_grows_while_it_trains(name, strategy, tmp_path):

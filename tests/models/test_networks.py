@@ -13,6 +13,8 @@ from kgrow.models.bert_network import BERTNetwork
 from kgrow.models.gpt2_network import GPT2Network
 from kgrow.models.mlp_network import MLPNetwork
 
+pytestmark = pytest.mark.compiles
+
 TEXT = dict(
     vocabulary_size=50,
     num_layers=2,
@@ -151,6 +153,7 @@ def test_config_rebuilds_the_network(family, policy):
     ]
 
 
+@pytest.mark.each
 @FAMILIES
 def test_file_rebuilds_the_network(family, tmp_path):
     network = make(family, dropout=0.1)
@@ -164,6 +167,7 @@ def test_file_rebuilds_the_network(family, tmp_path):
     )
 
 
+@pytest.mark.each
 @FAMILIES
 def test_no_value_exists_in_a_stateless_scope(family):
     reference = make(family, dropout=0.1)
@@ -176,6 +180,7 @@ def test_no_value_exists_in_a_stateless_scope(family):
     assert all(v._value is None for v in network.variables)
 
 
+@pytest.mark.grid
 @FAMILIES
 @pytest.mark.parametrize(
     "policy, dropout",
@@ -269,6 +274,7 @@ def test_a_block_says_which_norms_there_are():
         TransformerBlock(2, 4, 16, norm="batch")
 
 
+@pytest.mark.each
 def test_gpt2_does_not_look_ahead():
     network = make("gpt2")
     add_noise(network)

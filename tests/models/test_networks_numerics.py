@@ -14,6 +14,8 @@ from kgrow.models.bert_network import BERTNetwork
 from kgrow.models.gpt2_network import GPT2Network
 from kgrow.models.mlp_network import MLPNetwork
 
+pytestmark = pytest.mark.compiles
+
 TEXT = dict(
     vocabulary_size=50,
     num_layers=2,
@@ -112,6 +114,7 @@ def numpy_block(x, block, mask):
     return x
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("norm_first", [True, False])
 @pytest.mark.parametrize("padded", [True, False])
@@ -139,6 +142,7 @@ def test_float64_block(float64, norm, norm_first, causal, padded):
     assert_close(outputs, numpy_block(x, block, mask), "float64")
 
 
+@pytest.mark.each
 def test_float64_mlp(float64):
     network = MLPNetwork(**MLP)
     add_noise(network)
@@ -151,6 +155,7 @@ def test_float64_mlp(float64):
     assert_close(outputs, dense(x, network.output_dense), "float64")
 
 
+@pytest.mark.each
 def test_float64_gpt2(float64):
     network = GPT2Network(**TEXT)
     add_noise(network)
@@ -163,6 +168,7 @@ def test_float64_gpt2(float64):
     assert_close(network(ids), expected, "float64")
 
 
+@pytest.mark.each
 def test_float64_bert(float64):
     network = BERTNetwork(**TEXT)
     add_noise(network)
@@ -181,6 +187,7 @@ def test_float64_bert(float64):
     assert_close(outputs, expected, "float64")
 
 
+@pytest.mark.each
 @pytest.mark.parametrize(
     "ours, theirs",
     [

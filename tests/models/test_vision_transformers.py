@@ -416,6 +416,7 @@ def growths(family):
 GROWTHS = ("double-all", "more-all", "double-width", "more-inside", "deeper")
 
 
+@pytest.mark.sample
 @pytest.mark.compiles
 @pytest.mark.parametrize("growth", GROWTHS)
 @EACH
@@ -475,6 +476,7 @@ def _strategy(name):
     return strategies.MSG(ramp=4) if name == "msg" else name
 
 
+@pytest.mark.sample
 @pytest.mark.compiles
 @pytest.mark.parametrize("name", ["net2net", "lemon", "msg", "ligo"])
 @EACH

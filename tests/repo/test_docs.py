@@ -9,16 +9,12 @@ import subprocess
 import sys
 import types
 
-import keras
 import pytest
 
 import kgrow
 from kgrow_cli import app
 
-# Nothing here depends on the backend.
-pytestmark = pytest.mark.skipif(
-    keras.backend.backend() != "jax", reason="the same on every backend"
-)
+pytestmark = pytest.mark.once
 
 ROOT = pathlib.Path(app.__file__).parents[1]
 API = sorted((ROOT / "docs" / "api").glob("*.md"))

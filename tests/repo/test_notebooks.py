@@ -8,6 +8,8 @@ import keras
 import pytest
 from helpers.paths import REPOSITORY
 
+pytestmark = pytest.mark.once
+
 nbformat = pytest.importorskip("nbformat")
 pytest.importorskip("nbclient")
 
@@ -59,15 +61,21 @@ def pictures(notebook):
     ]
 
 
-def quick_where_compiled():
-    """On torch the other backends' runs are repeated, so it can wait."""
-    if keras.backend.backend() == "torch":
-        return pytest.mark.slow
-    return lambda test: test
+def runs_on(number):
+    """Notebooks take turns on the two backends that run them fastest."""
+    return keras.backend.backend() == ("torch", "jax")[number % 2]
 
 
-@quick_where_compiled()
-@each
+@pytest.mark.each
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(
+            path, id=path.stem, marks=() if runs_on(i) else pytest.mark.slow
+        )
+        for i, path in enumerate(PATHS)
+    ],
+)
 def test_runs_through_and_puts_out_what_is_stored(path, execute):
     fresh, before = execute.executed(path, fast=True), stored(path)
     for new, old in zip(codes(fresh), codes(before), strict=True):

@@ -23,10 +23,16 @@ SCRIPTS = ROOT / "tpu_scripts"
 CONFIGS = sorted((SCRIPTS / "configs").glob("*.toml"))
 PROGRAMS = ("train_gpt2", "train_bert", "train_deit")
 
+pytestmark = pytest.mark.once
+
 # The programs run on JAX, and say so.
-on_jax = pytest.mark.skipif(
+_skip = pytest.mark.skipif(
     keras.backend.backend() != "jax", reason="the programs run on JAX"
 )
+
+
+def on_jax(test):
+    return pytest.mark.each(_skip(test))
 
 
 @pytest.fixture(autouse=True)

@@ -21,17 +21,13 @@ import sys
 import textwrap
 import time
 
-import keras
 import pytest
 from helpers.paths import REPOSITORY
 
 ROOT = REPOSITORY
 SCRIPTS = ROOT / "tpu_scripts"
 
-pytestmark = pytest.mark.skipif(
-    keras.backend.backend() != "jax",
-    reason="shell scripts do not depend on the backend: tested once",
-)
+pytestmark = pytest.mark.once
 
 COMMANDS = sorted(path.name for path in SCRIPTS.glob("*.sh"))
 LIBRARY = sorted(path.name for path in SCRIPTS.glob("lib/*.sh"))

@@ -24,6 +24,8 @@ from kgrow.callbacks import Growth
 from kgrow.schedules import Adaptive, GrowthSchedule, Stage
 from kgrow.schedules.adaptive.decision import decide
 
+pytestmark = pytest.mark.compiles
+
 TARGET = {"intermediate_dim": 9, "num_layers": 3}
 NEVER = 1e9
 
@@ -84,6 +86,7 @@ def _averaging(model):
     return keras.optimizers.AdamW(0.01, use_ema=True)
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize(
     "make, optimizer",
     [
@@ -106,6 +109,7 @@ def test_a_run_that_stays_is_a_run_without_it(make, optimizer):
     assert_same_state(model, plain)
 
 
+@pytest.mark.each
 @pytest.mark.parametrize(
     "make", [mlp, pytest.param(gpt2, marks=pytest.mark.compiles)]
 )
@@ -224,6 +228,7 @@ class Kill(keras.callbacks.Callback):
             raise Killed
 
 
+@pytest.mark.sample
 @pytest.mark.compiles
 @pytest.mark.parametrize("after", [4, 9])
 def test_a_killed_run_is_resumed_to_the_bit(tmp_path, after):

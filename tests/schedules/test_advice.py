@@ -10,6 +10,8 @@ from kgrow.algebra.errors import GrowthError
 from kgrow.schedules.advice.case import Case, count
 from kgrow.schedules.advice.evidence import RULES, SAVINGS
 
+pytestmark = pytest.mark.once
+
 BERT_SMALL = dict(
     hidden_dim=512,
     intermediate_dim=768,

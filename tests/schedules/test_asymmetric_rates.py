@@ -26,6 +26,8 @@ from kgrow.growth.update_scale import UpdateScale
 from kgrow.schedules.learning_rate import apply_policies as rates
 from kgrow.schedules.learning_rate.apply_policies import Asymmetric
 
+pytestmark = pytest.mark.compiles
+
 STILL = {"dropout": 0.0}
 WIDER = {"intermediate_dim": 9, "num_layers": 3}
 TARGETS = {
@@ -105,6 +107,7 @@ BY_HAND = {
 }
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("case", BY_HAND)
 def test_steps_of_descent_are_scaled(case):
     policy, factors = BY_HAND[case]
@@ -178,6 +181,7 @@ def test_averages_are_of_what_the_steps_came_to():
 # --- factors of zero rest ----------------------------------------------------
 
 
+@pytest.mark.each
 @pytest.mark.parametrize(
     "name, family",
     [
@@ -327,6 +331,7 @@ def test_another_optimizer_is_told():
     assert len(model.architecture.update_scales) == 1
 
 
+@pytest.mark.each
 def test_in_a_running_fit():
     def grow(model):
         model.grow(WIDER, seed=0)
@@ -366,6 +371,7 @@ def assert_goes_on_alike(loaded, model):
 POLICY = Asymmetric(new=0.0, old=0.5, steps=10)
 
 
+@pytest.mark.each
 def test_a_file_holds_the_pace(tmp_path):
     model = grown("AdamW", policy=POLICY)
     model.save(tmp_path / "model.keras")

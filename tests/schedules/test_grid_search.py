@@ -17,6 +17,8 @@ from kgrow.schedules.grid_search.result import SearchRow
 from kgrow.schedules.trials.loss_rates import Recorded, line, record
 from kgrow.schedules.trials.variants import ladder
 
+pytestmark = pytest.mark.compiles
+
 QUICK = {"jit_compile": False} if BACKEND == "tensorflow" else {}
 
 SIZES = {"hidden_dim": 8, "intermediate_dim": 12, "num_heads": 2, "head_dim": 4}
@@ -69,6 +71,7 @@ def test_there_is_a_row_for_each_variant(found):
         assert row.runs[0].seconds_per_step > 0
 
 
+@pytest.mark.each
 def test_costs_are_those_of_the_networks(found):
     for row in found.rows:
         network = make_gpt2(row.config).network
@@ -80,6 +83,7 @@ def test_costs_are_those_of_the_networks(found):
     assert found.flops[-1][0] == {**START, **TARGET}
 
 
+@pytest.mark.each
 def test_gamma_is_the_fall_of_the_loss_for_its_cost(found):
     for row in found.rows[1:]:
         end = found.horizon("flops")

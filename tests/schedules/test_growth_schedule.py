@@ -23,6 +23,8 @@ from kgrow.callbacks import Growth
 from kgrow.schedules import Epochs, GrowthSchedule, Stage, Tokens, Trigger
 from kgrow.schedules.learning_rate import apply_policies
 
+pytestmark = pytest.mark.compiles
+
 WIDER, DEEPER = {"intermediate_dim": 9}, {"num_layers": 3}
 START = {"hidden_dim": 4, "intermediate_dim": 6, "num_layers": 2}
 TOTAL = 3 * STEPS
@@ -68,6 +70,7 @@ def steps_of(model):
     return [receipt.step for receipt in model.growth_history]
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("bounds", [(1, 2), (2, 6), (3, 4)])
 def test_stages_begin_where_the_schedule_says(bounds):
     """The same as growing by hand between two calls of `fit`."""
@@ -124,6 +127,7 @@ class Kill(keras.callbacks.Callback):
             raise Killed
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize(
     "after, first", [(2, True), (3, True), (3, False), (5, False)]
 )
@@ -179,6 +183,7 @@ def test_training_ends_where_the_last_stage_does():
     assert int(model.optimizer.iterations) == 5
 
 
+@pytest.mark.each
 @pytest.mark.skipif(BACKEND == "torch", reason="Keras refuses it on torch")
 def test_several_steps_per_execution():
     schedule = schedule_of(2, 5, total=8)
@@ -414,6 +419,7 @@ def test_another_schedule_on_a_model_that_has_run_one():
     assert progress_of(model)["steps"] == 9
 
 
+@pytest.mark.each
 def test_gates_open_over_stages():
     """The default strategy: growths may follow each other within a ramp."""
     schedule = GrowthSchedule(

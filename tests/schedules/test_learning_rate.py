@@ -37,6 +37,8 @@ from kgrow.schedules.learning_rate.apply_policies import (
     Rewind,
 )
 
+pytestmark = pytest.mark.compiles
+
 # Without dropout: files do not hold the states of random generators.
 STILL = {"dropout": 0.0}
 WIDER = {"intermediate_dim": 9}
@@ -243,6 +245,7 @@ def test_a_constant_stays_as_it_is(policies):
     assert isinstance(model.optimizer._learning_rate, keras.Variable)
 
 
+@pytest.mark.each
 def test_keep_changes_no_bit():
     kept, free = (with_optimizer(mlp(**STILL), "Adam schedule") for _ in "ab")
     train(kept, {("batch", 1): grow("keep")})
@@ -286,6 +289,7 @@ def _schedule_each(name):
     )
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("name", ["loss scale", "map", "function"])
 def test_every_optimizer_inside_is_told(name):
     model = compiled(mlp(**STILL), _schedule_each(name))
@@ -356,6 +360,7 @@ def test_another_process_goes_on_from_weights(name, tmp_path):
     assert json.loads(json.dumps(model.callback_state)) == model.callback_state
 
 
+@pytest.mark.each
 @pytest.mark.parametrize("name", RESUMED[:2])
 def test_files_carry_the_schedule(name, tmp_path):
     model = _with(name)

@@ -13,6 +13,8 @@ from kgrow import GrowthError, schedules
 from kgrow.callbacks import Growth
 from kgrow.schedules import GrowthSchedule, Tokens
 
+pytestmark = pytest.mark.compiles
+
 NAMES = schedules.names()
 VOCABULARY = 16
 # Where steps are compiled, twice for each stage with gates, most are slow.

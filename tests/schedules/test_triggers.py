@@ -22,6 +22,8 @@ from kgrow.schedules import (
     loss_slope,
 )
 
+pytestmark = pytest.mark.once
+
 ONE, TWO, FOUR = ({"num_layers": n} for n in (1, 2, 4))
 FULL = GrowthSchedule(
     [

@@ -24,6 +24,8 @@ from kgrow import Dim, GrowthError, strategies
 from kgrow.strategies import Combine, DepthMap, Direct, HyperCloning, Net2Net
 from kgrow.strategies.registry import forget, register, registered
 
+pytestmark = pytest.mark.once
+
 SOURCE = toy_spec()
 WIDTH = toy_spec({"hidden": 6, "heads": 4, "qk": 4, "ffn": 8})
 DOUBLE = toy_spec({name: 2 * size for name, size in SOURCE.sizes.items()})
@@ -380,6 +382,7 @@ def test_net2net_copies_are_balanced(split, source, extra):
 # --- twins -------------------------------------------------------------------
 
 
+@pytest.mark.each
 @pytest.mark.parametrize(
     "strategy, part",
     [

@@ -20,6 +20,8 @@ from kgrow.strategies import (
     Top,
 )
 
+pytestmark = pytest.mark.compiles
+
 # What each paper, or its code, builds.
 LISTS = {
     # SOLAR, Sec. 2: of 32 layers, 0 to 23 and 8 to 31.
@@ -89,6 +91,7 @@ def test_llama_pro_spreads_any_number(source, extra):
         assert np.ptp(sizes) <= 1
 
 
+@pytest.mark.each
 @pytest.mark.parametrize("family", ["BERT", "GPT2"])
 def test_llama_pro_keeps_the_function(float64, family):
     model = make_model(family, dtype="float64")

@@ -9,6 +9,8 @@ from helpers.toy import make_model, relative_difference, values_of
 from kgrow import AxisMap, BlockStack, Dim, GrowthError, strategies
 from kgrow.algebra import tolerance
 
+pytestmark = pytest.mark.once
+
 HEADS, PAIRS, LENGTH, WIDTH = 4, 3, 6, 10
 AXES = AxisMap(
     {

@@ -36,6 +36,8 @@ from kgrow.strategies import (
 )
 from kgrow.strategies.mango_ring import CORES
 
+pytestmark = pytest.mark.compiles
+
 ROUNDING = tolerance("float64", FAN_IN, DEPTH)
 # Heads times their size must be the stream's width for a ring.
 SQUARE = {
@@ -71,6 +73,7 @@ def fits(model, target):
 # --- what the families of operators contain ----------------------------------
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize(
     "inner",
     [
@@ -194,6 +197,7 @@ def xy(model, batch=16):
     return x, np.random.default_rng(0).standard_normal((batch, 7))
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("family", ["GPT2", "BERT"])
 @pytest.mark.parametrize("name", LEARNED)
 def test_an_operator_is_fitted_and_applied(name, family):
@@ -257,6 +261,7 @@ def test_callbacks_see_the_fit():
     assert len(seen) == receipt.learned["steps"] == 13
 
 
+@pytest.mark.each
 def test_inside_a_running_fit():
     model = compiled("MLP")
     x, y = xy(model)
@@ -300,6 +305,7 @@ def test_learned_strategies_are_no_part_of_a_copy():
 # --- GradMax -----------------------------------------------------------------
 
 
+@pytest.mark.each
 def test_gradmax_follows_the_largest_singular_vectors(float64):
     """`M` by its formula, for a network that can be written down."""
     model = make_model("MLP", dtype="float64", num_layers=1, activation="tanh")

@@ -21,6 +21,8 @@ from kgrow.algebra.ramp import Ramp
 from kgrow.growth.gates import gates_of
 from kgrow.strategies import MSG
 
+pytestmark = pytest.mark.compiles
+
 DIMS = ("hidden_dim", "intermediate_dim", "num_heads", "num_layers")
 TRANSFORMERS = ["GPT2", "BERT"]
 # Each compiles several programs of two transformers.
@@ -145,6 +147,7 @@ def fit(model, batches, **options):
     return model.fit(x, y, batch_size=4, verbose=0, shuffle=False, **options)
 
 
+@pytest.mark.each
 @pytest.mark.parametrize("family", LONG)
 def test_what_is_new_rests_while_the_gate_is_shut(family):
     """In the first step old weights move as without growth, new ones not."""
@@ -165,6 +168,7 @@ def test_what_is_new_rests_while_the_gate_is_shut(family):
     assert steps == 1
 
 
+@pytest.mark.each
 @pytest.mark.parametrize("family", LONG)
 def test_gates_open_within_their_ramps_and_go(family):
     model = compiled(family)
@@ -235,6 +239,7 @@ def test_a_ramp_may_have_any_shape(shape):
     assert model.active_gates == []
 
 
+@pytest.mark.each
 @pytest.mark.skipif(BACKEND == "torch", reason="Keras refuses it on torch")
 def test_several_steps_in_one_call():
     model = compiled("GPT2", steps_per_execution=2)
@@ -245,6 +250,7 @@ def test_several_steps_in_one_call():
     assert model.active_gates == []
 
 
+@pytest.mark.each
 @pytest.mark.skipif(BACKEND != "jax", reason="programs are read from JAX")
 @pytest.mark.parametrize("family", TRANSFORMERS)
 def test_then_the_program_is_that_of_a_plain_model(family):
@@ -287,6 +293,7 @@ def test_masks_stay_behind_in_mixed_precision():
 # --- files --------------------------------------------------------------------
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("family", LONG)
 @pytest.mark.parametrize("kind", ["model.keras", "model.weights.h5"])
 def test_saving_in_the_middle_and_going_on_is_exact(tmp_path, family, kind):

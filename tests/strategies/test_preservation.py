@@ -37,6 +37,8 @@ from kgrow.architecture.architecture import grown_weights, relative_path
 from kgrow.architecture.output_check import difference
 from kgrow.growth.gates import carry_gates
 
+pytestmark = pytest.mark.compiles
+
 ROUNDING = tolerance("float64", FAN_IN, DEPTH)
 
 
@@ -132,6 +134,7 @@ class Copies(strategies.Strategy):
         return Expansion.select(source, indices, shares / sums[indices])
 
 
+@pytest.mark.each
 @pytest.mark.parametrize("counts, exact", [(2, True), ([1, 3] * 4, False)])
 @pytest.mark.parametrize("family", ["BERT", "GPT2"])
 def test_layer_norm_admits_copies_in_equal_numbers(
@@ -162,6 +165,7 @@ def test_silent_blocks_keep_the_function(float64, family, blocks):
         assert relative == 0.0
 
 
+@pytest.mark.each
 @pytest.mark.parametrize("strategy", ["identity", "direct", "net2net"])
 @pytest.mark.parametrize("family", ["GPT2", "MLP"])
 def test_silent_blocks_change_no_bit(family, strategy):
@@ -170,6 +174,7 @@ def test_silent_blocks_change_no_bit(family, strategy):
     assert receipt.exact and receipt.max_abs_diff == 0.0
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("strategy", ["net2net", "random"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_receipt_tells_what_was_measured(family, strategy):

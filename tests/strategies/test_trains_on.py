@@ -8,6 +8,8 @@ import kgrow
 from kgrow import GrowthError, strategies
 from kgrow.analysis.preservation.completion import completed
 
+pytestmark = pytest.mark.compiles
+
 SMALL = {
     "vocabulary_size": 32,
     "max_sequence_length": 12,

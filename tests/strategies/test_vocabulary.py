@@ -17,6 +17,8 @@ from kgrow import GrowthError, strategies
 from kgrow.algebra import tolerance
 from kgrow.strategies import Vocabulary
 
+pytestmark = pytest.mark.compiles
+
 OLD, NEW = 11, 15
 PIECES = {11: [0, 3], 12: [5], 13: [1, 2, 9], 14: [10, 10]}
 FAMILIES = ["GPT2", "BERT", "RoBERTa", "Llama", "Llama-tied"]
@@ -154,6 +156,7 @@ def test_the_same_seed_draws_the_same_rows():
     assert np.abs(one - other).max() > 0.01
 
 
+@pytest.mark.each
 @EVERY
 def test_moments_of_new_tokens_start_as_those_of_any_entry(family):
     """Whatever the rule, the optimizer's state is the same."""
@@ -175,6 +178,7 @@ def test_moments_of_new_tokens_start_as_those_of_any_entry(family):
             np.testing.assert_allclose(other, one, atol=1e-6)
 
 
+@pytest.mark.each
 def test_new_tokens_alone_can_train():
     model = make("GPT2")
     model.compile(

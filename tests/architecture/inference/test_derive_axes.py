@@ -13,9 +13,14 @@ from kgrow.architecture.inference.verification import verify
 from kgrow.architecture.recipes import recipe_of
 
 BACKEND = keras.backend.backend()
-jax_only = pytest.mark.skipif(
+pytestmark = pytest.mark.compiles
+_on_jax = pytest.mark.skipif(
     BACKEND != "jax", reason="elsewhere a process for each of these derives"
 )
+
+
+def jax_only(test):
+    return pytest.mark.each(_on_jax(test))
 
 
 @pytest.fixture(autouse=True)
@@ -322,6 +327,7 @@ def test_norms_behind_additions():
     assert stack.norm == "post"
 
 
+@pytest.mark.each
 def test_another_process_derives():
     network = kgrow.models.GPT2(
         vocabulary_size=20, num_layers=2, num_heads=2, hidden_dim=8,

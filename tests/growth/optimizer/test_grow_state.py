@@ -27,6 +27,8 @@ from kgrow.growth.optimizer.slot_rules import rule_for
 from kgrow.growth.optimizer.slot_scaling import WEIGHT
 from kgrow.growth.optimizer.slots import find_slots, nested
 
+pytestmark = pytest.mark.compiles
+
 # Rounding of a gradient: the longest sum is over a batch of sequences, and it
 # passes through the blocks twice.
 ROUNDING = tolerance("float32", fan_in=64, depth=16)
@@ -311,6 +313,7 @@ def test_first_steps_from_zeros_would_be_three_times_larger():
     assert round(float(np.median(found)), 2) == golden
 
 
+@pytest.mark.each
 @pytest.mark.parametrize("policy", POLICIES)
 def test_ftrl_keeps_the_grown_weights(policy):
     """Ftrl computes weights from its slots: they must know of the growth."""

@@ -78,7 +78,10 @@ def files():
 
 
 # A changed state may be of another optimizer, which Keras warns of.
-pytestmark = pytest.mark.filterwarnings("ignore:Skipping variable loading")
+pytestmark = [
+    pytest.mark.compiles,
+    pytest.mark.filterwarnings("ignore:Skipping variable loading"),
+]
 
 
 def refused(files, path, error=kgrow.FileError, match=None):
@@ -398,6 +401,7 @@ def parts_of(file):
     return [name for name in names if name != "vars/growth"]
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("number", range(6))
 @pytest.mark.parametrize("how", ["missing", "other shape"])
 def test_an_array_that_is_wrong_is_refused(files, how, number):
@@ -596,6 +600,7 @@ PLACES = {
 }
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
 def test_a_load_that_is_interrupted_leaves_nothing(
@@ -649,6 +654,7 @@ def test_a_backup_that_is_broken_falls_back_to_the_one_before(tmp_path):
     assert int(again.optimizer.iterations) == 3
 
 
+@pytest.mark.each
 def test_after_all_of_it_the_model_trains_on(files):
     """The last test of the file: as one that never saw a bad one."""
     untouched = fresh_for(files.good["rich"])

@@ -25,6 +25,8 @@ from helpers.training import BACKEND, mlp, with_optimizer
 
 import kgrow
 
+pytestmark = pytest.mark.compiles
+
 pytest.importorskip("orbax.checkpoint")
 
 
@@ -153,6 +155,7 @@ def test_a_tree_that_does_not_fit_changes_nothing(change):
 
 
 @pytest.mark.slow
+@pytest.mark.each
 @pytest.mark.skipif(BACKEND != "jax", reason="only JAX has layouts")
 def test_a_checkpoint_of_one_mesh_is_read_on_others(tmp_path):
     """Written on a mesh of 2 x 4; read there, on 4 x 2, on 8 x 1, with the

@@ -26,6 +26,8 @@ from helpers.training import (
     with_optimizer,
 )
 
+pytestmark = pytest.mark.compiles
+
 # Without dropout, which torch draws from a generator that no file holds.
 CONFIG = {"dropout": 0.0}
 WIDER = {"hidden_dim": 7, "intermediate_dim": 9}
@@ -105,6 +107,7 @@ def test_weights_load_without_an_optimizer(tmp_path):
         np.testing.assert_array_equal(left, right)
 
 
+@pytest.mark.each
 def test_weights_of_before_bring_back_the_small_model(tmp_path):
     path = tmp_path / "small.weights.h5"
     model = with_optimizer(mlp(**CONFIG), "Adam")
@@ -151,6 +154,7 @@ def test_a_killed_run_goes_on(name, died, tmp_path):
     assert len(resumed.growth_history) == 1
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_model_comes_back(kind, tmp_path):
     model = make(kind)
@@ -166,6 +170,7 @@ def test_every_kind_of_model_comes_back(kind, tmp_path):
     assert_trains_on_alike(kind, model, fresh)
 
 
+@pytest.mark.each
 @pytest.mark.parametrize("state_of_things", [rich, taught])
 def test_everything_that_is_under_way_comes_back(state_of_things, tmp_path):
     model = state_of_things()
