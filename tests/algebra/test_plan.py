@@ -476,7 +476,6 @@ def keeps_a_function(strategy):
 KEEPING = [*filter(keeps_a_function, strategies.names(aliases=False))]
 
 
-@pytest.mark.grid
 @pytest.mark.parametrize(
     "strategy", [*KEEPING, strategies.Net2Net("even")], ids=str
 )
