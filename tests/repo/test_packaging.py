@@ -81,23 +81,12 @@ def test_every_package_has_its_place():
     assert [p.name for p in ROOT.glob("*.py")] == ["__init__.py"]
 
 
-<<<<<<< HEAD
 def test_the_design_page_has_the_same_packages_in_the_same_order():
     page = (ROOT.parent / "docs" / "design.md").read_text()
     section = page.partition("## 4. The house")[2].partition("\n## ")[0]
     assert re.findall(r"^\| `(\w+)/` \|", section, re.M) == list(ORDER)
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_imports_run_one_way(name):
-    here = ORDER.index(_package(name))
-    for imported in _imports(MODULES[name]):
-        assert imported, f"{name} imports `kgrow` itself, not a module of it"
-        assert imported in MODULES, f"{name} imports {imported}: no such module"
-        assert ORDER.index(_package(imported)) <= here, (
-            f"{name} imports {imported}"
-        )
-=======
 def test_imports_run_one_way():
     against = []
     for name, path in MODULES.items():
@@ -108,7 +97,6 @@ def test_imports_run_one_way():
             elif ORDER.index(_package(imported)) > here:
                 against.append(f"{name} imports {imported}")
     assert not against, "\n".join(against)
->>>>>>> 0a35db1 (Quick tests run where they tell something, and long runs go on)
 
 
 def test_strategies_and_models_do_not_know_each_other():
