@@ -15,6 +15,8 @@ PASSED   ?= .slow
 ARGS     ?=
 
 CODE := kgrow kgrow_cli
+# Examples that only JAX can run.
+ON_JAX := kgrow/growth/lowering
 BIN  := $(VENV)/bin
 PIP  := $(BIN)/python -m pip --disable-pip-version-check
 TPU_VENV := .venv-tpu
@@ -51,9 +53,11 @@ test-tpu: ## toys of the families, compiled for a TPU slice; no TPU is needed
 	    echo "test-tpu: skipped, for libtpu cannot be installed here"; \
 	fi
 
-doctest: $(ALL) ## the examples in the docstrings, on torch
+doctest: $(ALL) ## the examples in the docstrings, on torch where it can
 	@$(ONE_THREAD) KERAS_BACKEND=torch $(BIN)/python -m pytest \
-	    -n $(WORKERS) --doctest-modules $(CODE) $(ARGS)
+	    -n $(WORKERS) --doctest-modules $(CODE) --ignore=$(ON_JAX) $(ARGS)
+	@$(ONE_THREAD) KERAS_BACKEND=jax $(BIN)/python -m pytest \
+	    --doctest-modules $(ON_JAX) $(ARGS)
 
 lint: $(ALL) ## ruff: check and format
 	@$(BIN)/ruff check .
@@ -99,7 +103,11 @@ define each_backend
 @verdict=; status=0; \
 for backend in $(BACKENDS); do \
     echo "== $$backend"; \
-    what=tests; [ $$backend != torch ] || what="--doctest-modules $(CODE) tests"; \
+    what=tests; \
+    case $$backend in \
+    torch) what="--doctest-modules $(CODE) --ignore=$(ON_JAX) tests" ;; \
+    jax) what="--doctest-modules $(ON_JAX) tests" ;; \
+    esac; \
     if $(ONE_THREAD) KERAS_BACKEND=$$backend $(BIN)/python -m pytest \
         -n $(WORKERS) --dist worksteal $(1) $$what $(ARGS); \
     then verdict="$$verdict, $$backend passed"; \
