@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from kgrow.algebra.errors import GrowthError
+from kgrow.algebra.plain_data import short
+from kgrow.algebra.scalar_checks import LARGEST_COUNT
 from kgrow.algebra.types import Config
 
 _ENTRY = re.compile(r"(\w+)\[(\d+)\]")
@@ -63,6 +65,10 @@ def check_size(field: str, value: Any) -> Any:
         raise GrowthError(
             f"`{field}` must be an integer. Received: {field}={value!r} (of "
             f"type {type(value).__name__})"
+        )
+    if abs(value) > LARGEST_COUNT:
+        raise GrowthError(
+            f"`{field}` must not exceed 2**53. Received: {field}={short(value)}"
         )
     return int(value)
 

@@ -23,7 +23,7 @@ class GrowthError(ValueError):
 
 
 class FileError(GrowthError, OSError):
-    """A file that a model cannot be read from.
+    """A file that a model cannot be read from, or saved to.
 
     It is an `OSError` too, as for a file that ends in the middle, so that
     `keras.callbacks.BackupAndRestore(double_checkpoint=True)` goes back to the

@@ -9,7 +9,9 @@ from typing import Any, Self
 import keras
 from keras import ops
 
+from kgrow.algebra.deserialization import registered_function
 from kgrow.algebra.errors import GrowthError
+from kgrow.algebra.scalar_checks import check_count
 
 
 def _cosine(t: Any) -> Any:
@@ -58,11 +60,7 @@ class Ramp:
     def __init__(
         self, steps: int, shape: str | Callable[[Any], Any] = "linear"
     ) -> None:
-        if isinstance(steps, bool) or not isinstance(steps, int) or steps < 0:
-            raise GrowthError(
-                "`steps` of a ramp must be an integer of at least 0. "
-                f"Received: steps={steps!r}"
-            )
+        steps = check_count("steps", steps, 0)
         if not callable(shape) and shape not in _SHAPES:
             raise GrowthError(
                 f"`shape` must be one of {tuple(_SHAPES)} or a function. "
@@ -129,8 +127,8 @@ class Ramp:
     def from_config(cls, config: dict[str, Any]) -> Self:
         config = dict(config)
         if isinstance(config.get("shape"), dict):
-            config["shape"] = keras.saving.deserialize_keras_object(
-                config["shape"]
+            config["shape"] = registered_function(
+                config["shape"], "the shape of a ramp"
             )
         return cls(**config)
 

@@ -12,6 +12,7 @@ from io import StringIO
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from kgrow.analysis.cost_estimate import Cost, cost
@@ -267,7 +268,7 @@ class CostRecord:
         return cls(data["name"], stages)
 
     def __rich__(self):
-        table = Table(title=f"Ledger of {self.name}")
+        table = Table(title=escape(f"Ledger of {self.name}"))
         columns = {
             column.name: column.name
             for column in fields(StageCost)
@@ -281,7 +282,8 @@ class CostRecord:
             table.add_column(title, justify=justify, no_wrap=name == "name")
         for stage in self.stages:
             table.add_row(
-                *_cells(stage, columns), end_section=stage is self.stages[-1]
+                *map(escape, _cells(stage, columns)),
+                end_section=stage is self.stages[-1],
             )
         totals = {
             name: sum(getattr(stage, name) for stage in self.stages)

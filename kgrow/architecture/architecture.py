@@ -18,6 +18,7 @@ from kgrow.algebra.config_fields import (
 from kgrow.algebra.errors import GrowthError
 from kgrow.architecture.functional_resize import resized_layer_config
 from kgrow.architecture.recipes import recipe_of, twin_of
+from kgrow.architecture.size_forecast import check_imaginable
 from kgrow.architecture.stable_paths import stable_path
 from kgrow.backend.lazy_variables import without_values
 from kgrow.layers.masked.gates import Gates
@@ -105,7 +106,9 @@ class Architecture:
                     "model, build a new one."
                 )
         wanted = {f: check_size(f, v) for f, v in target_config.items()}
-        return {**current, **wanted}
+        config = {**current, **wanted}
+        check_imaginable(self.spec, config)
+        return config
 
     def _why_not(self, field):
         """What is known of a field that does not grow, as a message ends."""

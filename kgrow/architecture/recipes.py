@@ -10,6 +10,7 @@ import importlib
 import keras
 
 from kgrow.algebra.config_fields import check_size
+from kgrow.algebra.deserialization import registered_function
 from kgrow.algebra.errors import GrowthError
 from kgrow.architecture.nested_config import closed, opened
 from kgrow.architecture.stable_paths import counted_names
@@ -218,5 +219,5 @@ class ModelBuilder:
 
     @classmethod
     def from_config(cls, config):
-        build = keras.saving.deserialize_keras_object(config["build"])
+        build = registered_function(config["build"], "what builds a network")
         return cls(build, config["config"])

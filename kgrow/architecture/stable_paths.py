@@ -9,6 +9,7 @@ import collections
 import contextlib
 
 from kgrow.backend.keras_internals import global_attribute, set_untracked
+from kgrow.backend.scopes import relative_to
 
 _COUNTERS = "object_name_uids"
 # Where a network keeps which names in it are made up, and its paths.
@@ -122,7 +123,7 @@ def _renamed(raw, made_up):
 
 
 def _raw(network, variable):
-    return variable.path.removeprefix(f"{network.name}/")
+    return relative_to(network, variable.path)
 
 
 def _shapes(network):

@@ -16,7 +16,11 @@ from keras.src.saving import orbax_util
 from keras.src.trainers.data_adapters.py_dataset_adapter import PyDatasetAdapter
 from keras.src.utils import file_utils
 from keras.src.utils.backend_utils import DynamicBackend, in_tf_graph
-from keras.src.utils.io_utils import print_msg
+from keras.src.utils.dtype_utils import dtype_size
+from keras.src.utils.io_utils import (
+    ask_to_proceed_with_overwrite,
+    print_msg,
+)
 from keras.src.utils.module_utils import ocp
 from keras.src.utils.rng_utils import GLOBAL_RANDOM_SEED, get_random_seed
 from keras.src.utils.tracking import DotNotTrackScope
@@ -28,10 +32,13 @@ __all__ = [
     "DynamicBackend",
     "Functional",
     "PyDatasetAdapter",
+    "ask_to_proceed_with_overwrite",
     "attributes_of",
+    "dtype_size",
     "file_utils",
     "get_random_seed",
     "global_attribute",
+    "global_state",
     "implementation",
     "in_tf_graph",
     "ocp",

@@ -8,7 +8,9 @@ import keras
 import numpy as np
 
 from kgrow import backend
+from kgrow.algebra.errors import GrowthError
 from kgrow.backend.lazy_variables import give_value
+from kgrow.backend.scopes import relative_to
 
 
 @contextlib.contextmanager
@@ -109,17 +111,34 @@ def set_seed_states(network, states):
     for path, generator in _generators(network).items():
         if path in states:
             state = generator.state
-            value = np.array(states[path], state.dtype)
+            value = _as_state(states[path], state.dtype)
             if backend.storage(state) is None:
                 give_value(state, value)
             else:
                 state.assign(value)
 
 
+def _as_state(numbers, dtype):
+    """A saved random state as a backend keeps it.
+
+    Seeds have 32 bits, which torch keeps in signed integers, JAX in unsigned
+    ones and TensorFlow in those of 64 bits.
+    """
+    kind = np.iinfo(dtype)
+    if all(kind.min <= number <= kind.max for number in numbers):
+        return np.array(numbers, dtype)
+    if not all(-(2**31) <= number < 2**32 for number in numbers):
+        raise GrowthError(
+            "A random state of the file has more bits than this backend "
+            f"keeps ({kind.bits}). Received: {numbers}"
+        )
+    return np.array(numbers, "int64").astype(dtype)
+
+
 def _generators(network):
     found = {}
     for layer in network._flatten_layers():
         for generator in layer._seed_generators:
-            path = generator.state.path.removeprefix(f"{network.name}/")
+            path = relative_to(network, generator.state.path)
             found[path] = generator
     return found

@@ -7,6 +7,7 @@ import keras
 
 from kgrow.algebra.errors import GrowthError
 from kgrow.backend.keras_internals import file_utils
+from kgrow.callbacks.backup_folder import BackupFolder, save_backup
 from kgrow.callbacks.data_position import (
     KEY,
     DataPosition,
@@ -15,6 +16,8 @@ from kgrow.callbacks.data_position import (
     set_metric_values,
 )
 from kgrow.callbacks.growth import STAGE_END
+from kgrow.callbacks.run_origin import OriginError, check_origin, origin_of
+from kgrow.growth.saving.rollback import all_or_nothing
 
 
 class BackupAndRestore(keras.callbacks.BackupAndRestore):
@@ -37,7 +40,10 @@ class BackupAndRestore(keras.callbacks.BackupAndRestore):
       callback, and was killed before it could delete its backup, trains
       nothing more.
     - In `kgrow.fit` the backup goes on over all stages, and is deleted at the
-      end of the last one.
+      end of the last one. Whatever else is in the folder stays.
+    - A backup of a run that was started with other sizes, or another optimizer
+      or settings of it, is refused, and what differs is named; so is a folder
+      that another process writes to.
 
     To go on, the data are read as the run had read them: those of the present
     epoch are fetched again and thrown away; with `steps_per_epoch`, where one
@@ -61,8 +67,9 @@ class BackupAndRestore(keras.callbacks.BackupAndRestore):
     Raises:
         ValueError: no folder, or a `save_freq` of another kind.
         GrowthError: a remote folder; at the start of `fit`, backups that
-            cannot be read, or with an integer `save_freq` data that do not
-            say how many batches an epoch has.
+            cannot be read, or of a run that was started otherwise, a folder
+            that another process uses, or with an integer `save_freq` data
+            that do not say how many batches an epoch has.
 
     Example:
 
@@ -100,20 +107,17 @@ class BackupAndRestore(keras.callbacks.BackupAndRestore):
                 "`keras.callbacks.OrbaxCheckpoint`. Received: "
                 f"backup_dir={backup_dir!r}"
             )
-        # Whole, or not there. Keras' second file, of numbers, is never
-        # written: two files cannot be renamed at once.
-        self._prev_weights_path = self._path("previous")
-        self._written_path = self._path("unfinished")
+        # Keras' second file, of numbers, is never written: two files cannot
+        # be renamed at once.
+        self._folder = BackupFolder(self.backup_dir)
         # At the end of a batch nothing happens, unless it is saved there.
         self.async_safe = save_freq == "epoch"
         # Set by `kgrow.fit`, which calls `fit` many times.
         self.driven = False
         self._position = self._found = self._values = None
+        self._origin = None
         self._done = self._unsaved = 0
         self._due = False
-
-    def _path(self, name):
-        return os.path.join(self.backup_dir, f"{name}.weights.h5")
 
     def set_model(self, model):
         if not hasattr(model, "callback_state"):
@@ -147,6 +151,7 @@ class BackupAndRestore(keras.callbacks.BackupAndRestore):
         self.model.callback_state.pop(KEY, None)
         if finished:
             self._delete()
+        self._folder.unlock()
 
     def on_train_begin(self, logs=None):
         model = self.model
@@ -223,6 +228,7 @@ class BackupAndRestore(keras.callbacks.BackupAndRestore):
         self.model.callback_state.pop(KEY, None)
         if not self.driven:
             self._delete()
+            self._folder.unlock()
 
     def _save(self, epoch, batch):
         """Writes a backup beside the last one, and puts it in its place."""
@@ -235,27 +241,26 @@ class BackupAndRestore(keras.callbacks.BackupAndRestore):
             bool(stops) or epoch >= self.params["epochs"]
         )
         position["stopped"] = bool(stops) and stops != STAGE_END
-        os.makedirs(self.backup_dir, exist_ok=True)
+        position["origin"] = self._origin
         model.callback_state[KEY] = position
         try:
-            model.save_weights(self._written_path, overwrite=True)
+            self._folder.write(
+                lambda path: save_backup(model, path), self.double_checkpoint
+            )
         finally:
             model.callback_state.pop(KEY, None)
-        _flush(self._written_path)
-        if self.double_checkpoint and os.path.exists(self._weights_path):
-            os.replace(self._weights_path, self._prev_weights_path)
-        os.replace(self._written_path, self._weights_path)
-        _flush(self.backup_dir)
 
     def _restore(self):
         """Loads the newest readable backup, if any."""
         self._found = None
-        paths = [self._weights_path, self._prev_weights_path]
-        paths = [path for path in paths if os.path.exists(path)]
+        self._folder.lock()
+        self._origin = origin_of(self.model)
         errors = []
-        for path in paths:
+        for path in self._folder.present():
             try:
                 self._found = self._load(path)
+            except OriginError:
+                raise
             except Exception as error:
                 errors.append(f"{path}: {type(error).__name__}: {error}")
                 continue
@@ -278,12 +283,17 @@ class BackupAndRestore(keras.callbacks.BackupAndRestore):
         model = self.model
         if model.optimizer is not None and not model.optimizer.built:
             model.optimizer.build(model.trainable_variables)
-        model.load_weights(path)
-        found = model.callback_state.pop(KEY, None)
-        if found is None:
-            raise GrowthError(
-                "The file holds weights, and not where the run stood."
-            )
+        with all_or_nothing(model):
+            model.load_weights(path)
+            found = model.callback_state.pop(KEY, None)
+            if found is None:
+                raise GrowthError(
+                    "The file holds weights, and not where the run stood."
+                )
+            # Backups of former versions do not say it.
+            if found.get("origin") is not None:
+                check_origin(self._origin, found["origin"])
+                self._origin = found["origin"]
         # State that other callbacks and `kgrow.fit` read.
         if found["batch"]:
             model.callback_state[KEY] = {"inside": True}
@@ -301,14 +311,5 @@ class BackupAndRestore(keras.callbacks.BackupAndRestore):
             )
 
     def _delete(self):
-        if self.delete_checkpoint and os.path.exists(self.backup_dir):
-            file_utils.rmtree(self.backup_dir)
-
-
-def _flush(path):
-    """Waits until a file, or a folder's list of files, is on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        if self.delete_checkpoint:
+            self._folder.delete()

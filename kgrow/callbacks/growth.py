@@ -6,6 +6,7 @@ import warnings
 import keras
 
 from kgrow.algebra.errors import GrowthError
+from kgrow.algebra.scalar_checks import check_count
 from kgrow.backend.keras_internals import print_msg
 from kgrow.callbacks.data_position import resumes_inside_epoch, was_stopped
 from kgrow.callbacks.metric_readings import check_monitor, running, since
@@ -13,7 +14,7 @@ from kgrow.callbacks.stage_message import announcement
 from kgrow.growth import device_layout
 from kgrow.growth.process_agreement import agreed_number
 from kgrow.growth.update_scale import steps_taken
-from kgrow.schedules.checks import KEY, seed_of
+from kgrow.schedules.checks import KEY, as_entered, check_past, seed_of
 from kgrow.schedules.learning_rate import apply_policies
 from kgrow.schedules.progress import Progress
 from kgrow.schedules.stage_bounds import Tokens
@@ -89,11 +90,15 @@ class Growth(keras.callbacks.Callback):
         self.schedule = schedule
         self.data = data
         self.probe = probe
+        if tokens_per_batch is not None:
+            tokens_per_batch = check_count("tokens_per_batch", tokens_per_batch)
         self.tokens_per_batch = tokens_per_batch
         self.verbose = verbose
         # Set by `kgrow.fit`, which calls `fit` again where the data change.
         self.driven = False
         self.is_checked = False
+        # The state that was there when it was checked: loading replaces it.
+        self._checked = None
         self._clock = None
         self._last_batch = -1
         self._validates = None
@@ -107,6 +112,7 @@ class Growth(keras.callbacks.Callback):
         del logs
         if not self.is_checked:
             self.check()
+        self._checked = self.model.callback_state
         apply_policies.restore(self.model)
         self._clock = time.perf_counter()
         self._validates = False
@@ -116,6 +122,8 @@ class Growth(keras.callbacks.Callback):
         if self.adaptive is not None:
             self.schedule = self.adaptive.begin(self.model, self.data)
         schedule, progress = self.schedule, self.progress
+        if self.adaptive is None:
+            check_past(schedule, progress)
         schedule.check(self.model, (self.params or {}).get("steps"))
         device_layout.check(self.model, schedule)
         if self.is_finished:
@@ -202,7 +210,10 @@ class Growth(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         del epoch, logs
-        # Another callback may have loaded weights when `fit` began.
+        if self.model.callback_state is not self._checked:
+            # Another callback has loaded weights when `fit` began.
+            self.check()
+            self._checked = self.model.callback_state
         apply_policies.restore(self.model)
         if not resumes_inside_epoch(self.model):
             self.progress.begin_epoch((self.params or {}).get("steps"))
@@ -354,7 +365,13 @@ class Growth(keras.callbacks.Callback):
             )
         progress = self.progress
         progress.begin_stage(index)
-        progress.events.append({"stage": index + 1, "step": progress.steps})
+        progress.events.append(
+            {
+                "stage": index + 1,
+                "step": progress.steps,
+                "config": as_entered(stage),
+            }
+        )
         if isinstance(stage.until, Trigger) and progress.batches:
             # The part of the epoch's means that belongs to the previous stage.
             self._reading(progress, stage.until.monitor)

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 from kgrow.algebra.errors import GrowthError
+from kgrow.algebra.scalar_checks import check_count, check_seed
 
 
 class SubModels(keras.callbacks.Callback):
@@ -44,19 +45,14 @@ class SubModels(keras.callbacks.Callback):
 
     def __init__(self, depths, steps, seed=0):
         super().__init__()
-        whole = isinstance(steps, int) and not isinstance(steps, bool)
-        if not whole or steps < 1:
-            raise GrowthError(
-                f"`steps` is an integer of at least 1. Received: steps={steps}"
-            )
-        depths = sorted(set(depths))
-        if not depths or not all(isinstance(d, int) and d > 0 for d in depths):
+        self.steps = check_count("steps", steps)
+        if not isinstance(depths, (list, tuple, set, range)) or not depths:
             raise GrowthError(
                 f"`depths` are positive integers. Received: depths={depths!r}"
             )
+        depths = sorted({check_count("depths", depth) for depth in depths})
         self.depths = depths
-        self.steps = steps
-        self.seed = seed
+        self.seed = check_seed(seed)
         self._functions = {}
         self._key = f"sub models {depths} {steps} {seed}"
 

@@ -20,7 +20,7 @@ def load_tfds():
     except ImportError as error:
         raise ImportError(
             "Data sets by name need TensorFlow Datasets and TensorFlow. "
-            "Install them with: pip install 'kgrow[tfds,tensorflow]'"
+            "Install them with: pip install tensorflow-datasets tensorflow"
         ) from error
     if keras.backend.backend() != "tensorflow":
         try:

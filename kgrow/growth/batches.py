@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from kgrow.algebra.errors import GrowthError
+from kgrow.algebra.plain_data import short
 
 _FIRST = 32
 
@@ -39,23 +40,23 @@ class Data:
             )
         )
         if self._arrays:
+            data = self._data = _checked(data)
             self.first = tuple(_take(part, slice(_FIRST)) for part in data)
             return
+        if isinstance(data, (str, bytes, dict)):
+            raise _no_data(data, "no batches")
         try:
             batches = iter(self._once())
             first = next(batches)
         except Exception as error:
-            raise GrowthError(
-                "`data` is a batch (x, y), a `keras.utils.PyDataset`, a "
-                "`tf.data.Dataset` or another iterable of batches. Received: "
-                f"{type(data).__name__}, {error}"
-            ) from error
+            said = str(error) or "no batch"
+            raise _no_data(data, said) from error
         if not isinstance(first, (tuple, list)) or len(first) not in (2, 3):
             raise GrowthError(
                 "`data` must yield (x, y) or (x, y, sample_weight). Received: "
                 f"a batch of type {type(first).__name__}"
             )
-        self.first = tuple(first)
+        self.first = tuple(_checked(first))
         if batches is data:
             # It can be gone through once only, and its head is gone.
             self._data = itertools.chain([self.first], batches)
@@ -99,6 +100,42 @@ class Data:
             numbers = itertools.count() if count is None else range(count)
             return (self._data[i] for i in numbers)
         return self._data
+
+
+def _no_data(data, said):
+    return GrowthError(
+        "`data` is a batch (x, y), a `keras.utils.PyDataset`, a "
+        "`tf.data.Dataset` or another iterable of batches. Received: "
+        f"{type(data).__name__}, {said}"
+    )
+
+
+def _checked(batch):
+    """A batch whose parts are arrays with a row for each example.
+
+    Raises:
+        GrowthError: a part is none, or they have not as many rows.
+    """
+    if len(batch) == 3 and batch[2] is None:
+        batch = batch[:2]
+    rows = set()
+    for name, part in zip(("x", "y", "sample_weight"), batch, strict=False):
+        leaves = keras.tree.flatten(part)
+        for leaf in leaves or [part]:
+            shape = getattr(leaf, "shape", None)
+            if shape is None or len(shape) == 0:
+                raise GrowthError(
+                    "`data` is a batch (x, y) of arrays with a row for each "
+                    f"example. Received: {name} has {short(leaf)} (of type "
+                    f"{type(leaf).__name__})"
+                )
+            rows.add(int(shape[0]))
+    if len(rows) != 1 or 0 in rows:
+        raise GrowthError(
+            "All arrays of `data` must have as many rows, at least one. "
+            f"Received: {sorted(rows)} rows"
+        )
+    return batch
 
 
 def _take(part, rows):

@@ -6,6 +6,7 @@ import keras
 
 from kgrow import backend
 from kgrow.algebra.axis_map import AxisMap
+from kgrow.algebra.deserialization import check_names, object_of
 from kgrow.algebra.errors import FileError, GrowthError
 from kgrow.architecture.architecture import Architecture
 from kgrow.architecture.inference.derive_axes import derive
@@ -27,7 +28,12 @@ from kgrow.growth.log_callback import GrowthLog
 from kgrow.growth.optimizer.entry_masks import guard
 from kgrow.growth.saving import growth_state, orbax
 from kgrow.growth.saving.rollback import all_or_nothing
-from kgrow.growth.saving.size_limits import extent_of_store
+from kgrow.growth.saving.safe_write import whole_file
+from kgrow.growth.saving.size_limits import (
+    check_arrays,
+    check_stored,
+    extent_of_store,
+)
 from kgrow.growth.saving.state_schema import pack, unpack
 from kgrow.growth.saving.state_tree import load_tree, tree_of
 from kgrow.growth.transaction import GrowthTransaction
@@ -200,7 +206,6 @@ class GrowableModel(keras.Model):
             trainable,
             learning_rate=learning_rate,
         ).run()
-        self._growth_history.append(receipt)
         if self._growth_log is not None:
             self._growth_log.on_growth(receipt)
         return receipt
@@ -492,27 +497,61 @@ class GrowableModel(keras.Model):
     def from_config(cls, config):
         config = dict(config)
         if isinstance(config.get("network"), dict):
-            config["network"] = keras.saving.deserialize_keras_object(
-                config["network"]
+            config["network"] = object_of(
+                config["network"],
+                (keras.Model, ModelBuilder),
+                "a network, or a `ModelBuilder`",
             )
             config["axes"] = AxisMap.from_config(config["axes"])
         return cls(**config)
 
+    def compile_from_config(self, config):
+        check_names(config)
+        super().compile_from_config(config)
+
+    def save(self, filepath, overwrite=True, zipped=None, **kwargs):
+        """Saves the model, see `keras.Model.save()`.
+
+        If anything fails, the file that was there stays as it was.
+
+        Raises:
+            GrowthError: what the model says of itself cannot be saved.
+            FileError: the disk has no room for the file.
+        """
+        with whole_file(self, filepath, overwrite) as path:
+            if path is not None:
+                super().save(path, zipped=zipped, **kwargs)
+
+    def save_weights(self, filepath, overwrite=True, max_shard_size=None):
+        """Saves the weights and all of growth, see
+        `keras.Model.save_weights()`; fails as `save()` does."""
+        if max_shard_size is not None:
+            # Several files, which cannot be put in their place at once.
+            pack(growth_state.state_of(self))
+            return super().save_weights(filepath, overwrite, max_shard_size)
+        with whole_file(self, filepath, overwrite) as path:
+            if path is not None:
+                super().save_weights(path)
+
     def save_own_variables(self, store):
         backend.sync(self)
+        state = pack(growth_state.state_of(self))
         super().save_own_variables(store)
-        store[_STORE_KEY] = pack(growth_state.state_of(self))
+        store[_STORE_KEY] = state
 
     def load_own_variables(self, store):
         try:
-            own = {key: store[key] for key in store.keys()}
-            if _STORE_KEY not in own:
+            if _STORE_KEY not in store.keys():
                 raise FileError(
                     "The file has no growth state: it is not whole, or was "
                     "saved from another kind of model. Received: a store "
-                    f"with the entries {sorted(own)}"
+                    f"with the entries {sorted(store.keys())}"
                 )
-            saved = unpack(own.pop(_STORE_KEY))
+            check_stored(store)
+            saved = unpack(store[_STORE_KEY])
+            check_arrays(store, saved["variables"].values())
+            own = {key: store[key] for key in store.keys()}
+            del own[_STORE_KEY]
             growth_state.become(self, saved, lambda: extent_of_store(store))
             growth_state.insist_on_slots(self, saved)
             super().load_own_variables(own)

@@ -5,9 +5,11 @@ import io
 from dataclasses import dataclass
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from kgrow.algebra.config_fields import text
+from kgrow.algebra.plain_data import plain
 
 # Columns of a printed receipt; it has the same shape in a log file as on a
 # terminal.
@@ -69,6 +71,13 @@ class Receipt:
     learned: dict | None = None
     rates: dict | None = None
 
+    def __post_init__(self):
+        # Plain from the start: a receipt that cannot be written would be
+        # noticed by the next save only.
+        for field in dataclasses.fields(self):
+            value = plain(getattr(self, field.name), field.name)
+            object.__setattr__(self, field.name, value)
+
     def to_dict(self):
         """The receipt as plain data that JSON can hold."""
         return dataclasses.asdict(self)
@@ -78,14 +87,15 @@ class Receipt:
         return cls(**values)
 
     def __str__(self):
-        table = Table(title=f"grown by {self.strategy}", title_justify="left")
+        title = escape(f"grown by {self.strategy}")
+        table = Table(title=title, title_justify="left")
         table.add_column("")
         table.add_column("before", justify="right")
         table.add_column("after", justify="right")
         for field, value in self.target_config.items():
-            before = self.source_config[field]
+            before = self.source_config.get(field, value)
             if before != value:
-                table.add_row(field, text(before), text(value))
+                table.add_row(escape(field), text(before), text(value))
         table.add_row(
             "parameters",
             f"{self.parameters_before:,}",
@@ -106,9 +116,9 @@ class Receipt:
         )
         for dim, reason in self.claims.items():
             if reason != "exact":
-                console.print(f"  {dim}: {reason}")
+                console.print(escape(f"  {dim}: {reason}"))
         if self.learned:
-            moved = max(self.learned["moved"].values())
+            moved = max(self.learned["moved"].values(), default=0.0)
             console.print(
                 f"operator: loss {self.learned['loss_before']:.6f} to "
                 f"{self.learned['loss_after']:.6f} in "

@@ -6,6 +6,7 @@ undo steps that any exception, Ctrl-C included, runs backwards.
 """
 
 import contextlib
+import dataclasses
 import time
 
 import keras
@@ -13,6 +14,7 @@ import numpy as np
 
 from kgrow import backend, strategies
 from kgrow.algebra.errors import GrowthError
+from kgrow.algebra.scalar_checks import check_seed
 from kgrow.architecture.architecture import (
     Architecture,
     count_parameters,
@@ -25,9 +27,11 @@ from kgrow.architecture.output_check import (
     make_probe,
     run,
 )
+from kgrow.architecture.size_forecast import check_memory
 from kgrow.backend.keras_internals import get_random_seed
 from kgrow.backend.memory import PeakMemory
 from kgrow.backend.random import private_random
+from kgrow.backend.scopes import own_scopes
 from kgrow.growth.batches import Data
 from kgrow.growth.context import GrowthContext
 from kgrow.growth.device_layout import check_network
@@ -84,6 +88,7 @@ class GrowthTransaction:
         self.strategy = strategies.get(strategy)
         self.trainable = check_train(trainable, self.strategy)
         self.config = self.source.check(target_config)
+        check_memory(self.source.spec, self.config)
         self.training_options = training_options or {}
         self.source.check_training_options(self.training_options)
         self.policy = optimizer_state
@@ -101,6 +106,7 @@ class GrowthTransaction:
         """
         start = time.perf_counter()
         with (
+            own_scopes(),
             PeakMemory() as memory,
             private_random(self.seed),
             backend.exact_products(),
@@ -127,7 +133,23 @@ class GrowthTransaction:
             target.rate_factors, rates = self._rate_factors(plan)
             measured = self._check(network, plan)
             with backend.scope(self.model):
-                slots, step = self._commit(target, plan, state)
+                facts = {**measured, "learned": task.report, "rates": rates}
+                receipt = self._commit(target, plan, state, facts)
+        if receipt is None:
+            return None
+        # Time and memory are known when all is over; that there was a growth
+        # has to be known as soon as there was one.
+        receipt = dataclasses.replace(
+            receipt,
+            seconds=time.perf_counter() - start,
+            peak_bytes=memory.extra_bytes,
+        )
+        history = self.model.growth_history
+        self.model._growth_history = [*history[:-1], receipt]
+        return receipt
+
+    def _receipt(self, target, slots, step, facts):
+        """The receipt, but for time and memory; `None` if no size changed."""
         if self.training_options:
             return None
         return Receipt(
@@ -135,16 +157,14 @@ class GrowthTransaction:
             source_config=self.source.config,
             target_config=target.config,
             parameters_before=count_parameters(self.source.network),
-            parameters_after=count_parameters(network),
+            parameters_after=count_parameters(target.network),
             step=step,
             seed=self.seed,
-            seconds=time.perf_counter() - start,
-            peak_bytes=memory.extra_bytes,
+            seconds=0.0,
+            peak_bytes=None,
             slots_carried=slots[0],
             slots_fresh=slots[1],
-            learned=task.report,
-            rates=rates,
-            **measured,
+            **facts,
         )
 
     def _facts(self, plan):
@@ -222,8 +242,9 @@ class GrowthTransaction:
             return keras.utils.unpack_x_y_sample_weight(self.batch)[0]
         return make_probe(self.source.network, self.source.spec)
 
-    def _commit(self, target, plan, state):
-        """Puts the grown network in the model's place, optimizer and all."""
+    def _commit(self, target, plan, state, facts):
+        """Puts the grown network in the model's place, optimizer, receipt and
+        all."""
         model, old = self.model, self.source
         replaced = [backend.storage(w) for w in old.network.weights]
         slots, step = (0, 0), None
@@ -253,11 +274,16 @@ class GrowthTransaction:
                 )
             guard(model)
             model._refresh_functions()
+            receipt = self._receipt(target, slots, step, facts)
+            if receipt is not None:
+                history = model._growth_history
+                undo.callback(setattr, model, "_growth_history", history)
+                model._growth_history = [*history, receipt]
             undo.pop_all()
         kept = [] if state is None else state.optimizer.variables
         kept = {id(backend.storage(v)) for v in [*model.variables, *kept]}
         backend.delete_buffers([v for v in replaced if id(v) not in kept])
-        return slots, step
+        return receipt
 
 
 def _optimizer_state(model):
@@ -269,13 +295,7 @@ def _optimizer_state(model):
 
 def _seed(model, seed):
     if seed is not None:
-        integer = isinstance(seed, (int, np.integer))
-        if isinstance(seed, bool) or not integer or seed < 0:
-            raise GrowthError(
-                "`seed` must be an integer of at least 0, or None. Received: "
-                f"seed={seed!r}"
-            )
-        return int(seed)
+        return check_seed(seed)
     common = get_random_seed()
     if common is None:
         # Not from a global generator: growing must not change what shuffles

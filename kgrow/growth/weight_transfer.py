@@ -4,6 +4,7 @@ from kgrow import backend
 from kgrow.architecture.architecture import grown_weights, relative_path
 from kgrow.backend.lazy_variables import give_value, initialize
 from kgrow.backend.random import seed_states, set_seed_states
+from kgrow.backend.scopes import relative_to
 from kgrow.growth.grown_values import grown_values
 
 
@@ -52,7 +53,7 @@ def _layers(network):
 
 
 def _layer_path(network, layer):
-    return (layer.path or layer.name).removeprefix(f"{network.name}/")
+    return relative_to(network, layer.path or layer.name)
 
 
 def _origins(plan):

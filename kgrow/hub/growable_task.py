@@ -5,6 +5,7 @@ import sys
 import keras
 
 from kgrow import backend
+from kgrow.algebra.deserialization import check_names
 from kgrow.algebra.errors import GrowthError
 from kgrow.growth.growable_model import GrowableModel, register_kind
 from kgrow.hub.preprocessing import Batches, apply, preprocessed
@@ -100,6 +101,7 @@ class GrowableTask(GrowableModel):
         return config
 
     def compile_from_config(self, config):
+        check_names(config)
         self.compile(**keras.saving.deserialize_keras_object(config))
         if self.optimizer is not None:
             self.optimizer.build(self.trainable_variables)

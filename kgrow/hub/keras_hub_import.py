@@ -21,5 +21,5 @@ def keras_hub():
     except ImportError as error:
         raise GrowthError(
             "KerasHub is needed here, and cannot be imported. Install it with "
-            f"`pip install 'kgrow[hub]'`. Received: {error}"
+            f"`pip install keras-hub`. Received: {error}"
         ) from error

@@ -1,8 +1,7 @@
 """Checks of arguments that layers, networks and data sets share."""
 
-import operator
-
 from kgrow.algebra.errors import GrowthError
+from kgrow.algebra.scalar_checks import check_count, check_number
 
 
 def integer(name, value, minimum=1):
@@ -24,16 +23,7 @@ def integer(name, value, minimum=1):
     >>> integer("num_heads", 4)
     4
     """
-    try:
-        result = None if isinstance(value, bool) else operator.index(value)
-    except TypeError:
-        result = None
-    if result is None or result < minimum:
-        raise GrowthError(
-            f"`{name}` must be an integer of at least {minimum}. "
-            f"Received: {name}={value!r} (of type {type(value).__name__})"
-        )
-    return result
+    return check_count(name, value, minimum)
 
 
 def head_size(hidden_dim, num_heads, head_dim=None):
@@ -86,11 +76,7 @@ def rate(name, value):
     >>> rate("dropout", 0)
     0.0
     """
-    if not isinstance(value, (int, float)) or not 0 <= value < 1:
-        raise GrowthError(
-            f"`{name}` must be a number in [0, 1). Received: {name}={value!r}"
-        )
-    return float(value)
+    return check_number(name, value, 0, 1)
 
 
 def one_of(name, value, allowed):

@@ -1,5 +1,6 @@
 """Checks of a schedule before it runs."""
 
+import json
 import math
 import warnings
 
@@ -191,6 +192,55 @@ def _check_plans(schedule, model, first):
                 _, target = source.build(config, training_options)
                 stage.grown_by.plan(spec, target, seed_of(schedule, index))
             spec = target
+
+
+def check_past(schedule, progress):
+    """Refuses a schedule other than the one that a run has come so far by.
+
+    The stage that the run is in may end elsewhere, and others may follow.
+
+    Args:
+        schedule: `GrowthSchedule`.
+        progress: `Progress`.
+
+    Raises:
+        GrowthError: it names the stage and what is different.
+    """
+    if progress.stage >= len(schedule):
+        raise GrowthError(
+            f"The model is in stage {progress.stage + 1} of its schedule, and "
+            f"this one has {len(schedule)} stages. {_ANOTHER} Received: "
+            f"{schedule!r}"
+        )
+    for event in progress.events:
+        # Files of former versions do not have it.
+        before = event.get("config")
+        if before is None:
+            continue
+        stage = schedule.stages[event["stage"] - 1]
+        for key, value in as_entered(stage).items():
+            goes_on = event["stage"] - 1 == progress.stage and key == "until"
+            if not goes_on and before.get(key, value) != value:
+                raise GrowthError(
+                    f"The model went through stage {event['stage']} with "
+                    f"{key}={before[key]!r}, and this schedule says "
+                    f"{key}={value!r}. {_ANOTHER} Received: {stage!r}"
+                )
+
+
+_ANOTHER = (
+    "It was trained, or loaded, in the middle of another schedule. Go on with "
+    "that one, or begin this one with "
+    "`model.callback_state.pop('growth')`, or without the backup."
+)
+
+
+def as_entered(stage):
+    """A stage's config, as a file gives it back."""
+    text = json.dumps(
+        stage.get_config(), default=lambda value: type(value).__name__
+    )
+    return json.loads(text)
 
 
 def seed_of(schedule, index):

@@ -3,6 +3,7 @@
 import io
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from kgrow.algebra.config_fields import text
@@ -21,23 +22,24 @@ def schedule_table(schedule):
     table = Table(
         box=None,
         pad_edge=False,
-        title=schedule.name,
+        title=schedule.name and escape(schedule.name),
         title_justify="left",
         title_style="",
     )
+    shown = []
     for column in columns:
         values = [row.get(column, "") for row in rows]
         if not any(values):
             continue
         numbers = all(_is_number(value) for value in values)
+        shown.append(column)
         table.add_column(
-            column,
+            escape(column),
             justify="right" if numbers else "left",
             no_wrap=True,
         )
-    shown = [c.header for c in table.columns]
     for row in rows:
-        table.add_row(*(row.get(column, "") for column in shown))
+        table.add_row(*(escape(row.get(column, "")) for column in shown))
     console = Console(
         file=io.StringIO(), width=_WIDTH, record=True, force_jupyter=False
     )

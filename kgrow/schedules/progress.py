@@ -43,7 +43,8 @@ class Progress:
         looked: int, the step of the last reading.
         read: `[batches, value]` of the last reading in this epoch, or `None`.
         entered: bool, whether the first stage's settings are in force.
-        events: list of dicts, one for each stage that was entered.
+        events: list of dicts, one for each stage that was entered: its number,
+            the `step`, and its `config`.
 
     Example:
 

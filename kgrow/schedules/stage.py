@@ -5,7 +5,9 @@ import keras
 from kgrow import strategies
 from kgrow.algebra.config_fields import check_size, shrinks
 from kgrow.algebra.errors import GrowthError
+from kgrow.algebra.plain_data import plain
 from kgrow.algebra.ramp import Ramp
+from kgrow.algebra.scalar_checks import check_count, check_seed
 from kgrow.growth.freezing import TRAIN
 from kgrow.growth.optimizer.grow_state import POLICIES
 from kgrow.schedules import stage_bounds
@@ -84,7 +86,7 @@ class Stage:
         self.training_options = _training_options(training_options, dropout)
         self.trainable = trainable
         self.optimizer_state = optimizer_state
-        self.seed = seed
+        self.seed = None if seed is None else check_seed(seed)
         self._check()
 
     @property
@@ -181,13 +183,6 @@ class Stage:
                 f"`optimizer_state` must be one of {POLICIES}. Received: "
                 f"optimizer_state={self.optimizer_state!r}"
             )
-        if self.seed is not None:
-            whole = isinstance(self.seed, int)
-            if isinstance(self.seed, bool) or not whole or self.seed < 0:
-                raise GrowthError(
-                    "`seed` must be an integer of at least 0, or None. "
-                    f"Received: seed={self.seed!r}"
-                )
 
     def __repr__(self):
         defaults = _DEFAULTS
@@ -274,11 +269,7 @@ def _policies_config(policies):
 def _count(name, value):
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise GrowthError(
-            f"`{name}` is an integer of at least 1. Received: {name}={value!r}"
-        )
-    return value
+    return check_count(name, value)
 
 
 def _training_options(training_options, dropout):
@@ -288,12 +279,12 @@ def _training_options(training_options, dropout):
             "`model.set_training_options()`. "
             f"Received: training_options={training_options!r}"
         )
-    training_options = dict(training_options or {})
+    training_options = plain(training_options or {}, "training_options")
     if dropout is not None:
         if training_options.get("dropout", dropout) != dropout:
             raise GrowthError(
                 "Give dropout once. Received: "
                 f"dropout={dropout}, training_options={training_options}"
             )
-        training_options["dropout"] = dropout
+        training_options["dropout"] = plain(dropout, "dropout")
     return training_options or None

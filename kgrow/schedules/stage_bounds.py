@@ -4,9 +4,13 @@ All have one method, `over(progress)`: whether the stage that they bound is
 over, now that so much has been trained. A plain integer counts steps.
 """
 
+import numbers
+
 import keras
 
+from kgrow.algebra.deserialization import object_of
 from kgrow.algebra.errors import GrowthError
+from kgrow.algebra.scalar_checks import check_count
 from kgrow.schedules.triggers import Trigger
 
 
@@ -20,12 +24,7 @@ class Bound:
     unit = None
 
     def __init__(self, count):
-        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-            raise GrowthError(
-                f"`until` counts {self.unit}, at least 1. Received: "
-                f"until={count!r}"
-            )
-        self.count = count
+        self.count = check_count("until", count)
 
     def over(self, progress):
         """Whether that many have been trained, given the `Progress`."""
@@ -123,13 +122,13 @@ def get(until):
     """
     if isinstance(until, (Bound, Trigger)):
         return until
-    if isinstance(until, int) and not isinstance(until, bool):
+    if isinstance(until, numbers.Integral) and not isinstance(until, bool):
         return Steps(until)
     if isinstance(until, dict):
         if len(until) == 1 and (unit := next(iter(until))) in _COMPACT:
             return _COMPACT[unit](until[unit])
         try:
-            bound = keras.saving.deserialize_keras_object(until)
+            bound = object_of(until, (Bound, Trigger), "where a stage ends")
         except Exception as error:
             raise GrowthError(
                 f"A bound cannot be made of its config: {error} Received: "

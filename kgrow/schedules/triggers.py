@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 from kgrow.algebra.errors import GrowthError
+from kgrow.algebra.scalar_checks import check_count, check_number
 
 
 class Trigger:
@@ -50,7 +51,7 @@ class Trigger:
         self._check("every", 1)
         if at_most is not None:
             self._check("at_most", 1)
-            if at_most <= at_least:
+            if self.at_most <= self.at_least:
                 raise GrowthError(
                     "`at_most` must be greater than `at_least`. Received: "
                     f"at_least={at_least}, at_most={at_most}"
@@ -106,13 +107,7 @@ class Trigger:
         return cls(**config)
 
     def _check(self, name, least):
-        value = getattr(self, name)
-        whole = isinstance(value, int) and not isinstance(value, bool)
-        if not whole or value < least:
-            raise GrowthError(
-                f"`{name}` counts steps, at least {least}. Received: "
-                f"{name}={value!r}"
-            )
+        setattr(self, name, check_count(name, getattr(self, name), least))
 
     def _window(self, step, value, seconds):
         """Remembers a reading; those of the last `window` steps, once there
@@ -181,14 +176,9 @@ class Plateau(Trigger):
     ):
         super().__init__(monitor, at_least, at_most, every)
         self.patience = patience
-        self.min_delta = min_delta
-        self.smoothing = smoothing
+        self.min_delta = check_number("min_delta", min_delta)
+        self.smoothing = check_number("smoothing", smoothing, 0, 1)
         self._check("patience", 1)
-        if not 0 <= smoothing < 1:
-            raise GrowthError(
-                "`smoothing` must be at least 0 and less than 1. Received: "
-                f"smoothing={smoothing!r}"
-            )
 
     def decide(self, step, value, seconds):
         del seconds
@@ -257,11 +247,11 @@ class LossSlope(Trigger):
         every=50,
     ):
         super().__init__(monitor, at_least, at_most, every)
-        self.threshold = threshold
+        self.threshold = check_number("threshold", threshold)
         self.window = window
-        self.log_steps = log_steps
+        self.log_steps = bool(log_steps)
         self._check("window", 1)
-        if not threshold < 0:
+        if not self.threshold < 0:
             raise GrowthError(
                 "`threshold` is the slope of a falling loss, less than 0. "
                 f"Received: threshold={threshold!r}"
@@ -336,10 +326,10 @@ class Rate(Trigger):
         every=50,
     ):
         super().__init__(monitor, at_least, at_most, every)
-        self.threshold = threshold
+        self.threshold = check_number("threshold", threshold)
         self.window = window
         self._check("window", 1)
-        if not threshold > 0:
+        if not self.threshold > 0:
             raise GrowthError(
                 "`threshold` is the fall of the loss in a second, more than "
                 f"0. Received: threshold={threshold!r}"

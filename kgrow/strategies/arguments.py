@@ -4,6 +4,7 @@ import inspect
 
 import keras
 
+from kgrow.algebra.deserialization import object_of
 from kgrow.algebra.errors import GrowthError
 
 
@@ -89,6 +90,6 @@ def from_config(value):
         return [from_config(v) for v in value]
     if isinstance(value, dict):
         if {"class_name", "config"} <= value.keys():
-            return keras.saving.deserialize_keras_object(value)
+            return object_of(value, object, "an argument of a strategy")
         return {name: from_config(v) for name, v in value.items()}
     return value

@@ -1,5 +1,7 @@
 """Depth maps: which old block each new block copies."""
 
+import numbers
+
 from kgrow.algebra.depth_expansion import DepthExpansion
 from kgrow.algebra.errors import GrowthError
 from kgrow.strategies.base import Strategy
@@ -210,13 +212,14 @@ class StackingList(DepthMap):
     def __init__(self, blocks, zero_exits=False):
         super().__init__(zero_exits)
         if not isinstance(blocks, (list, tuple)) or not all(
-            b is None or (isinstance(b, int) and b >= 0) for b in blocks
+            b is None or (isinstance(b, numbers.Integral) and b >= 0)
+            for b in blocks
         ):
             raise GrowthError(
                 "A stacking list holds the number of an old block, or None, "
                 f"for each new one. Received: {blocks!r}"
             )
-        self.blocks = list(blocks)
+        self.blocks = [None if b is None else int(b) for b in blocks]
         self.copies = any(b is not None for b in blocks)
 
     def _blocks(self, stack, source, target):

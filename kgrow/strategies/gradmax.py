@@ -1,7 +1,6 @@
 """GradMax: new units for which the gradient is largest."""
 
 import dataclasses
-import math
 
 import numpy as np
 
@@ -9,6 +8,7 @@ from kgrow.algebra.axes import PRODUCE
 from kgrow.algebra.errors import GrowthError
 from kgrow.algebra.expansion import Expansion
 from kgrow.algebra.plan_term import NewEntryInit
+from kgrow.algebra.scalar_checks import check_number
 from kgrow.strategies.base import Strategy, random_generator
 from kgrow.strategies.registry import get, register
 
@@ -61,12 +61,11 @@ class GradMax(Strategy):
     def __init__(self, base="net2net", scale=0.5):
         self.base = get(base)
         self.grows = self.base.grows
-        positive = isinstance(scale, (int, float)) and 0 < scale < math.inf
-        if not positive:
+        self.scale = check_number("scale", scale, 0)
+        if not self.scale:
             raise GrowthError(
                 f"`scale` is a positive number. Received: scale={scale!r}"
             )
-        self.scale = float(scale)
 
     def plan(self, source, target, seed=0):
         plan = self.base.plan(source, target, seed)

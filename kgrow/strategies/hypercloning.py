@@ -1,9 +1,8 @@
 """The whole width, several times over."""
 
-import math
-
 from kgrow.algebra.errors import GrowthError
 from kgrow.algebra.expansion import Expansion
+from kgrow.algebra.scalar_checks import check_number
 from kgrow.strategies.base import Strategy
 from kgrow.strategies.registry import register
 
@@ -75,12 +74,7 @@ def whole_tiles(name, dim, source, target):
 
 
 def check_snr(snr):
-    number = isinstance(snr, (int, float)) and math.isfinite(snr)
-    if snr is not None and not number:
-        raise GrowthError(
-            f"`snr` is a number of decibels or None. Received: snr={snr!r}"
-        )
-    return snr
+    return None if snr is None else check_number("snr", snr)
 
 
 def noise_ratio(snr):

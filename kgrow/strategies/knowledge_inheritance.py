@@ -1,10 +1,9 @@
 """Knowledge inheritance: a new network, taught by the small one."""
 
-import math
-
 from kgrow.algebra.errors import GrowthError
 from kgrow.algebra.exactness import Claim
 from kgrow.algebra.plan import Plan
+from kgrow.algebra.scalar_checks import check_count, check_number
 from kgrow.strategies.base import Strategy, is_larger
 from kgrow.strategies.registry import register
 
@@ -41,25 +40,14 @@ class KnowledgeInheritance(Strategy):
     standalone = True
 
     def __init__(self, weight=0.5, steps=1000, temperature=1.0):
-        if not isinstance(weight, (int, float)) or not 0 <= weight <= 1:
+        self.weight = check_number("weight", weight, 0)
+        if self.weight > 1:
             raise GrowthError(
                 f"`weight` is a number in [0, 1]. Received: weight={weight!r}"
             )
-        if not isinstance(steps, int) or isinstance(steps, bool) or steps < 1:
-            raise GrowthError(
-                "`steps` is an integer of at least 1. Received: "
-                f"steps={steps!r}"
-            )
-        if not isinstance(temperature, (int, float)) or not (
-            0 < temperature < math.inf
-        ):
-            raise GrowthError(
-                "`temperature` is a positive number. Received: "
-                f"temperature={temperature!r}"
-            )
-        self.weight = float(weight)
-        self.steps = steps
-        self.temperature = float(temperature)
+        self.steps = check_count("steps", steps)
+        # As files hold it: less is a division by nothing.
+        self.temperature = check_number("temperature", temperature, 1e-6)
 
     def plan(self, source, target, seed=0):
         for name, dim in target.dims.items():

@@ -1,8 +1,11 @@
 """Base class of strategies that fit their operator to data."""
 
 import keras
+from keras.optimizers.schedules import LearningRateSchedule
 
+from kgrow.algebra.deserialization import object_of
 from kgrow.algebra.errors import GrowthError
+from kgrow.algebra.scalar_checks import check_count
 from kgrow.strategies.base import Strategy
 
 
@@ -46,33 +49,22 @@ class Learned(Strategy):
         callbacks=(),
         verbose="auto",
     ):
-        for name, value, least in (
-            ("steps", steps, 0),
-            ("batch_size", batch_size, 1),
-            ("patience", patience, 1),
-        ):
-            if name == "patience" and value is None:
-                continue
-            integer = isinstance(value, int) and not isinstance(value, bool)
-            if not integer or value < least:
-                raise GrowthError(
-                    f"`{name}` is an integer of at least {least}. Received: "
-                    f"{name}={value!r}"
-                )
+        self.steps = check_count("steps", steps, 0)
+        self.batch_size = check_count("batch_size", batch_size)
+        self.patience = patience
+        if patience is not None:
+            self.patience = check_count("patience", patience)
         if optimizer is not None and learning_rate is not None:
             raise GrowthError(
                 "`optimizer` has a rate of its own; give one of the two. "
                 f"Received: optimizer={optimizer!r}, "
                 f"learning_rate={learning_rate!r}"
             )
-        self.steps = steps
         if learning_rate is None and optimizer is None:
             learning_rate = self.default_rate
         self.learning_rate = learning_rate
         self.optimizer = optimizer and keras.optimizers.get(optimizer)
-        self.batch_size = batch_size
         self.tune_small = bool(tune_small)
-        self.patience = patience
         self.callbacks = list(callbacks)
         self.verbose = verbose
 
@@ -129,8 +121,15 @@ class Learned(Strategy):
     def from_config(cls, config):
         rate = config.get("learning_rate")
         if isinstance(rate, dict):
-            rate = keras.optimizers.schedules.deserialize(rate)
-        return cls(**{**config, "learning_rate": rate})
+            rate = object_of(
+                rate, LearningRateSchedule, "a learning-rate schedule"
+            )
+        optimizer = config.get("optimizer")
+        if isinstance(optimizer, dict):
+            optimizer = object_of(
+                optimizer, keras.optimizers.Optimizer, "an optimizer"
+            )
+        return cls(**{**config, "learning_rate": rate, "optimizer": optimizer})
 
 
 def _serialized(rate):

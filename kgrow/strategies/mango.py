@@ -11,6 +11,7 @@ from kgrow.algebra.exactness import Claim
 from kgrow.algebra.expansion import Expansion
 from kgrow.algebra.linear_maps import MatrixMap
 from kgrow.algebra.plan_term import PlanTerm
+from kgrow.algebra.scalar_checks import check_count, check_number
 from kgrow.strategies.base import random_generator
 from kgrow.strategies.depth_maps import Stack
 from kgrow.strategies.learned_operator import Learned
@@ -94,20 +95,13 @@ class Mango(Learned):
     def __init__(self, rank=1, noise=0.01, **kwargs):
         super().__init__(**kwargs)
         ranks = rank if isinstance(rank, (tuple, list)) else (rank,) * 4
-        if len(ranks) != 4 or not all(
-            isinstance(r, int) and not isinstance(r, bool) and r >= 1
-            for r in ranks
-        ):
+        if len(ranks) != 4:
             raise GrowthError(
                 "`rank` is an integer of at least 1, or four of them, one for "
                 f"each joint of the ring. Received: rank={rank!r}"
             )
-        if not isinstance(noise, (int, float)) or noise < 0:
-            raise GrowthError(
-                f"`noise` is a number of at least 0. Received: noise={noise!r}"
-            )
-        self.rank = tuple(ranks)
-        self.noise_ratio = float(noise)
+        self.rank = tuple(check_count("rank", rank) for rank in ranks)
+        self.noise_ratio = check_number("noise", noise, 0)
 
     def operator(self, source, target, seed, dtype="float64"):
         base = _Base().plan(source, target, seed)

@@ -6,6 +6,7 @@ import pkgutil
 
 import keras
 
+from kgrow.algebra.deserialization import object_of
 from kgrow.algebra.errors import GrowthError
 from kgrow.strategies.base import Strategy
 
@@ -181,7 +182,7 @@ def get(identifier):
         return StackingList(list(identifier))
     if isinstance(identifier, dict):
         try:
-            strategy = keras.saving.deserialize_keras_object(identifier)
+            strategy = object_of(identifier, Strategy, "a strategy")
         except Exception as error:
             raise GrowthError(
                 f"A strategy cannot be made of its config: {error} Received: "

@@ -48,6 +48,13 @@ def read_data(said, model):
         raise OSError(f"{said!r} is no .npz file of arrays: {error}") from error
     if names[:2] != ["x", "y"]:
         raise OSError(f"{said!r} must hold the arrays `x` and `y`.")
+    rows = {array.shape[0] if array.ndim else 0 for array in found}
+    if len(rows) != 1 or 0 in rows:
+        shapes = {n: a.shape for n, a in zip(names, found, strict=True)}
+        raise OSError(
+            f"{said!r} must hold arrays with a row for each example, as many "
+            f"in each. Received: the shapes {shapes}"
+        )
     return found
 
 
@@ -63,7 +70,7 @@ def read_loss(said):
     >>> read_loss("sparse_categorical_crossentropy from_logits").name
     'sparse_categorical_crossentropy'
     """
-    name, *rest = said.split()
+    name, *rest = said.split() or [""]
     try:
         if rest == ["from_logits"]:
             # By its plain name Keras gives a function, without options.
@@ -71,7 +78,7 @@ def read_loss(said):
                 name = name.title().replace("_", "")
             config = {"from_logits": True}
             return keras.losses.get({"class_name": name, "config": config})
-        if not rest:
+        if name and not rest:
             return keras.losses.get(name)
     except Exception as error:
         raise GrowthError(

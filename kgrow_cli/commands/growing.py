@@ -2,6 +2,7 @@
 
 from rich.console import Console
 
+from kgrow.algebra.errors import GrowthError
 from kgrow_cli.commands.data_option import read_data, read_loss
 from kgrow_cli.commands.model_files import check_output, read_model, replacing
 from kgrow_cli.commands.strategy_choice import chosen_strategy
@@ -24,6 +25,11 @@ def grow_model(
     """Grows the model in a file, writes another, and prints the receipt."""
     output = check_output(output, force)
     strategy = chosen_strategy(*strategy)
+    if strategy.needs_data and data is None:
+        raise GrowthError(
+            f"The strategy {strategy!r} learns, and needs data: --data "
+            "ARRAYS.npz, with the arrays x and y, or --data stdlib."
+        )
     with Console(stderr=True).status("reading the model") as status:
         model = read_model(path, imports)
         if loss is not None:

@@ -5,6 +5,7 @@ import math
 import os
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from rich.tree import Tree
 
@@ -108,8 +109,8 @@ def _variables(spec):
 def tree_of(facts):
     """The facts as a `rich.tree.Tree`."""
     tree = Tree(
-        f"[bold]{facts['file']}[/]  {facts['class']} of {facts['network']}, "
-        f"{facts['dtype']}"
+        f"[bold]{escape(facts['file'])}[/]  "
+        + escape(f"{facts['class']} of {facts['network']}, {facts['dtype']}")
     )
     _add_rows(
         tree.add("[bold]sizes that grow[/]"),

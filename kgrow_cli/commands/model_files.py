@@ -33,7 +33,7 @@ def read_model(path, imports=()):
         # A command's path begins with its own folder; `python` has this one.
         sys.path.append(here)
     for module in imports:
-        importlib.import_module(module)
+        _import(module)
     path = pathlib.Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {str(path)!r}.")
@@ -64,6 +64,24 @@ def read_model(path, imports=()):
         )
         wrapped.compile(**{**config, "optimizer": model.optimizer})
     return wrapped
+
+
+def _import(module):
+    names = module.split(".")
+    if not all(name.isidentifier() for name in names):
+        raise typer.BadParameter(
+            f"--import takes the name of a module, as `mine` or `mine.layers`. "
+            f"Received: --import {module!r}"
+        )
+    try:
+        importlib.import_module(module)
+    except ImportError:
+        raise
+    except Exception as error:
+        raise ImportError(
+            f"the module {module!r} cannot be imported: "
+            f"{type(error).__name__}: {error}"
+        ) from error
 
 
 def check_output(path, force, suffixes=(".keras",)):

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 import keras
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from kgrow import backend
@@ -79,7 +80,7 @@ def plan_growth(
     console.print(_sizes_table(facts))
     console.print(_claims_table(facts, plan))
     for line in _notes(facts):
-        console.print(f"[dim]•[/] {line}")
+        console.print(f"[dim]•[/] {escape(line)}")
 
 
 def forecast(model, target, strategy, seed=0, batch=8, length=None):
@@ -209,14 +210,16 @@ def _seconds(work):
 
 def _sizes_table(facts):
     before, after = facts["before"], facts["after"]
-    table = Table(title=f"plan: {facts['strategy']}", title_justify="left")
+    table = Table(
+        title=escape(f"plan: {facts['strategy']}"), title_justify="left"
+    )
     table.add_column("")
     for column in ("before", "after", "times"):
         table.add_column(column, justify="right")
     for field, new in after.sizes.items():
         old = before.sizes[field]
         if old != new:
-            table.add_row(field, text(old), text(new), "")
+            table.add_row(escape(field), text(old), text(new), "")
     table.add_section()
     for label, name, written in (
         ("parameters", "parameters", "{:,}".format),
@@ -255,11 +258,11 @@ def _claims_table(facts, plan):
         name = claim["dim"]
         why = "" if claim["reason"] == "exact" else claim["reason"]
         table.add_row(
-            name,
+            escape(name),
             f"{old.get(name, 0):,}",
             f"{new[name]:,}",
             "[green]exact[/]" if claim["exact"] else "[red]no[/]",
-            why,
+            escape(why),
         )
     return table
 

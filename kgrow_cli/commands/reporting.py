@@ -72,7 +72,7 @@ def _metric(runs, wanted):
 
 
 def _curves(runs, metric):
-    curves = []
+    curves, by_name = [], {run.name: run for run in runs}
     for run in runs:
         if metric in run.columns:
             units = {u: run.columns.get(u, ()) for u in UNITS}
@@ -85,9 +85,18 @@ def _curves(runs, metric):
                     **units,
                 )
             )
-    if any(curve.units for curve in curves):
-        return [curve for curve in curves if curve.units]
-    return []
+    units = [unit for curve in curves for unit in curve.units]
+    if not units:
+        return []
+    # What most runs were counted in: a picture has one axis.
+    common = max(dict.fromkeys(units), key=units.count)
+    shown = [curve for curve in curves if common in curve.units]
+    for curve in curves:
+        if curve not in shown:
+            by_name[curve.name].notes.append(
+                f"it is not in the picture: it does not say its {common}"
+            )
+    return shown
 
 
 def _label(metric):
@@ -101,6 +110,7 @@ def _summary(runs, metric):
         columns[1:3] = [f"last {metric}", f"lowest {metric}"]
     rows = []
     for run in runs:
+        _drop_senseless_ledger(run)
         values = run.columns.get(metric, [])
         spent = {u: _spent(run, u) for u in ("flops", "seconds", "tokens")}
         parameters = _last(run, "parameters")
@@ -120,6 +130,19 @@ def _summary(runs, metric):
             ]
         )
     return html_page.table(columns, rows)
+
+
+def _drop_senseless_ledger(run):
+    """Leaves out a record of costs whose entries are no numbers."""
+    if run.ledger is None:
+        return
+    try:
+        _stages(run.ledger)
+        for unit in ("flops", "seconds", "tokens"):
+            run.ledger.total(unit)
+    except Exception as error:
+        run.ledger = None
+        run.notes.append(f"its stages make no sense: {error}")
 
 
 def _about(run):

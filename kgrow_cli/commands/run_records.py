@@ -1,7 +1,9 @@
 """What runs left in a folder, read back: curves, growths, stages."""
 
+import copy
 import csv
 import io
+import math
 import pathlib
 import zipfile
 from dataclasses import dataclass, field
@@ -9,7 +11,8 @@ from dataclasses import dataclass, field
 import h5py
 
 from kgrow.algebra.config_fields import text
-from kgrow.algebra.errors import GrowthError
+from kgrow.algebra.plain_data import short
+from kgrow.algebra.scalar_checks import check_count, check_number
 from kgrow.analysis.ledger import CostRecord
 from kgrow.analysis.run_log import Run as LedgerRun
 from kgrow.growth.receipt import Receipt
@@ -76,7 +79,10 @@ def read_records(folder):
 
 def _read_folder(place, root):
     name = root.name if place == root else str(place.relative_to(root))
-    files = sorted(p for p in place.iterdir() if p.is_file())
+    try:
+        files = sorted(p for p in place.iterdir() if p.is_file())
+    except OSError as error:
+        return [Record(name, notes=[f"the folder cannot be read: {error}"])]
     ledgers = [p for p in files if p.suffix == ".jsonl"]
     named = {path.stem: _read_ledger(path) for path in ledgers}
     records = list(named.values())
@@ -86,10 +92,10 @@ def _read_folder(place, root):
         for end, read in _READERS:
             if path.name.endswith(end):
                 record = named.get(path.name.removesuffix(end), others)
-                if read(record, path):
+                if _was_read(read, record, path):
                     record.sources.append(path.name)
                 break
-    if several and others.sources:
+    if several and (others.sources or others.notes):
         records.append(others)
     for each in records:
         if each.growths and each.metrics and not each.marks:
@@ -98,6 +104,23 @@ def _read_folder(place, root):
                 "kgrow.callbacks.Ledger writes one that does"
             )
     return records
+
+
+def _was_read(read, record, path):
+    """Whether a file is of a run and can be read; nobody knows what is in
+    it, and one that makes no sense leaves the record as it was."""
+    before = copy.deepcopy(record)
+    try:
+        return read(record, path)
+    except Exception as error:
+        vars(record).update(vars(before))
+        record.notes.append(f"{path.name} cannot be read: {_cause(error)}")
+        return False
+
+
+def _cause(error):
+    text = str(error).strip().split("\n")[0]
+    return f"{type(error).__name__}: {text[:200]}"
 
 
 def label_of(before, after):
@@ -122,12 +145,14 @@ def _short(changes):
 
 def _read_ledger(path):
     """A `Record` of a file that `kgrow.callbacks.Ledger` wrote."""
-    record = Record(path.stem, sources=[path.name])
-    try:
-        run = LedgerRun.load(path)
-    except (GrowthError, KeyError, TypeError) as error:
-        record.notes.append(f"{path.name}: {error}")
-        return record
+    record = Record(path.stem)
+    if _was_read(_read_lines, record, path):
+        record.sources.append(path.name)
+    return record
+
+
+def _read_lines(record, path):
+    run = LedgerRun.load(path)
     seed = "" if run.seed is None else f", seed {run.seed}"
     record.name = f"{run.name}{seed}"
     points = [
@@ -146,16 +171,16 @@ def _read_ledger(path):
         record.growths.append(
             {
                 "label": label,
-                "strategy": growth["strategy"],
-                "step": growth["step"],
-                "exact": growth["exact"],
-                "seconds": growth["growing_seconds"]
-                + growth["fitting_seconds"],
+                "strategy": str(growth["strategy"]),
+                "step": check_count("step", growth["step"], 0),
+                "exact": bool(growth["exact"]),
+                "seconds": check_number("seconds", growth["growing_seconds"])
+                + check_number("seconds", growth["fitting_seconds"]),
             }
         )
     if not run.finished:
         record.notes.append(f"{path.name}: the run did not come to its end")
-    return record
+    return True
 
 
 def _read_csv(run, path):
@@ -218,6 +243,15 @@ _READERS = (
 def _add_points(run, points, path):
     """Adds columns; where files tell of more and of fewer points, the first
     to be read stays."""
+    points = [
+        {name: value for name, value in point.items() if value is not None}
+        for point in points
+    ]
+    for point in points:
+        for name, value in point.items():
+            unit = name in UNITS
+            if not _is_number(value) or (unit and not math.isfinite(value)):
+                raise ValueError(f"{name!r} is {short(value)}, no number")
     names = dict.fromkeys(name for point in points for name in point)
     complete = {
         name: [point[name] for point in points]
@@ -234,6 +268,10 @@ def _add_points(run, points, path):
     run.columns = {**complete, **run.columns}
 
 
+def _is_number(value):
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
 def _mark_growths(run):
     """Marks growths where the count of them in Keras' logs goes up."""
     unit = next(unit for unit in UNITS if unit in run.columns)
@@ -241,7 +279,10 @@ def _mark_growths(run):
     for place, count in zip(
         run.columns[unit], run.columns["growths"], strict=True
     ):
-        run.marks += [(place, "growth")] * int(count - before)
+        grown = int(count - before)
+        if grown > 0:
+            label = "growth" if grown == 1 else f"{grown:,} growths"
+            run.marks.append((place, label))
         before = max(before, count)
 
 

@@ -134,7 +134,7 @@ def undisturbed(tmp_path_factory, cache):
 
 
 BATCH_BEGINS = "kgrow.callbacks:Growth.on_train_batch_begin"
-RENAMES = "kgrow.callbacks.backup_and_restore:os.replace"
+RENAMES = "kgrow.callbacks.backup_folder:os.replace"
 # Counted from the beginning of a life. The first five are what runs by
 # default: before a growth, in one, in a ramp, in a file, between two renames.
 MOMENTS = {

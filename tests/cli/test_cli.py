@@ -51,6 +51,9 @@ def folder(tmp_path_factory):
     model.save(folder / "small.keras")
     np.savez(folder / "arrays.npz", x=TOKENS, y=np.roll(TOKENS, -1, 1))
     np.savez(folder / "half.npz", x=TOKENS)
+    np.savez(folder / "scalars.npz", x=1, y=2)
+    np.savez(folder / "empty.npz", x=TOKENS[:0], y=TOKENS[:0])
+    np.savez(folder / "uneven.npz", x=TOKENS, y=TOKENS[:1])
     (folder / "text.keras").write_text("no model")
     return folder
 
@@ -354,7 +357,17 @@ def test_a_refused_growth_writes_nothing(folder, tmp_path):
         (["-o", "b.keras", "--data", "stdlib"], 1, "vocabulary_size=11"),
         (["-o", "b.keras", "--loss", "zzz"], 1, "no such loss"),
         (["-o", "b.keras", "--loss", "mse from_logits"], 1, "no such loss"),
-        (["-o", "b.keras", "-s", "ligo"], 1, "needs data"),
+        (["-o", "b.keras", "--loss", ""], 1, "There is no such loss"),
+        (["-o", "b.keras", "--import", ""], 2, "--import takes the name"),
+        (["-o", "b.keras", "--import", "."], 2, "--import takes the name"),
+        (["-o", "b.keras", "--import", "..x"], 2, "--import takes the name"),
+        (["-o", "."], 2, "ends in .keras"),
+        (["-o", "b.keras", "--data", "."], 3, "There is no file"),
+        (["-o", "b.keras", "--data", ""], 3, "There is no file"),
+        (["-o", "b.keras", "--data", "scalars.npz"], 3, "for each example"),
+        (["-o", "b.keras", "--data", "empty.npz"], 3, "for each example"),
+        (["-o", "b.keras", "--data", "uneven.npz"], 3, "as many in each"),
+        (["-o", "b.keras", "-s", "ligo"], 1, "needs data: --data ARRAYS.npz"),
         (
             ["-o", "b.keras", "--trainable", "old"],
             1,

@@ -11,6 +11,7 @@ from helpers.toy import (
 
 import kgrow
 from kgrow import AxisMap, GrowableModel, GrowthError, strategies
+from kgrow.architecture import size_forecast
 
 pytestmark = pytest.mark.compiles
 
@@ -331,3 +332,33 @@ def test_from_no_blocks_nothing_is_copied(family, strategy):
     else:
         with pytest.raises(GrowthError, match="`num_layers` is to grow from 0"):
             model.grow(target, strategy)
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {"hidden_dim": 10**9},
+        {"num_layers": 10**9},
+        {"hidden_dim": 10**7, "intermediate_dim": 10**7},
+        {"hidden_dim": 2**53},
+        {"hidden_dim": 10**400},
+    ],
+    ids=str,
+)
+def test_absurd_sizes_are_refused_before_any_work(sizes, monkeypatch):
+    model = kgrow.models.MLP(
+        input_dim=64,
+        output_dim=64,
+        hidden_dim=64,
+        intermediate_dim=64,
+        num_layers=1,
+    )
+    # As on a machine of a usual size.
+    monkeypatch.setattr(size_forecast, "_memory", lambda: 2**36)
+
+    def build(*args):
+        raise AssertionError("a network is built")
+
+    monkeypatch.setattr(type(model.architecture), "build", build)
+    with pytest.raises(GrowthError, match="GiB|2\\*\\*53"):
+        model.grow(sizes)

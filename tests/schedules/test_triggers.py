@@ -177,7 +177,7 @@ def test_resizing_to_multiples():
         (lambda: Stage("soon", ONE), "until='soon'"),
         (lambda: Stage(0, ONE), "until=0"),
         (lambda: Stage(True, ONE), "until=True"),
-        (lambda: Epochs(0), "counts epochs"),
+        (lambda: Epochs(0), "`until` must be an integer of at least 1"),
         (lambda: Stage(5, {"num_layers": 1.5}), "num_layers=1.5"),
         (lambda: Stage(5, [1]), "dict of sizes"),
         (lambda: Stage(5, ONE, batch_size=0), "batch_size=0"),

@@ -8,6 +8,7 @@ from kgrow.analysis.plots.style import (
     MARKERS,
     STYLE,
     finished,
+    literal,
     load_pyplot,
 )
 
@@ -63,12 +64,12 @@ def draw_savings(found, path=None, unit="flops", ylabel=None):
                 unit,
                 color=COLOURS[place % len(COLOURS)],
                 marker=markers[place % len(markers)],
-                label=name + _remark(runs),
+                label=literal(name + _remark(runs)),
             )
         axes.set_xscale("log")
         _label_costs(axes)
         axes.set_xlabel(labels[unit])
-        axes.set_ylabel(ylabel or found.metric)
+        axes.set_ylabel(literal(ylabel or found.metric))
         if beside:
             figure.legend(loc="outside right upper", fontsize=10)
         else:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from io import StringIO
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from kgrow.analysis.comparison.picture import draw_savings
@@ -105,7 +106,9 @@ class Savings:
         return draw_savings(self, path, **options)
 
     def __rich__(self):
-        table = Table(title=f"Savings by {self.metric}", title_justify="left")
+        table = Table(
+            title=escape(f"Savings by {self.metric}"), title_justify="left"
+        )
         for column in _COLUMNS:
             table.add_column(column)
         previous = ("", "")
@@ -114,9 +117,9 @@ class Savings:
                 table.add_section()
             seen = name == previous[0], (name, question) == previous
             shown = ("" if seen[0] else name, "" if seen[1] else question)
-            table.add_row(*shown, *answers)
+            table.add_row(*map(escape, (*shown, *answers)))
             previous = (name, question)
-        table.caption = "\n".join(self.notes)
+        table.caption = escape("\n".join(self.notes))
         table.caption_justify = "left"
         return table
 

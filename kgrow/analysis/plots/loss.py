@@ -1,13 +1,14 @@
 """Plot the loss of runs over their cost, with growths marked."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from kgrow.analysis.plots.style import (
     STYLE,
     finished,
+    literal,
     load_pyplot,
     look,
     short,
@@ -113,7 +114,8 @@ def loss_curves(
     'loss.png'
     """
     pyplot = load_pyplot()
-    curves = [Curve.of(run) for run in runs]
+    curves = [_literal(Curve.of(run)) for run in runs]
+    ylabel, title = literal(ylabel), title and literal(title)
     units = _units(curves, over)
     width = min(3.0 + 3.3 * len(units), 12.6)
     with pyplot.rc_context(STYLE):
@@ -278,6 +280,12 @@ def _label_events(axes, curves, unit):
                 "alpha": 0.85,
             },
         )
+
+
+def _literal(curve):
+    """A curve whose names are drawn as they are."""
+    events = tuple((at, literal(label)) for at, label in curve.events)
+    return replace(curve, name=literal(curve.name), events=events)
 
 
 def _brief(label):

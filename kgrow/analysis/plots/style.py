@@ -31,13 +31,24 @@ STYLE = {
 }
 
 
+def literal(text):
+    """A name as it is: matplotlib takes what stands between `$` for maths.
+
+    Example:
+
+    >>> literal("lr $10$")
+    'lr \\\\$10\\\\$'
+    """
+    return text.replace("$", r"\$")
+
+
 def load_pyplot():
     """matplotlib's `pyplot`, or an error that says how to get it."""
     try:
         from matplotlib import pyplot
     except ImportError as error:
         raise ImportError(
-            "Plots need matplotlib. Install it with: pip install 'kgrow[plots]'"
+            "Plots need matplotlib. Install it with: pip install matplotlib"
         ) from error
     # Load the backend first: a notebook's backend switches to interactive mode
     # when it loads, and leaving `rc_context()` would undo that.

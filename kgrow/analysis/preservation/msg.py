@@ -5,6 +5,7 @@ import io
 from dataclasses import dataclass
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from kgrow import strategies
@@ -101,7 +102,7 @@ class MSGTable:
         for column in _header():
             table.add_column(column, overflow="fold")
         for row in self.rows:
-            table.add_row(*row.cells)
+            table.add_row(*map(escape, row.cells))
         return table
 
     def __str__(self):

@@ -5,6 +5,7 @@ import io
 from dataclasses import dataclass
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 _SIZE_NAMES = {"multiple": "multiple", "any": "any size"}
@@ -123,13 +124,13 @@ class PreservationTable:
     def __rich_console__(self, console, options):
         for dim in self._distinct("dim"):
             header, lines = self._grid(dim)
-            table = Table(title=self._title(dim), title_justify="left")
+            table = Table(title=escape(self._title(dim)), title_justify="left")
             for column in header:
-                table.add_column(column, overflow="fold")
+                table.add_column(escape(column), overflow="fold")
             for line in lines:
-                table.add_row(*line)
+                table.add_row(*map(escape, line))
             yield table
-            yield from self._refusals(dim)
+            yield from map(escape, self._refusals(dim))
 
     def __str__(self):
         console = Console(file=io.StringIO(), width=100, force_jupyter=False)

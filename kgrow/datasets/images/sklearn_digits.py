@@ -120,7 +120,7 @@ def _scikit_digits():
     except ImportError as error:
         raise ImportError(
             "The digits come with scikit-learn. Install it with: "
-            "pip install 'kgrow[tfds]'"
+            "pip install scikit-learn"
         ) from error
     found = load_digits()
     return found.images / 16.0, found.target

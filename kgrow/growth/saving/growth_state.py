@@ -20,6 +20,7 @@ from kgrow.backend.keras_internals import (
 )
 from kgrow.backend.lazy_variables import initialize
 from kgrow.backend.random import private_random, seed_states, set_seed_states
+from kgrow.backend.scopes import own_scopes
 from kgrow.growth.freezing import (
     from_config,
     load_rate_factors,
@@ -200,7 +201,7 @@ def _resize(model, saved, extent):
     if same:
         return
     backend.sync(model)
-    with backend.scope(model), private_random(0):
+    with own_scopes(), backend.scope(model), private_random(0):
         network = _build(old, saved, extent, saved["training_options"])
         set_untrainable(network, saved["untrainable"], old.network)
         target = Architecture(old.axes, network)
@@ -230,7 +231,8 @@ def _build(architecture, saved, extent, options=()):
         # Those that there are need not fit; the saved ones follow.
         options["gates"] = []
     network, _ = architecture.build(saved.get("config"), options)
-    extent().check_network([v.shape for v in network.variables])
+    # Files hold the weights; random states lie in the growth state.
+    extent().check_network([v.shape for v in network.weights])
     initialize(network.variables)
     if gates is not None:
         gates_of(network).set_active_gates(saved["gates"])
@@ -304,7 +306,7 @@ def _find_teacher(model, config, extent):
         return
     backend.sync(model)
     architecture = model.architecture
-    with backend.scope(model), private_random(0):
+    with own_scopes(), backend.scope(model), private_random(0):
         saved = {"config": config["sizes"], "gates": config["gates"]}
         network = _build(architecture, saved, extent)
         teacher = Architecture(architecture.axes, network)

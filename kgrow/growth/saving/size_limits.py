@@ -10,6 +10,10 @@ from kgrow.algebra.errors import FileError
 
 # What a compressed file may come to, as Keras itself allows.
 _EXPANSION = 1000
+# Numbers that any array may have: of metrics, lookups, random states.
+_SMALL = 2**20
+# The growth state, which is never compressed.
+_STATE = "vars/growth"
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,52 @@ class Extent:
             )
 
 
+def check_stored(store):
+    """Raises where an array of a file declares more than it stores.
+
+    To be called before any is read.
+
+    Args:
+        store: what Keras gives to `load_own_variables()`.
+
+    Raises:
+        FileError: one does.
+    """
+    for name, item in _datasets(store):
+        declared = math.prod(item.shape) * item.dtype.itemsize
+        stored = item.id.get_storage_size()
+        packed = item.compression is not None and not name.endswith(_STATE)
+        if declared > stored * (_EXPANSION if packed else 1):
+            raise FileError(
+                f"The array {name!r} of the file says that it has "
+                f"{declared:,} bytes, and the file stores {stored:,} of it. "
+                "The file is not whole, or was changed; load another one."
+            )
+
+
+def check_arrays(store, shapes):
+    """Raises where an array of a file is larger than any variable, or slot of
+    one, can be.
+
+    Args:
+        store: what Keras gives to `load_own_variables()`.
+        shapes: list of the variables' shapes.
+
+    Raises:
+        FileError: one is.
+    """
+    # Preconditioners are square.
+    most = [max(math.prod(s), max(s, default=1) ** 2) for s in shapes]
+    most = max([*most, _SMALL])
+    for name, item in _datasets(store):
+        if math.prod(item.shape) > most:
+            raise FileError(
+                f"The array {name!r} of the file has {math.prod(item.shape):,}"
+                f" numbers, and no variable of its network more than {most:,}."
+                " The file was changed; load another one."
+            )
+
+
 def extent_of_tree(tree):
     """The `Extent` of a nested dict of arrays.
 
@@ -102,6 +152,10 @@ def extent_of_store(store):
     sharding = getattr(store, "sharding_config", None)
     if sharding is not None:
         return _extent_of_shards(store.path, sharding)
+    return _extent_of_file(_file_of(store))
+
+
+def _file_of(store):
     file = getattr(store, "h5_file", None)
     if file is None:
         raise FileError(
@@ -110,7 +164,22 @@ def extent_of_store(store):
             "`save_weights('name.weights.h5')`. Received: a store of type "
             f"{type(store).__name__}"
         )
-    return _extent_of_file(file)
+    return file
+
+
+def _datasets(store):
+    """`(name, dataset)` of all arrays of a file; of one in shards, those of
+    the shard that is open."""
+    import h5py
+
+    found = []
+
+    def look(name, item):
+        if isinstance(item, h5py.Dataset):
+            found.append((name, item))
+
+    _file_of(store).visititems(look)
+    return found
 
 
 def _extent_of_shards(path, sharding):

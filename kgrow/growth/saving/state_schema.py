@@ -1,8 +1,8 @@
 """The growth state in a file: bytes, their version, and what may stand in it.
 
-Plain data, written as JSON into one array of bytes. Whoever reads it knows
-afterwards that every entry is of the kind that was written, so that nothing
-is built or changed for a state that makes no sense.
+Plain data, written as JSON into one array of bytes. One schema checks it, when
+it is written and when it is read: what is saved can be loaded, and nothing is
+built or changed for a state that makes no sense.
 """
 
 import json
@@ -11,32 +11,48 @@ from dataclasses import MISSING, fields
 
 import numpy as np
 
-from kgrow.algebra.errors import FileError
+from kgrow.algebra.errors import FileError, GrowthError
+from kgrow.algebra.plain_data import plain
+from kgrow.algebra.scalar_checks import LARGEST_COUNT, LARGEST_SEED
 from kgrow.growth.receipt import Receipt
 from kgrow.growth.saving.upgrades import upgraded
 
 # Goes up when a file of the new form cannot be read by older code.
 VERSION = 2
-# No size, count or step comes near.
-_LARGEST = 2**53
 
 
 def pack(state):
     """The state as an array of bytes.
 
+    To be called before a file is opened for it.
+
     Args:
-        state: dict that JSON can hold.
+        state: dict, see `growth_state.state_of()`.
 
     Returns:
         `uint8` array of shape `(bytes,)`.
 
+    Raises:
+        GrowthError: `unpack()` would refuse it.
+
     Example:
 
-    >>> pack({"config": {}})[:8].tobytes()
+    >>> import kgrow
+    >>> from kgrow.growth.saving.growth_state import state_of
+    >>> model = kgrow.models.MLP(input_dim=2, output_dim=1, hidden_dim=4,
+    ...     intermediate_dim=8, num_layers=1)
+    >>> pack(state_of(model))[:8].tobytes()
     b'{"versio'
     """
-    text = json.dumps({"version": VERSION, **state})
-    return np.frombuffer(text.encode(), dtype=np.uint8)
+    state = plain({"version": VERSION, **state}, "growth state")
+    try:
+        _STATE(state, "growth state")
+    except FileError as error:
+        raise GrowthError(
+            "The model cannot be saved: no file of it could be read again. "
+            f"{error}"
+        ) from error
+    return np.frombuffer(json.dumps(state).encode(), dtype=np.uint8)
 
 
 def unpack(array):
@@ -55,7 +71,7 @@ def unpack(array):
     Example:
 
     >>> try:
-    ...     unpack(pack({})[:-3])
+    ...     unpack(np.frombuffer(b'{"versi', np.uint8))
     ... except FileError as error:
     ...     print(str(error)[:42])
     The growth state of the file cannot be rea
@@ -146,7 +162,7 @@ def _flag(value, where):
         _refuse(where, "true or false", value)
 
 
-def _whole(least, largest=_LARGEST):
+def _whole(least, largest=LARGEST_COUNT):
     def check(value, where):
         number = isinstance(value, int) and not isinstance(value, bool)
         if not number or not least <= value <= largest:
@@ -277,7 +293,37 @@ def _gates(value, where):
         _runs(sorted(spans), f"{where} of {name!r}")
 
 
-def _fields_of_receipt():
+def _sizes_of_receipt(value, where):
+    _mapping(_size)(value, where)
+
+
+def _learned(value, where):
+    """What a learned phase did; the entries that a receipt prints."""
+    _mapping(_anything)(value, where)
+    for name in ("loss_before", "loss_after"):
+        _number(finite=False)(value.get(name), f"{where}[{name!r}]")
+    _whole(0)(value.get("steps"), f"{where}['steps']")
+    _mapping(_number(finite=False))(value.get("moved"), f"{where}['moved']")
+
+
+# Entries of a receipt of which more is known than their type.
+_OF_RECEIPT = {
+    "source_config": _sizes_of_receipt,
+    "target_config": _sizes_of_receipt,
+    "claims": _mapping(_text),
+    "seed": _whole(0, LARGEST_SEED),
+    "learned": _maybe(_learned),
+}
+
+
+def _receipt(value, where):
+    _fields_of_receipt(value, where)
+    before, after = value.get("loss_before"), value.get("loss_after")
+    if (before is None) != (after is None):
+        _refuse(where, "losses before and after, or neither", value)
+
+
+def _kinds_of_receipt():
     kinds = {
         str: _text,
         dict: _mapping(_anything),
@@ -290,11 +336,15 @@ def _fields_of_receipt():
         dict | None: _maybe(_mapping(_anything)),
     }
     return _record(
-        {f.name: kinds[f.type] for f in fields(Receipt)},
+        {
+            f.name: _OF_RECEIPT.get(f.name, kinds.get(f.type))
+            for f in fields(Receipt)
+        },
         [f.name for f in fields(Receipt) if f.default is not MISSING],
     )
 
 
+_fields_of_receipt = _kinds_of_receipt()
 _gate = _record(
     {
         "ramp": _record({"steps": _whole(0), "shape": _shape_of_ramp}),
@@ -338,8 +388,8 @@ _STATE = _record(
         "untrainable": _record(
             {"layers": _list(_whole(0)), "weights": _list(_whole(0))}
         ),
-        "seeds": _mapping(_list(_whole(0, 2**32 - 1), 2)),
-        "history": _list(_fields_of_receipt()),
+        "seeds": _mapping(_list(_whole(-(2**63), 2**63 - 1), 2)),
+        "history": _list(_receipt),
         "teacher": _maybe(_teacher),
         "optimizer": _maybe(
             _record({"classes": _list(_text), "variables": _whole(0)})

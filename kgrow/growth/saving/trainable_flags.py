@@ -6,6 +6,7 @@ By their places in the network, as their names may be made up.
 
 from kgrow.algebra.errors import FileError
 from kgrow.architecture.architecture import grown_weights, relative_path
+from kgrow.backend.scopes import relative_to
 
 
 def untrainable(network, frozen):
@@ -80,4 +81,4 @@ def _layers(network):
 
 
 def _path(network, layer):
-    return (layer.path or layer.name).removeprefix(f"{network.name}/")
+    return relative_to(network, layer.path or layer.name)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from io import StringIO
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from kgrow import schedules
@@ -89,7 +90,7 @@ class Advice:
         return f"{text}; published savings {span}, {counted} the small model"
 
     def __rich__(self):
-        table = Table(title=self.recommendation, title_justify="left")
+        table = Table(title=escape(self.recommendation), title_justify="left")
         for column in ("", "what", "source"):
             table.add_column(column)
         parts = {
@@ -102,9 +103,10 @@ class Advice:
         }
         for label, findings in parts.items():
             for finding in findings:
-                table.add_row(label, finding.says, finding.source)
+                said = (finding.says, finding.source)
+                table.add_row(label, *map(escape, said))
         for text in self.not_covered:
-            table.add_row("not covered", text, "")
+            table.add_row("not covered", escape(text), "")
         return table
 
     def __str__(self):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from kgrow.algebra.errors import GrowthError
@@ -275,7 +276,7 @@ class Search:
             justify = "left" if column == "variant" else "right"
             table.add_column(column, justify=justify, no_wrap=True)
         for row in self.rows:
-            table.add_row(*_cells(self, row, timed))
+            table.add_row(*map(escape, _cells(self, row, timed)))
         return table
 
     def __str__(self):

@@ -11,6 +11,7 @@ import keras
 from keras.optimizers.schedules import LearningRateSchedule
 
 from kgrow import backend
+from kgrow.algebra.deserialization import object_of
 from kgrow.algebra.errors import GrowthError
 from kgrow.growth.freezing import begin_pace
 from kgrow.growth.optimizer.entry_masks import guard
@@ -89,7 +90,9 @@ def get(identifier):
         return [identifier]
     if isinstance(identifier, dict):
         try:
-            policy = keras.saving.deserialize_keras_object(identifier)
+            policy = object_of(
+                identifier, LearningRatePolicy, "a learning-rate policy"
+            )
         except Exception as error:
             raise GrowthError(
                 "A learning-rate policy cannot be made of its config: "

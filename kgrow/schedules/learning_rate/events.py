@@ -3,6 +3,10 @@
 import keras
 import numpy as np
 from keras import ops
+from keras.optimizers.schedules import LearningRateSchedule
+
+from kgrow.algebra.deserialization import object_of
+from kgrow.schedules.learning_rate.policies import LearningRatePolicy
 
 # Points at which a schedule is evaluated at once to find its maximum.
 _POINTS = 129
@@ -74,7 +78,9 @@ class EventSchedule(keras.optimizers.schedules.LearningRateSchedule):
             self._add(event)
 
     def _add(self, event):
-        policy = keras.saving.deserialize_keras_object(event["policy"])
+        policy = object_of(
+            event["policy"], LearningRatePolicy, "a learning-rate policy"
+        )
         policy.bend(self, event["step"], event["total_steps"])
         self.events.append(event)
 
@@ -167,7 +173,9 @@ class EventSchedule(keras.optimizers.schedules.LearningRateSchedule):
     def from_config(cls, config):
         schedule = config["schedule"]
         if isinstance(schedule, dict):
-            schedule = keras.saving.deserialize_keras_object(schedule)
+            schedule = object_of(
+                schedule, LearningRateSchedule, "a learning-rate schedule"
+            )
         return cls(schedule, config["events"])
 
 

@@ -3,6 +3,7 @@
 import keras
 
 from kgrow.algebra.errors import GrowthError
+from kgrow.algebra.scalar_checks import check_number
 from kgrow.layers.argument_checks import integer
 
 
@@ -261,20 +262,13 @@ class Asymmetric(LearningRatePolicy):
     bends = False
 
     def __init__(self, new=1.0, old=1.0, steps=None):
-        for name, value in (("new", new), ("old", old)):
-            number = isinstance(value, (int, float))
-            if isinstance(value, bool) or not number or not 0 <= value < 1e9:
-                raise GrowthError(
-                    f"`{name}` must be a number of at least 0. Received: "
-                    f"{name}={value!r}"
-                )
+        self.new = check_number("new", new, 0, 1e9)
+        self.old = check_number("old", old, 0, 1e9)
         if steps is None and new == old == 0:
             raise GrowthError(
                 "With both factors 0 for good, nothing would train. Received: "
                 f"new={new!r}, old={old!r}, steps={steps!r}"
             )
-        self.new = float(new)
-        self.old = float(old)
         self.steps = None if steps is None else integer("steps", steps, 1)
 
     def get_config(self):

@@ -1,6 +1,7 @@
 """Structures between a small one and a large one, a dimension at a time."""
 
 import difflib
+import numbers
 
 from kgrow.algebra.errors import GrowthError
 
@@ -71,7 +72,7 @@ def check_sizes(name, sizes):
 
 def is_count(value, least=1):
     """Whether a value is an integer of at least so much."""
-    whole = isinstance(value, int) and not isinstance(value, bool)
+    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
     return whole and value >= least
 
 

@@ -662,3 +662,46 @@ def test_after_all_of_it_the_model_trains_on(files):
     assert_trains_on_alike("family", files.victim, untouched)
     files.victim.load_weights(files.path("rich"))
     assert files.victim.growth_history == files.good["rich"].growth_history
+
+
+def _declares_more(file):
+    del file["vars/growth"]
+    file.create_dataset("vars/growth", (10**9,), "uint8")
+
+
+def _declares_a_large_kernel(file):
+    name = parts_of(file)[0]
+    del file[name]
+    file.create_dataset(name, (10**9,), "float32", chunks=(10**6,))
+
+
+def _stores_a_large_kernel(file):
+    name = parts_of(file)[0]
+    del file[name]
+    file.create_dataset(
+        name,
+        data=np.zeros(2**21, "float32"),
+        compression="gzip",
+        chunks=(2**19,),
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [_declares_more, _declares_a_large_kernel, _stores_a_large_kernel],
+)
+def test_no_more_is_read_than_the_file_can_hold(files, change, monkeypatch):
+    path = files.path("changed")
+    shutil.copy(files.path("rich"), path)
+    with h5py.File(path, "a") as file:
+        change(file)
+    read = h5py.Dataset.__array__
+    sizes = []
+
+    def watched(dataset, *args, **kwargs):
+        sizes.append(dataset.size)
+        return read(dataset, *args, **kwargs)
+
+    monkeypatch.setattr(h5py.Dataset, "__array__", watched)
+    refused(files, path)
+    assert max(sizes, default=0) < 2**20
