@@ -174,7 +174,7 @@ class GrowableModel(keras.Model):
                 resting until `unfreeze()`. `None` leaves it to the strategy.
             learning_rate: `"transfer"` gives every variable a factor of the
                 learning rate with which the grown network trains on as the
-                small one would, see [Learning rates](learning_rates.md);
+                small one would, see the page on learning rates;
                 `None` leaves the rates as they are.
 
         Returns:

@@ -5,9 +5,9 @@
 give compiles itself and reports what the compiler says. On JAX.
 """
 
+from kgrow.growth.lowering.abstract_model import stage_model
 from kgrow.growth.lowering.compiled_step import CompiledStep, LoweredStep
 from kgrow.growth.lowering.operator_step import lower_operator_step
-from kgrow.growth.lowering.stage_model import stage_model
 from kgrow.growth.lowering.step_report import StepReport
 from kgrow.growth.lowering.train_step import lower_train_step
 

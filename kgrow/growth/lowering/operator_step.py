@@ -6,9 +6,9 @@ from kgrow import backend
 from kgrow.algebra.errors import GrowthError
 from kgrow.architecture.architecture import grown_weights, relative_path
 from kgrow.backend.random import private_random
+from kgrow.growth.lowering.abstract_model import stage_model
 from kgrow.growth.lowering.device_scope import under, without_distribution
 from kgrow.growth.lowering.jax_only import jax_lowering
-from kgrow.growth.lowering.stage_model import stage_model
 from kgrow.growth.lowering.train_step import build, lower_step, tensors
 from kgrow.growth.operator_fit import OperatorModel
 
