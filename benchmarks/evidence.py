@@ -14,6 +14,9 @@ When the queue is done, the worker adds what follows from the results: rates
 until the best one lies between two others, then references of four lengths,
 then methods, then variants of them (`laboratory/plan.py`).
 
+A run that fails becomes a line too, with what it said; take the line away to
+have it run again. A method is a function in `laboratory/recipes.py`.
+
 Losses, tokens and FLOPs do not depend on what else the machine does. Seconds
 do, and count only where `--idle` says that nothing else ran.
 """

@@ -17,9 +17,10 @@ class Comparison:
         rung: String.
         text: String.
         decay: String.
-        rate: Float or `None`, the one that is best for the reference.
+        best: `RunSpec` of the longest reference, with the rate and the weight
+            decay that are best, or `None` where they are not known yet.
         tuning: Dict from rates to losses.
-        references: List of results, from scratch at that rate.
+        references: List of results, from scratch in that setting.
         grown: List of results, of all recipes.
         savings: `kgrow.analysis.comparison.report.Savings`, or `None` where
             there are no references of two lengths, or nothing beside them.
@@ -28,7 +29,7 @@ class Comparison:
     rung: str
     text: str
     decay: str
-    rate: float | None
+    best: RunSpec | None
     tuning: dict
     references: list
     grown: list
@@ -56,32 +57,42 @@ def compare(found):
 
 def _compared(rung, text, decay, runs, found):
     base = RunSpec(rung, text, "scratch")
-    rate = plan.best_rate(base, found, decay)
-    references = [run for run in runs if _is_reference(run, rate)]
+    best = plan.best_setting(base, found, decay)
+    references = [run for run in runs if _is_reference(run, best)]
     grown = [run for run in runs if run["spec"]["recipe"] != "scratch"]
     lengths = {run["spec"]["tokens"] for run in references}
     savings = None
     if len(lengths) > 1 and grown:
         savings = kgrow.savings(
-            [_named(run, rate) for run in grown], list(map(as_run, references))
+            [_named(run, best) for run in grown], list(map(as_run, references))
         )
     tuning = plan.tuned(base, found, decay)
     return Comparison(
-        rung, text, decay, rate, tuning, references, grown, savings
+        rung, text, decay, best, tuning, references, grown, savings
     )
 
 
-def _is_reference(run, rate):
-    return run["spec"]["recipe"] == "scratch" and run["spec"]["rate"] == rate
+def _is_reference(run, best):
+    if best is None or run["spec"]["recipe"] != "scratch":
+        return False
+    return not _differences(run["spec"], best)
 
 
-def _named(run, rate):
+def _differences(spec, best):
+    """What of a run's training is not as in the reference, as words."""
+    return [
+        f"{name.replace('_', ' ')} {spec[name]:g}"
+        for name in ("rate", "weight_decay", "batch")
+        if spec[name] != getattr(best, name)
+    ]
+
+
+def _named(run, best):
     """A `kgrow.Run` whose name tells it from runs of the same recipe that
     were trained in another way."""
-    spec, name = run["spec"], run["name"]
-    if spec["rate"] != rate:
-        name += f", rate {spec['rate']:g}"
+    spec = run["spec"]
+    words = [run["name"], *_differences(spec, best)]
     usual = plan.length(spec["recipe"]) * plan.LONGEST
     if spec["tokens"] != usual:
-        name += f", {spec['tokens']:g} tokens"
-    return kgrow.Run(**{**vars(as_run(run)), "name": name})
+        words.append(f"{spec['tokens']:g} tokens")
+    return kgrow.Run(**{**vars(as_run(run)), "name": ", ".join(words)})

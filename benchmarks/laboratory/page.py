@@ -115,9 +115,13 @@ def _tuning(comparison):
     text = (
         f"Rates of the shortest reference, and its loss: {'; '.join(losses)}."
     )
-    if comparison.rate is None:
+    best = comparison.best
+    if best is None:
         return f"{text} The best one is not bracketed yet."
-    return f"{text} All runs below train at {comparison.rate:g}."
+    return (
+        f"{text} All runs below train at {best.rate:g} with a weight decay of "
+        f"{best.weight_decay:g}, if nothing else is said."
+    )
 
 
 def _references(comparison):

@@ -1,8 +1,8 @@
 """Which runs are wanted next, given what was found so far.
 
 Phases follow one another; a phase begins when the runs of the one before are
-done. Methods train at the rate that is best for the reference, so that they
-are tuned no more than it is.
+done. Methods train at the rate and the weight decay that are best for the
+reference, so that they are tuned no more than it is.
 """
 
 from laboratory.files import DONE
@@ -14,6 +14,8 @@ BUDGETS = (0.4, 0.55, 0.7, 1.0)
 # Models that grow from a small one train on for so long.
 FROM_SMALL = 0.7
 _FIRST_RATES = (6e-3, 1.2e-2)
+# Tried at the best rate, beside that of `RunSpec`.
+_WEIGHT_DECAYS = (0.01, 0.3)
 _SEEDS = (1, 2)
 
 METHODS = (
@@ -123,14 +125,50 @@ def _tuning(decay):
     return phase
 
 
-def _tuned_base(base, found, decay):
+def best_setting(base, found, decay):
+    """The longest reference's `RunSpec`, with the rate and the weight decay
+    that are best for the shortest; `None` before they are known."""
     rate = best_rate(base, found, decay)
-    return base.replaced(decay=decay, rate=rate, tokens=LONGEST)
+    if rate is None:
+        return None
+    losses = {
+        spec.weight_decay: found[spec.key]["validation"]["loss"]
+        for spec in _decays_tried(base, decay, rate)
+        if found.get(spec.key, {}).get("state") == DONE
+    }
+    return base.replaced(
+        decay=decay,
+        rate=rate,
+        weight_decay=min(losses, key=losses.get),
+        tokens=LONGEST,
+    )
+
+
+def _decays_tried(base, decay, rate):
+    tuned = _tuning_run(base, decay, rate)
+    return [
+        tuned.replaced(weight_decay=value)
+        for value in (base.weight_decay, *_WEIGHT_DECAYS)
+    ]
+
+
+def _weight_decays(decay):
+    def phase(base, found):
+        rate = best_rate(base, found, decay)
+        if rate is None:
+            raise ValueError(
+                f"The best rate is not known, as runs that tune it failed. "
+                f"Received: rung={base.rung!r}, text={base.text!r}, "
+                f"decay={decay!r}"
+            )
+        return _decays_tried(base, decay, rate)
+
+    return phase
 
 
 def _references(decay, seeds=(0,)):
     def phase(base, found):
-        best = _tuned_base(base, found, decay)
+        best = best_setting(base, found, decay)
         return [
             best.replaced(tokens=part * LONGEST, seed=seed)
             for seed in seeds
@@ -142,7 +180,7 @@ def _references(decay, seeds=(0,)):
 
 def _methods(decay, methods, seeds=(0,)):
     def phase(base, found):
-        best = _tuned_base(base, found, decay)
+        best = best_setting(base, found, decay)
         return [
             best.replaced(
                 recipe=recipe,
@@ -170,9 +208,11 @@ def _all_variants():
 
 PHASES = (
     _tuning("wsd"),
+    _weight_decays("wsd"),
     _references("wsd"),
     _methods("wsd", METHODS),
     _tuning("cosine"),
+    _weight_decays("cosine"),
     _references("cosine"),
     _methods("cosine", METHODS[:5]),
     _references("wsd", _SEEDS),

@@ -252,9 +252,10 @@ def test_rates_are_tried_until_the_best_has_neighbours(queue, results, best):
     assert np.isclose(plan.best_rate(SPEC, results.read(), "wsd"), best)
 
 
-def test_methods_train_at_the_rate_of_the_reference(queue, results):
+def test_methods_train_as_the_reference_does(queue, results):
     def loss_of(spec):
-        return 3 + abs(np.log(spec.rate / 1.2e-2)) - 0.01 * spec.tokens
+        loss = 3 + abs(np.log(spec.rate / 1.2e-2)) - 0.01 * spec.tokens
+        return loss + abs(spec.weight_decay - 0.01)
 
     for _ in range(20):
         before = len(queue.specs())
@@ -265,9 +266,18 @@ def test_methods_train_at_the_rate_of_the_reference(queue, results):
     specs = list(queue.specs().values())
     grown = [spec for spec in specs if spec.recipe != "scratch"]
     assert {spec.recipe for spec in grown} == set(recipes.RECIPES) - {"scratch"}
-    assert {spec.rate for spec in grown} == {1.2e-2}
+    settings = {(spec.rate, spec.weight_decay) for spec in grown}
+    assert settings == {(1.2e-2, 0.01)}
     lengths = {s.tokens for s in specs if s.recipe == "scratch"}
     assert lengths == {8, 11, 14, 20}
+
+
+def test_nothing_follows_from_rates_that_failed(queue, results):
+    plan.extend(queue, results, "toy", "stdlib")
+    for spec in queue.specs().values():
+        results.add({**_result(spec), "state": "failed"})
+    with pytest.raises(ValueError, match="tune it failed.*decay='wsd'"):
+        plan.extend(queue, results, "toy", "stdlib")
 
 
 # --- runs --------------------------------------------------------------------
@@ -417,7 +427,7 @@ def _made_up(results, seeds):
 def test_the_page_says_what_was_saved(results, tmp_path):
     _made_up(results, seeds=(0,))
     (found,) = comparison.compare(results.read())
-    assert found.rate == 1.2e-2 and len(found.references) == 2
+    assert found.best.rate == 1.2e-2 and len(found.references) == 2
     text = page.section([found], results.read(), {found.title: "x.png"})
     assert "5 runs so far. None was timed" in text
     row = next(line for line in text.splitlines() if "| midas" in line)
@@ -441,7 +451,7 @@ def test_the_page_admits_that_nothing_is_known(results):
     assert page.section([], results.read(), {}) == "No run has been made yet."
     results.add(_result(SPEC.replaced(tokens=8.0)))
     (found,) = comparison.compare(results.read())
-    assert found.rate is None and found.savings is None
+    assert found.best is None and found.savings is None
     text = page.section([found], results.read(), {})
     assert "The best one is not bracketed yet." in text
 
