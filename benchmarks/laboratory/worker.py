@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import tempfile
 import time
@@ -33,6 +34,8 @@ def work(queue, results, options, command, folder):
     Returns:
         Integer, how many runs were added to the results.
     """
+    # So that the run that is under way ends as well.
+    signal.signal(signal.SIGTERM, _stop)
     end = time.monotonic() + 60 * options.minutes
     folder = pathlib.Path(folder)
     count, pace, tried = 0, 0.0, set()
@@ -52,6 +55,10 @@ def work(queue, results, options, command, folder):
             pace = max(pace, (time.monotonic() - begun) / size)
             count += results.add(result)
             _tell(spec, result, time.monotonic() - begun)
+
+
+def _stop(number, frame):
+    raise SystemExit(f"The worker was stopped by signal {number}.")
 
 
 def prepared(spec, folder):

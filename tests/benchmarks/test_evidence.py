@@ -133,13 +133,15 @@ def test_every_argument_of_a_run_is_in_its_key():
 
 # Stands for `evidence.py --run`: writes a result at once, fails, or hangs.
 _CHILD = """
-import json, sys, time
+import json, os, sys, time
+PID = os.path.join(os.path.dirname(__file__), "pid")
 arguments = dict(zip(sys.argv[1::2], sys.argv[2::2]))
 spec = json.loads(arguments["--run"])
 if spec["seed"] == 7:
     sys.exit("it went wrong")
 if spec["seed"] == 8:
     open(arguments["--out"], "w").write("{half")
+    open(PID, "w").write(str(os.getpid()))
     time.sleep(600)
 from laboratory.spec import RunSpec
 key = RunSpec(**spec).key
@@ -215,6 +217,22 @@ def test_a_killed_worker_leaves_nothing_of_its_run(started, queue, results):
     spec, lock = worker._next(queue, results, options, folder, set())
     with lock:
         assert spec == hangs
+
+
+def test_a_worker_that_is_told_to_stop_ends_its_run(
+    started, queue, results, tmp_path
+):
+    queue.add([SPEC.replaced(seed=8)])
+    process, pid = started(), tmp_path / "pid"
+    deadline = time.monotonic() + 120
+    while not pid.exists() or not pid.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.terminate()
+    assert process.wait(60) == 1
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)
+    assert not results.read()
 
 
 def test_two_workers_never_take_the_same_run(queue, results, tmp_path):
