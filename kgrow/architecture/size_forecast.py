@@ -63,8 +63,8 @@ def forecast(spec, config):
     >>> model = kgrow.models.MLP(input_dim=2, output_dim=1, hidden_dim=4,
     ...     intermediate_dim=8, num_layers=1)
     >>> config = {**model.growth_config, "hidden_dim": 400}
-    >>> forecast(model.architecture.spec, config) // 400
-    20
+    >>> forecast(model.architecture.spec, config)
+    8409
     """
     return sum(_numbers(spec, v, config) for v in spec.variables.values())
 
