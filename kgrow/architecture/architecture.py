@@ -19,7 +19,7 @@ from kgrow.algebra.errors import GrowthError
 from kgrow.architecture.functional_resize import resized_layer_config
 from kgrow.architecture.recipes import recipe_of, twin_of
 from kgrow.architecture.size_forecast import check_imaginable
-from kgrow.architecture.stable_paths import stable_path
+from kgrow.architecture.stable_paths import inherit_paths, stable_path
 from kgrow.backend.lazy_variables import without_values
 from kgrow.layers.masked.gates import Gates
 
@@ -224,9 +224,11 @@ class Architecture:
             for part in parts
             if part in self.spec.sizes
         }
-        return cls.from_config(
+        network = cls.from_config(
             resized_layer_config(self.network, self.spec, sizes)
         )
+        inherit_paths(network, self.network)
+        return network
 
 
 def _value(spec, part):

@@ -27,7 +27,7 @@ def make_probe(network, spec, seed=0):
     inputs = getattr(network, "example_inputs", None)
     if inputs is not None:
         return inputs(_BATCH, seed)
-    inputs = _symbolic_inputs(network)
+    inputs = symbolic_inputs(network)
     if inputs is None:
         raise GrowthError(
             f"The network {network.name!r} does not say what inputs it takes. "
@@ -53,7 +53,7 @@ def make_probe(network, spec, seed=0):
     return keras.tree.map_structure(draw, inputs)
 
 
-def _symbolic_inputs(network):
+def symbolic_inputs(network):
     """The structure of `keras.Input`s of a network that is made of some."""
     if isinstance(network, keras.Sequential):
         return network.inputs[0] if network.inputs else None
@@ -72,7 +72,7 @@ def run(network, inputs):
     return [o if is_spread(o) else np.asarray(o) for o in outputs]
 
 
-def _outputs(network, inputs):
+def _outputs(network, inputs, forward=forward):
     """The same in the network's own structure."""
     inputs = keras.tree.map_structure(backend.as_batch, inputs)
     try:
@@ -180,28 +180,35 @@ def expected_rounding(network, spec):
     return tolerance(network.dtype_policy.compute_dtype, fan_in, depth)
 
 
-def batch_loss(model, network, batch):
-    """The compiled loss of a network on one batch `(x, y[, weights])`.
+def batch_loss(loss_with, network, batch):
+    """The loss of a network on one batch `(x, y[, weights])`, with its own
+    penalties.
+
+    Args:
+        loss_with: function, see `NetworkTraining.loss_with()`.
+        network: a `keras.Model`.
+        batch: tuple.
 
     Raises:
         GrowthError: the batch does not fit the model or its loss.
     """
     x, y, weights = keras.utils.unpack_x_y_sample_weight(batch)
-    y_pred = keras.tree.map_structure(
-        keras.ops.convert_to_tensor, _outputs(network, x)
-    )
+    y_pred, penalties = _outputs(network, x, backend.forward_and_losses)
+    y_pred = keras.tree.map_structure(keras.ops.convert_to_tensor, y_pred)
     if weights is not None:
         weights = keras.tree.map_structure(backend.as_batch, weights)
     outputs = keras.tree.flatten(y_pred)
     try:
         with keras.StatelessScope():
             # Trackers inside the compiled loss must not see this batch.
-            loss = model.compute_loss(
+            loss = loss_with(
+                network,
                 x,
                 keras.tree.map_structure(backend.as_batch, y),
                 y_pred,
                 weights,
                 training=False,
+                penalties=penalties,
             )
         return float(keras.ops.convert_to_numpy(loss))
     except Exception as error:

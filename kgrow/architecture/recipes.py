@@ -14,7 +14,11 @@ from kgrow.algebra.deserialization import registered_function
 from kgrow.algebra.errors import GrowthError
 from kgrow.architecture.nested_config import closed, opened
 from kgrow.architecture.stable_paths import counted_names
-from kgrow.backend.keras_internals import Functional, set_untracked
+from kgrow.backend.keras_internals import (
+    Functional,
+    functional_like_constructor,
+    set_untracked,
+)
 from kgrow.backend.lazy_variables import without_values
 
 # Attribute of a network that holds the function that built it.
@@ -55,7 +59,7 @@ def recipe_of(network):
     recipe = vars(network).get(_MARK)
     if recipe is not None:
         return recipe
-    if type(network) in (Functional, keras.Sequential):
+    if is_plain(network):
         return None
     for recognizes, recipe in _RECOGNIZED:
         if recognizes(network):
@@ -77,6 +81,19 @@ def load_recipe(source):
             f"There is no {source['name']!r} in {source['module']!r}."
         )
     return _RECIPES[source["kind"]].from_source(found, source)
+
+
+def is_plain(network):
+    """Whether it is a Functional or Sequential model, or of a subclass that
+    only adds methods: its config lists its layers."""
+    cls = type(network)
+    if issubclass(cls, keras.Sequential):
+        return cls.__init__ is keras.Sequential.__init__
+    return (
+        issubclass(cls, Functional)
+        and functional_like_constructor(cls)
+        and cls.get_config is Functional.get_config
+    )
 
 
 def twin_of(network):

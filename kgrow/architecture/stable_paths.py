@@ -45,6 +45,21 @@ def remembers(network):
     return _MADE_UP in vars(network)
 
 
+def inherit_paths(network, old):
+    """Gives a network the paths of one that is made of the same layers.
+
+    A layer inside another has a path that depends on which of the two was
+    built first, and a network that is made from its config builds the inner
+    one first.
+    """
+    paths = [stable_path(old, v) for v in old.variables]
+    if len(paths) == len(network.variables):
+        vars(network)[_PATHS] = {
+            id(variable): path
+            for variable, path in zip(network.variables, paths, strict=True)
+        }
+
+
 def stable_path(network, variable, twin=None):
     """A variable's path from the network on, without the network's name.
 

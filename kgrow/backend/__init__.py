@@ -46,6 +46,7 @@ double_precision = current.double_precision
 exact_products = current.exact_products
 flash_attention = current.flash_attention
 forward = current.forward
+forward_and_losses = current.forward_and_losses
 forwarder = current.forwarder
 gathered = current.gathered
 gradients = current.gradients

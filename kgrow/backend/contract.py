@@ -84,6 +84,15 @@ class Backend(abc.ABC):
             numpy arrays; arrays in pieces where the variables are in pieces.
         """
 
+    def forward_and_losses(self, network, inputs):
+        """Inference outputs of a network, and the penalties that it adds.
+
+        Returns:
+            `(outputs, losses)`, tensors.
+        """
+        outputs = network(inputs, training=False)
+        return outputs, network.losses
+
     def forwarder(self, network):
         """A function of inputs like `forward()`, compiled once, which reads
         the variables at each call."""

@@ -91,6 +91,23 @@ class JAXBackend(Backend):
     def forward(self, network, inputs):
         return self.forwarder(network)(inputs)
 
+    def forward_and_losses(self, network, inputs):
+        variables = network.variables
+
+        @jax.jit
+        def infer(values, inputs):
+            mapping = list(zip(variables, values, strict=True))
+            with keras.StatelessScope(
+                state_mapping=mapping, collect_losses=True
+            ):
+                return network(inputs, training=False), network.losses
+
+        with self.exact_products():
+            values = [v.value for v in variables]
+            if any(self.is_spread(value) for value in values):
+                inputs = jax.tree.map(self.as_batch, inputs)
+            return infer(values, inputs)
+
     def forwarder(self, network):
         variables = network.variables
 

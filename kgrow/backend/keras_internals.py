@@ -11,7 +11,10 @@ import copy
 from keras.src import backend as implementation
 from keras.src.backend.common import global_state
 from keras.src.backend.common.dtypes import BIT64_TO_BIT32_DTYPE
-from keras.src.models.functional import Functional
+from keras.src.models.functional import (
+    Functional,
+    functional_like_constructor,
+)
 from keras.src.saving import orbax_util
 from keras.src.trainers.data_adapters.py_dataset_adapter import PyDatasetAdapter
 from keras.src.utils import file_utils
@@ -31,6 +34,7 @@ __all__ = [
     "DotNotTrackScope",
     "DynamicBackend",
     "Functional",
+    "functional_like_constructor",
     "PyDatasetAdapter",
     "ask_to_proceed_with_overwrite",
     "attributes_of",
@@ -52,6 +56,7 @@ __all__ = [
     "set_optimizer_variables",
     "set_untracked",
     "sublayers_allowed",
+    "with_attributes",
 ]
 
 
@@ -83,6 +88,23 @@ def set_untracked(item, name, value):
     """Sets an attribute of a layer that neither Keras nor TensorFlow tracks:
     one that is no part of it, or a dict that is to stay a dict."""
     vars(item)[name] = value
+
+
+@contextlib.contextmanager
+def with_attributes(item, attributes):
+    """Context in which a layer has other values of some attributes, none of
+    them tracked as a part of it."""
+    own, missing = vars(item), object()
+    before = {name: own.get(name, missing) for name in attributes}
+    own.update(attributes)
+    try:
+        yield item
+    finally:
+        for name, value in before.items():
+            if value is missing:
+                own.pop(name, None)
+            else:
+                own[name] = value
 
 
 def replace_methods(item, **methods):

@@ -67,6 +67,10 @@ class TorchBackend(Backend):
             lambda t: keras.ops.convert_to_numpy(t), outputs
         )
 
+    def forward_and_losses(self, network, inputs):
+        with torch.no_grad():
+            return super().forward_and_losses(network, inputs)
+
     @contextlib.contextmanager
     def exact_products(self):
         # GPUs may multiply float32 in TF32, and convolutions do by default.

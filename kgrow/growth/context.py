@@ -67,7 +67,7 @@ class GrowthContext(Task):
                 make_plan,
                 self.values,
                 self.network,
-                self.model.compute_loss,
+                self.model.loss_with,
                 settings.tune_small,
             )
             self.report = fit_operator(
@@ -140,10 +140,12 @@ class GrowthContext(Task):
         def loss(moving):
             given = {**fixed, **dict(zip(paths, moving, strict=True))}
             mapping = [(variables[p], v) for p, v in given.items()]
-            with keras.StatelessScope(state_mapping=mapping):
+            with keras.StatelessScope(
+                state_mapping=mapping, collect_losses=True
+            ):
                 y_pred = network(x, training=False)
-                return self.model.compute_loss(
-                    x, y, y_pred, weights, training=False
+                return self.model.loss_with(
+                    network, x, y, y_pred, weights, training=False
                 )
 
         start = [tensor(values[p]) for p in paths]

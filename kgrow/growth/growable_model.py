@@ -11,11 +11,7 @@ from kgrow.algebra.errors import FileError, GrowthError
 from kgrow.architecture.architecture import Architecture
 from kgrow.architecture.inference.derive_axes import derive
 from kgrow.architecture.recipes import ModelBuilder, recipe_of
-from kgrow.backend.keras_internals import (
-    DotNotTrackScope,
-    set_untracked,
-    sublayers_allowed,
-)
+from kgrow.backend.keras_internals import set_untracked
 from kgrow.growth.freezing import unfreeze
 from kgrow.growth.gates import (
     GateKeeper,
@@ -25,7 +21,9 @@ from kgrow.growth.gates import (
     settle,
 )
 from kgrow.growth.log_callback import GrowthLog
-from kgrow.growth.optimizer.entry_masks import guard
+from kgrow.growth.network_facade import NetworkFacade
+from kgrow.growth.network_swap import NetworkSwap
+from kgrow.growth.network_training import NetworkTraining, check_overrides
 from kgrow.growth.saving import growth_state, orbax
 from kgrow.growth.saving.rollback import all_or_nothing
 from kgrow.growth.saving.safe_write import whole_file
@@ -55,7 +53,7 @@ def register_kind(fits, cls):
 
 
 @keras.saving.register_keras_serializable("kgrow")
-class GrowableModel(keras.Model):
+class GrowableModel(NetworkFacade, NetworkTraining, NetworkSwap, keras.Model):
     """Wraps a network, and swaps it for a larger one on `grow()`.
 
     It is an ordinary Keras model: `compile()`, `fit()`, `evaluate()`,
@@ -91,6 +89,9 @@ class GrowableModel(keras.Model):
     ({'units': 12}, True)
     """
 
+    # Methods of training of a network's class that this class replaces.
+    _own_training = ()
+
     def __new__(cls, *args, **kwargs):
         if cls is GrowableModel:
             network = args[0] if args else kwargs.get("network")
@@ -106,6 +107,7 @@ class GrowableModel(keras.Model):
                 "`network` must be a built `keras.Model`. Received: "
                 f"{network!r} (of type {type(network).__name__})"
             )
+        check_overrides(network, self._own_training)
         kwargs.setdefault("dtype", network.dtype_policy)
         super().__init__(name=name, **kwargs)
         if axes is None:
@@ -121,16 +123,6 @@ class GrowableModel(keras.Model):
         set_untracked(self, "callback_state", {})
         # Keras' iterator over the data of the running `fit`, or `None`.
         self._epoch_iterator = None
-        self.built = True
-
-    def call(self, inputs, training=None, mask=None):
-        # By name, not through Keras' call context: `stateless_call`, which JAX
-        # trains with, opens none. Networks that do not name it never see it.
-        del mask
-        return self.network(inputs, training=training)
-
-    def build(self, input_shape=None):
-        del input_shape
         self.built = True
 
     def grow(
@@ -348,14 +340,6 @@ class GrowableModel(keras.Model):
         """`Inheritance`, what the teacher adds to the loss, or `None`."""
         return self._inheritance
 
-    def set_teacher(self, inheritance):
-        """Takes an `Inheritance` whose part of the loss is added from now on,
-        or `None` for none."""
-        with sublayers_allowed(self):
-            if self._inheritance is not None:
-                self._tracker.untrack(self._inheritance)
-            self._inheritance = inheritance
-
     def remove_teacher(self):
         """Ends what the strategy `ki` began: the small network no longer
         teaches this one, and is let go."""
@@ -365,14 +349,6 @@ class GrowableModel(keras.Model):
             self.set_teacher(None)
             self._refresh_functions()
             undo.pop_all()
-
-    def compute_loss(
-        self, x=None, y=None, y_pred=None, sample_weight=None, training=True
-    ):
-        loss = super().compute_loss(x, y, y_pred, sample_weight, training)
-        if self._inheritance is None or not training:
-            return loss
-        return self._inheritance.blend(loss, x, y_pred)
 
     @property
     def growth_config(self):
@@ -389,61 +365,6 @@ class GrowableModel(keras.Model):
         """`Architecture` of the network."""
         return self._architecture
 
-    def _install(self, architecture):
-        """Puts a network in the place of the present one, nothing else."""
-        with sublayers_allowed(self):
-            places = [id(layer) for layer in self._layers]
-            here = id(self.network)
-            place = places.index(here) if here in places else 0
-            self._tracker.untrack(self.network)
-            self._architecture = architecture
-            self.network = architecture.network
-            # Tracked as the last one, behind a teacher: variables keep their
-            # order, by which Keras' files and JAX' state find them.
-            self._layers.insert(place, self._layers.pop())
-        if self.compiled:
-            # Untracked, as `compile()` does: TensorFlow would go on holding
-            # the dict it tracks, and with it the old network.
-            with DotNotTrackScope():
-                self._compiled_trainable_state = {
-                    layer: layer.trainable for layer in self._flatten_layers()
-                }
-
-    def _remember(self):
-        """Makes a function that puts the present network back, and the
-        functions compiled for it."""
-        architecture, inheritance = self._architecture, self._inheritance
-        names = ("train_function", "test_function", "predict_function")
-        functions = {name: getattr(self, name) for name in names}
-
-        def rewind():
-            taught = self._inheritance
-            if taught is not None and taught is not inheritance:
-                taught.release()
-            self._install(architecture)
-            # Whether or not it is tracked by now.
-            self.set_teacher(inheritance)
-            backend.reload_state(self)
-            for name, function in functions.items():
-                setattr(self, name, function)
-
-        return rewind
-
-    def _refresh_functions(self):
-        """Lets the running `fit` go on with the present variables."""
-        backend.reload_state(self)
-        self.test_function = None
-        self.predict_function = None
-        if self.train_function is not None:
-            self.make_train_function(force=True)
-
-    def make_train_function(self, force=False):
-        if force or self.train_function is None:
-            # The optimizer may be another one since.
-            guard(self)
-            backend.retrace(self)
-        return super().make_train_function(force)
-
     def fit(
         self,
         x=None,
@@ -452,13 +373,14 @@ class GrowableModel(keras.Model):
         epochs=1,
         verbose="auto",
         callbacks=None,
+        *args,
         **kwargs,
     ):
         log, own, callbacks = _with_own_callbacks(self, callbacks)
         self._growth_log = log
         try:
             return super().fit(
-                x, y, batch_size, epochs, verbose, callbacks, **kwargs
+                x, y, batch_size, epochs, verbose, callbacks, *args, **kwargs
             )
         finally:
             self._growth_log = self._epoch_iterator = None

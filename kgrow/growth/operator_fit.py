@@ -19,6 +19,7 @@ from kgrow import backend
 from kgrow.algebra.errors import GrowthError
 from kgrow.architecture.architecture import grown_weights, relative_path
 from kgrow.backend.flops import training_flops
+from kgrow.backend.keras_internals import set_untracked
 from kgrow.backend.lazy_variables import give_value, without_values
 
 
@@ -32,7 +33,7 @@ class OperatorModel(keras.Model):
             its variables, of which only shapes and places are taken, for a
             step that is lowered and not run.
         network: the grown network; its weights need no values.
-        compute_loss: function `(x, y, y_pred, sample_weight, training)`.
+        loss_with: function, see `NetworkTraining.loss_with()`.
         tune_small: bool, whether the small network's weights train as well.
     """
 
@@ -42,12 +43,14 @@ class OperatorModel(keras.Model):
         make_plan,
         values,
         network,
-        compute_loss,
+        loss_with,
         tune_small=False,
     ):
         super().__init__(name="operator", dtype=network.dtype_policy)
         self._make_plan = make_plan
-        self._loss_of = compute_loss
+        self._loss_with = loss_with
+        # The network's penalties, from a forward pass to the loss of it.
+        set_untracked(self, "_penalties", [])
         weights = {id(w) for w in grown_weights(network)}
         states = [v for v in network.variables if id(v) not in weights]
         # The network is used, its variables are not ours.
@@ -124,8 +127,11 @@ class OperatorModel(keras.Model):
         ]
         states = list(zip(self._held.states, self._states, strict=True))
         mapping += [(s, ops.convert_to_tensor(v)) for s, v in states]
-        with keras.StatelessScope(state_mapping=mapping) as scope:
+        with keras.StatelessScope(
+            state_mapping=mapping, collect_losses=True
+        ) as scope:
             outputs = network(inputs, training=training)
+            set_untracked(self, "_penalties", network.losses)
         if training:
             for theirs, ours in states:
                 ours.assign(scope.get_current_value(theirs))
@@ -143,8 +149,18 @@ class OperatorModel(keras.Model):
         self, x=None, y=None, y_pred=None, sample_weight=None, training=True
     ):
         # Trackers inside the compiled loss must not see these batches.
+        penalties = self._penalties
+        set_untracked(self, "_penalties", [])
         with keras.StatelessScope():
-            return self._loss_of(x, y, y_pred, sample_weight, training=training)
+            return self._loss_with(
+                self._held.network,
+                x,
+                y,
+                y_pred,
+                sample_weight,
+                training=training,
+                penalties=penalties,
+            )
 
 
 class _Held:

@@ -42,6 +42,7 @@ from kgrow.growth.freezing import (
     freeze,
 )
 from kgrow.growth.gates import carry_gates, copy_gates
+from kgrow.growth.layer_state import carry_layer_state
 from kgrow.growth.optimizer.entry_masks import guard
 from kgrow.growth.optimizer.grow_state import POLICIES, OptimizerState
 from kgrow.growth.optimizer.rate_law import carried, rate_factors
@@ -50,7 +51,7 @@ from kgrow.growth.process_agreement import check_agreement, plan_facts
 from kgrow.growth.receipt import Receipt
 from kgrow.growth.teacher import Inheritance
 from kgrow.growth.update_scale import steps_taken
-from kgrow.growth.weight_transfer import carry_layer_state, fill_weights
+from kgrow.growth.weight_transfer import fill_weights
 
 
 class GrowthTransaction:
@@ -86,6 +87,8 @@ class GrowthTransaction:
         self.model = model
         self.source = model.architecture
         self.strategy = strategies.get(strategy)
+        if self.strategy.teacher_config() is not None:
+            model.check_teachable()
         self.trainable = check_train(trainable, self.strategy)
         self.config = self.source.check(target_config)
         check_memory(self.source.spec, self.config)
@@ -231,8 +234,9 @@ class GrowthTransaction:
             "tolerance": rounding,
         }
         if self.batch is not None and self.model.compiled:
-            measured["loss_before"] = batch_loss(self.model, old, self.batch)
-            measured["loss_after"] = batch_loss(self.model, network, self.batch)
+            loss_with = self.model.loss_with
+            measured["loss_before"] = batch_loss(loss_with, old, self.batch)
+            measured["loss_after"] = batch_loss(loss_with, network, self.batch)
         return measured
 
     def _probe_inputs(self):

@@ -48,6 +48,16 @@ class GrowableTask(GrowableModel):
     2
     """
 
+    _own_training = (
+        "compile",
+        "fit",
+        "evaluate",
+        "predict",
+        "train_on_batch",
+        "test_on_batch",
+        "predict_on_batch",
+    )
+
     def __init__(self, network, axes=None, name=None, **kwargs):
         super().__init__(network, axes, name=name, **kwargs)
         if getattr(self.network, "compiled", False):

@@ -50,6 +50,7 @@ _DONE = "_BaseExitStack.pop_all"
 ENDS = (
     "/growth/transaction.py",
     "/growth/growable_model.py",
+    "/growth/network_swap.py",
     "/growth/freezing.py",
 )
 END = {"load_weights": ("/growth/saving/rollback.py",)}

@@ -4,12 +4,19 @@ import contextlib
 import inspect
 import sys
 
-from kgrow.growth import growable_model, transaction
+from kgrow.growth import growable_model, network_swap, transaction
 from kgrow.growth.optimizer import grow_state, rebuild, slots
 
 # Where a growth touches what was there before. Not the lines that put global
 # state back: what interrupts those, no line after them can mend.
-TOUCHING = (growable_model, transaction, grow_state, rebuild, slots)
+TOUCHING = (
+    growable_model,
+    network_swap,
+    transaction,
+    grow_state,
+    rebuild,
+    slots,
+)
 
 
 @contextlib.contextmanager

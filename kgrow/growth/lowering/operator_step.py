@@ -82,6 +82,6 @@ def _operator_model(model, target_config, strategy):
                 for w in grown_weights(source.network)
             },
             network,
-            model.compute_loss,
+            model.loss_with,
             strategy.tune_small,
         )

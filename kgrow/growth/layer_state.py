@@ -1,0 +1,167 @@
+"""What layers hold beside their weights, from a network into the grown one.
+
+Random states, metrics, statistics that `adapt()` finalised, vocabularies: no
+plan maps them. Keras' own hooks for files say what a layer holds, and are used
+here to hand it on.
+"""
+
+import tempfile
+
+import keras
+
+from kgrow import backend
+from kgrow.algebra.errors import GrowthError
+from kgrow.backend.lazy_variables import initialize
+from kgrow.backend.random import seed_states, set_seed_states
+from kgrow.backend.scopes import relative_to
+
+_ASSETS = ("save_assets", "load_assets")
+_OWN = ("save_own_variables", "load_own_variables")
+
+
+def carry_layer_state(network, old, plan):
+    """Gives the layers of a grown network what no plan maps.
+
+    Args:
+        network: the grown network, its weights filled.
+        old: the network before.
+        plan: `Plan` from the one to the other.
+
+    Raises:
+        GrowthError: a layer keeps state of its own that is bound to sizes
+            which grow.
+    """
+    pairs = _pairs(network, old, plan)
+    for layer, source, _ in pairs:
+        if not source.trainable:
+            layer.trainable = False
+    set_seed_states(network, seed_states(old))
+    initialize(network.variables)
+    for layer, source, same in [(network, old, True), *pairs]:
+        if same:
+            _carry_seeds(layer, source)
+            _carry_metrics(layer, source)
+        _carry_hooks(layer, source)
+    backend.register_parameters(network)
+
+
+def _pairs(network, old, plan):
+    """`[(layer, the old one it continues, whether it stands again)]`."""
+    layers, olds = _layers(network), _layers(old)
+    if [type(layer) for layer in layers] == [type(layer) for layer in olds]:
+        # By place: names may be ones that Keras makes up.
+        return [(*both, True) for both in zip(layers, olds, strict=True)]
+    by_path = {_layer_path(old, layer): layer for layer in olds}
+    origin, pairs = _origins(plan), []
+    for layer in layers:
+        path = _layer_path(network, layer)
+        same = by_path.get(path)
+        source = by_path.get(origin.get(path, path), same)
+        if source is not None:
+            pairs.append((layer, source, source is same))
+    return pairs
+
+
+def _layers(network):
+    return network._flatten_layers(include_self=False)
+
+
+def _layer_path(network, layer):
+    return relative_to(network, layer.path or layer.name)
+
+
+def _origins(plan):
+    """For each layer of the grown network, by path, the old one's path."""
+    origins = {}
+    for path in plan.target.variables:
+        reads = plan.reads(path)
+        if not reads:
+            continue
+        new, old = path.split("/"), reads[0].split("/")
+        for depth in range(1, len(new)):
+            origins["/".join(new[:depth])] = "/".join(old[:depth])
+    return origins
+
+
+def _carry_seeds(layer, source):
+    generators = layer._seed_generators, source._seed_generators
+    if len(generators[0]) == len(generators[1]):
+        for new, old in zip(*generators, strict=True):
+            new.state.assign(old.state)
+
+
+def _carry_metrics(layer, source):
+    """Metrics go on. One whose state is shaped by what grows, or that has
+    none yet, begins anew, as it does with every epoch."""
+    if len(layer._metrics) != len(source._metrics):
+        return
+    for new, old in zip(layer._metrics, source._metrics, strict=True):
+        initialize(new.variables)
+        if [v.shape for v in new.variables] == [v.shape for v in old.variables]:
+            for variable, value in zip(
+                new.variables, old.variables, strict=True
+            ):
+                variable.assign(value)
+
+
+def _carry_hooks(layer, source):
+    if type(layer) is not type(source) or isinstance(layer, keras.Model):
+        return
+    if _defines(layer, *_ASSETS):
+        with tempfile.TemporaryDirectory() as folder:
+            source.save_assets(folder)
+            layer.load_assets(folder)
+    if _holds_more(source):
+        _carry_store(layer, source)
+    elif hasattr(layer, "finalize_state"):
+        layer.finalize_state()
+
+
+def _holds_more(layer):
+    """Whether a layer's hooks save or load more than its variables."""
+    if not _defines(layer, *_OWN) or not layer.built:
+        return False
+    if not _of_keras(layer, "load_own_variables"):
+        return True
+    if _own_variables(layer):
+        # Those of Keras write its weights down, whatever their order.
+        return False
+    store = {}
+    layer.save_own_variables(store)
+    return bool(store)
+
+
+def _carry_store(layer, source):
+    own = _own_variables(layer)
+    shapes = [v.shape for v in own], [v.shape for v in _own_variables(source)]
+    if shapes[0] != shapes[1]:
+        raise GrowthError(
+            f"The layer {source.name!r} keeps state of its own, by its "
+            "`save_own_variables()` and `load_own_variables()`, and its sizes "
+            "would change. Keep the sizes that it depends on, or hold that "
+            f"state in weights. Received: {type(source).__name__} of shapes "
+            f"{shapes[1]}, to be {shapes[0]}"
+        )
+    values = [keras.ops.copy(v.value) for v in own]
+    store = {}
+    source.save_own_variables(store)
+    layer.load_own_variables(store)
+    # What the plan made of its weights stays.
+    for variable, value in zip(own, values, strict=True):
+        variable.assign(value)
+
+
+def _own_variables(layer):
+    return [*layer._trainable_variables, *layer._non_trainable_variables]
+
+
+def _defines(layer, *names):
+    default = keras.layers.Layer
+    return any(
+        getattr(type(layer), name, None) is not getattr(default, name, None)
+        for name in names
+    )
+
+
+def _of_keras(layer, name):
+    return getattr(type(layer), name).__module__.startswith("keras.")
