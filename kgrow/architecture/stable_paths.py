@@ -54,10 +54,8 @@ def inherit_paths(network, old):
     """
     paths = [stable_path(old, v) for v in old.variables]
     if len(paths) == len(network.variables):
-        vars(network)[_PATHS] = {
-            id(variable): path
-            for variable, path in zip(network.variables, paths, strict=True)
-        }
+        by_id = dict(zip(map(id, network.variables), paths, strict=True))
+        set_untracked(network, _PATHS, by_id)
 
 
 def stable_path(network, variable, twin=None):
