@@ -66,7 +66,7 @@ def check_size(field: str, value: Any) -> Any:
             f"`{field}` must be an integer. Received: {field}={value!r} (of "
             f"type {type(value).__name__})"
         )
-    if abs(value) > LARGEST_COUNT:
+    if abs(int(value)) > LARGEST_COUNT:
         raise GrowthError(
             f"`{field}` must not exceed 2**53. Received: {field}={short(value)}"
         )

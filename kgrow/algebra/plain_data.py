@@ -47,7 +47,9 @@ def _plain(value: Any, where: str, depth: int) -> Any:
         return value if value is None else bool(value)
     if isinstance(value, str):
         return str(value)
-    if isinstance(value, numbers.Integral) and abs(value) < _LARGEST_INTEGER:
+    if isinstance(value, numbers.Integral) and (
+        abs(int(value)) < _LARGEST_INTEGER
+    ):
         return int(value)
     if isinstance(value, numbers.Real) and not _is_integer(value):
         return float(value)

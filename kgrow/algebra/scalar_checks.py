@@ -113,6 +113,6 @@ def _is_number(value: Any) -> bool:
         return False
     # An integer may be too large for a float, a NumPy scalar too small for
     # the bound; NaN lies within no bounds.
-    if not isinstance(value, numbers.Integral):
-        value = float(value)
-    return abs(value) <= LARGEST_NUMBER
+    if isinstance(value, numbers.Integral):
+        return abs(int(value)) <= LARGEST_NUMBER
+    return abs(float(value)) <= LARGEST_NUMBER
