@@ -66,6 +66,7 @@ def global_attribute(name, value):
 
     Example:
 
+    >>> import keras
     >>> with global_attribute("object_name_uids", None):
     ...     keras.layers.Dense(2).name
     'dense'
