@@ -289,6 +289,13 @@ def _depth_claim(plan, name, mixing):
     repeated = _repeated_norms(mixing) if stack.norm == "post" else None
     if mixing.is_identity or (stack.norm == "pre" and _adds(plan, name)):
         return Claim(name, True, "exact")
+    if not any(
+        v.axes.residual_out
+        for v in plan.target.variables.values()
+        if v.stack == name
+    ):
+        reason = "no residual branch to silence: a new block computes as well"
+        return Claim(name, False, reason)
     if not mixing.keeps_blocks():
         return Claim(name, False, "new blocks compute something of their own")
     if repeated is None:

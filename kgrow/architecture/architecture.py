@@ -61,6 +61,10 @@ class Architecture:
             )
         self.spec = read_spec(axes, network)
 
+    def variables(self):
+        """`[(path, shape)]` of the network's weights as they are now."""
+        return _variables(self.network)
+
     @property
     def config(self):
         """`{field: value}` for every field that can grow."""
@@ -244,12 +248,16 @@ def read_spec(axes, network):
     recipe = recipe_of(network)
     config = {} if recipe is None else recipe.config
     weights = grown_weights(network)
-    variables = [(relative_path(network, w), w.shape) for w in weights]
     initializers = {
         relative_path(network, w): getattr(w, "_initializer", None)
         for w in weights
     }
-    return axes.spec(variables, config, initializers)
+    return axes.spec(_variables(network), config, initializers)
+
+
+def _variables(network):
+    weights = grown_weights(network)
+    return [(relative_path(network, w), w.shape) for w in weights]
 
 
 def grown_weights(network):

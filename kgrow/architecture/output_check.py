@@ -113,7 +113,8 @@ def difference(before, after, plan):
             )
         worst = max(worst, _largest(new - old))
         largest = max(largest, _largest(old))
-    return worst, worst / max(largest, np.finfo("float32").tiny)
+    tiny = float(np.finfo("float32").tiny)
+    return float(worst), float(worst / max(largest, tiny))
 
 
 def _largest(values):
@@ -169,15 +170,20 @@ def _axis_map(plan, axes, axis):
 
 def expected_rounding(network, spec):
     """Relative difference that rounding alone explains."""
-    fan_in = max(max(v.shape, default=1) for v in spec.variables.values())
+    depth = 1 + sum(spec.depths.values())
+    dtype = network.dtype_policy.compute_dtype
+    return tolerance(dtype, longest_sum(spec), depth)
+
+
+def longest_sum(spec):
+    """How many terms the longest sum of a network has."""
     sizes = [
         size
         for name, size in spec.sizes.items()
         if spec.dims[name].kind != "lookup"
     ]
-    fan_in = max(sizes, default=fan_in)
-    depth = 1 + sum(spec.depths.values())
-    return tolerance(network.dtype_policy.compute_dtype, fan_in, depth)
+    shapes = [max(v.shape, default=1) for v in spec.variables.values()]
+    return max(sizes, default=max(shapes))
 
 
 def batch_loss(loss_with, network, batch):

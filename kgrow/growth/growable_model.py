@@ -10,6 +10,7 @@ from kgrow.algebra.deserialization import check_names, object_of
 from kgrow.algebra.errors import FileError, GrowthError
 from kgrow.architecture.architecture import Architecture
 from kgrow.architecture.inference.derive_axes import derive
+from kgrow.architecture.network_changes import check_unchanged
 from kgrow.architecture.recipes import ModelBuilder, recipe_of
 from kgrow.backend.keras_internals import set_untracked
 from kgrow.growth.freezing import unfreeze
@@ -110,6 +111,9 @@ class GrowableModel(NetworkFacade, NetworkTraining, NetworkSwap, keras.Model):
         check_overrides(network, self._own_training)
         kwargs.setdefault("dtype", network.dtype_policy)
         super().__init__(name=name, **kwargs)
+        # Families pass the axes that their authors wrote.
+        kind = type(self) is GrowableModel or bool(self._own_training)
+        self.axes_given = axes is not None and kind
         if axes is None:
             axes = derive(network)
         axes = axes if isinstance(axes, AxisMap) else AxisMap(axes)
@@ -406,6 +410,7 @@ class GrowableModel(NetworkFacade, NetworkTraining, NetworkSwap, keras.Model):
             self._epoch_iterator = iterator
 
     def get_config(self):
+        check_unchanged(self._architecture, "Saving")
         # What builds a network comes back with it, to build a larger one.
         recipe = recipe_of(self.network)
         made_by = recipe if isinstance(recipe, ModelBuilder) else self.network
@@ -425,7 +430,20 @@ class GrowableModel(NetworkFacade, NetworkTraining, NetworkSwap, keras.Model):
                 "a network, or a `ModelBuilder`",
             )
             config["axes"] = AxisMap.from_config(config["axes"])
-        return cls(**config)
+        model = cls(**config)
+        # Not known of a file.
+        model.axes_given = False
+        return model
+
+    # Keras opens a file before it asks what to write.
+
+    def save(self, *args, **kwargs):
+        check_unchanged(self._architecture, "Saving")
+        super().save(*args, **kwargs)
+
+    def save_weights(self, filepath, overwrite=True, max_shard_size=None):
+        check_unchanged(self._architecture, "Saving")
+        super().save_weights(filepath, overwrite, max_shard_size)
 
     def compile_from_config(self, config):
         check_names(config)

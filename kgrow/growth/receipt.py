@@ -88,6 +88,8 @@ class Receipt:
 
     def __str__(self):
         title = escape(f"grown by {self.strategy}")
+        if self.source_config == self.target_config:
+            title = "nothing grew: all sizes are as they were"
         table = Table(title=title, title_justify="left")
         table.add_column("")
         table.add_column("before", justify="right")

@@ -20,13 +20,9 @@ from kgrow.architecture.architecture import (
     count_parameters,
     variable_paths,
 )
-from kgrow.architecture.output_check import (
-    batch_loss,
-    difference,
-    expected_rounding,
-    make_probe,
-    run,
-)
+from kgrow.architecture.function_check import compare
+from kgrow.architecture.network_changes import check_unchanged
+from kgrow.architecture.output_check import batch_loss, make_probe
 from kgrow.architecture.size_forecast import check_memory
 from kgrow.backend.keras_internals import get_random_seed
 from kgrow.backend.memory import PeakMemory
@@ -86,6 +82,7 @@ class GrowthTransaction:
             )
         self.model = model
         self.source = model.architecture
+        check_unchanged(self.source, "Growing")
         self.strategy = strategies.get(strategy)
         if self.strategy.teacher_config() is not None:
             model.check_teachable()
@@ -212,25 +209,31 @@ class GrowthTransaction:
             # The outputs are meant to change, and the inputs may have to.
             return {}
         old = self.source.network
-        inputs = self._probe_inputs()
-        before, after = run(old, inputs), run(network, inputs)
-        absolute, relative = difference(before, after, plan)
+        found = compare(old, network, self._probe_inputs(), plan)
         claims = self.strategy.claims(plan)
         exact = all(claim.exact for claim in claims)
-        rounding = expected_rounding(network, plan.target)
+        rounding = found.tolerance
         rounding += sum(claim.within for claim in claims if exact)
-        if exact and not relative <= rounding:
-            raise GrowthError(
-                f"{self.strategy!r} claims to keep the function, and the "
-                f"outputs differ by {relative:.1e} of their size, more than "
-                f"rounding explains ({rounding:.1e}). For a network of your "
-                "own, check the axes that you gave; the model is as it was."
+        notes = dict(found.notes)
+        if exact and not found.relative <= rounding:
+            if not found.outputs_grew:
+                raise GrowthError(self._not_kept(found.relative, rounding))
+            exact = False
+            notes["outputs"] = (
+                "there are more of them, and what is computed over all, as a "
+                "softmax or a mean, changes with their number"
+            )
+        if not found.head <= rounding:
+            if exact:
+                raise GrowthError(_head_not_kept(old, found.head))
+            notes["head"] = (
+                "logits by `token_embedding` in reverse are another function"
             )
         measured = {
             "exact": exact,
-            "claims": {c.dim: c.reason for c in claims},
-            "max_abs_diff": absolute,
-            "relative_diff": relative,
+            "claims": {**{c.dim: c.reason for c in claims}, **notes},
+            "max_abs_diff": found.absolute,
+            "relative_diff": found.relative,
             "tolerance": rounding,
         }
         if self.batch is not None and self.model.compiled:
@@ -238,6 +241,18 @@ class GrowthTransaction:
             measured["loss_before"] = batch_loss(loss_with, old, self.batch)
             measured["loss_after"] = batch_loss(loss_with, network, self.batch)
         return measured
+
+    def _not_kept(self, relative, rounding):
+        cause = (
+            "Check the axes that you gave"
+            if self.model.axes_given
+            else "`model.architecture.axes` does not describe the network"
+        )
+        return (
+            f"{self.strategy!r} claims to keep the function, and the outputs "
+            f"differ by {relative:.1e} of their size, more than rounding "
+            f"explains ({rounding:.1e}). {cause}; the model is as it was."
+        )
 
     def _probe_inputs(self):
         if self.probe is not None:
@@ -288,6 +303,18 @@ class GrowthTransaction:
         kept = {id(backend.storage(v)) for v in [*model.variables, *kept]}
         backend.delete_buffers([v for v in replaced if id(v) not in kept])
         return receipt
+
+
+def _head_not_kept(network, relative):
+    name = type(network).__name__
+    task = name.replace("Backbone", "CausalLM")
+    return (
+        f"The outputs of {name} are kept, but logits that a head makes of them "
+        "by `token_embedding(..., reverse=True)`, outside of this network, "
+        f"would differ by {relative:.1e} of their size. Grow the task "
+        f"(`{task}`) instead: its head is grown with it. The model is as it "
+        "was."
+    )
 
 
 def _optimizer_state(model):
