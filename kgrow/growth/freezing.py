@@ -26,6 +26,7 @@ from kgrow.growth.freezing_masks import box, product
 from kgrow.growth.optimizer.entry_masks import guard
 from kgrow.growth.optimizer.grow_state import OptimizerState
 from kgrow.growth.optimizer.rebuild import FrozenEntries
+from kgrow.growth.running_loops import check_loops
 from kgrow.growth.update_scale import UpdateScale, steps_taken
 
 TRAIN = ("all", "new")
@@ -106,6 +107,7 @@ def unfreeze(model):
     architecture = model.architecture
     if not architecture.frozen:
         return
+    check_loops(model)
     backend.sync(model)
     network, frozen = architecture.network, architecture.frozen
     optimizer = getattr(model, "optimizer", None)

@@ -435,16 +435,6 @@ class GrowableModel(NetworkFacade, NetworkTraining, NetworkSwap, keras.Model):
         model.axes_given = False
         return model
 
-    # Keras opens a file before it asks what to write.
-
-    def save(self, *args, **kwargs):
-        check_unchanged(self._architecture, "Saving")
-        super().save(*args, **kwargs)
-
-    def save_weights(self, filepath, overwrite=True, max_shard_size=None):
-        check_unchanged(self._architecture, "Saving")
-        super().save_weights(filepath, overwrite, max_shard_size)
-
     def compile_from_config(self, config):
         check_names(config)
         super().compile_from_config(config)
@@ -458,6 +448,7 @@ class GrowableModel(NetworkFacade, NetworkTraining, NetworkSwap, keras.Model):
             GrowthError: what the model says of itself cannot be saved.
             FileError: the disk has no room for the file.
         """
+        check_unchanged(self._architecture, "Saving")
         with whole_file(self, filepath, overwrite) as path:
             if path is not None:
                 super().save(path, zipped=zipped, **kwargs)
@@ -465,6 +456,7 @@ class GrowableModel(NetworkFacade, NetworkTraining, NetworkSwap, keras.Model):
     def save_weights(self, filepath, overwrite=True, max_shard_size=None):
         """Saves the weights and all of growth, see
         `keras.Model.save_weights()`; fails as `save()` does."""
+        check_unchanged(self._architecture, "Saving")
         if max_shard_size is not None:
             # Several files, which cannot be put in their place at once.
             pack(growth_state.state_of(self))

@@ -45,6 +45,7 @@ from kgrow.growth.optimizer.rate_law import carried, rate_factors
 from kgrow.growth.optimizer.rebuild import FrozenEntries
 from kgrow.growth.process_agreement import check_agreement, plan_facts
 from kgrow.growth.receipt import Receipt
+from kgrow.growth.running_loops import check_loops
 from kgrow.growth.teacher import Inheritance
 from kgrow.growth.update_scale import steps_taken
 from kgrow.growth.weight_transfer import fill_weights
@@ -82,6 +83,7 @@ class GrowthTransaction:
             )
         self.model = model
         self.source = model.architecture
+        check_loops(model)
         check_unchanged(self.source, "Growing")
         self.strategy = strategies.get(strategy)
         if self.strategy.teacher_config() is not None:

@@ -21,7 +21,7 @@ from keras.src.backend.common import global_state
 from kgrow import GrowthError, strategies
 from kgrow.algebra import exactness
 from kgrow.algebra.plan import Plan
-from kgrow.architecture import architecture
+from kgrow.architecture import architecture, function_check
 from kgrow.growth import growable_model, transaction, weight_transfer
 from kgrow.growth.optimizer import grow_state, rebuild
 
@@ -59,8 +59,8 @@ PLACES = {
     "filling weights": (transaction, "fill_weights", 1),
     "giving the second value": (weight_transfer, "give_value", 2),
     "carrying layers": (transaction, "carry_layer_state", 1),
-    "running the old network": (transaction, "run", 1),
-    "running the new network": (transaction, "run", 2),
+    "running the old network": (function_check, "run", 1),
+    "running the new network": (function_check, "run", 2),
     "reading the loss": (transaction, "batch_loss", 2),
     "installing": (growable_model.GrowableModel, "_install", 1),
     "finding slots": (rebuild, "find_slots", 1),

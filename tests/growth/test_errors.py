@@ -244,7 +244,7 @@ class Broken(BaseException):
     [
         "kgrow.growth.transaction.fill_weights",
         "kgrow.growth.transaction.carry_layer_state",
-        "kgrow.growth.transaction.run",
+        "kgrow.growth.transaction.compare",
         "kgrow.growth.optimizer.grow_state.OptimizerState.rebuild",
         "kgrow.growth.optimizer.grow_state._Transfer.fill",
         "kgrow.growth.growable_model.GrowableModel._refresh_functions",

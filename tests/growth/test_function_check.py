@@ -6,7 +6,13 @@ import pytest
 from helpers.zoo import CASES, DENSE, FEATURES, OUTPUTS
 from keras import layers
 
-from kgrow import AxisMap, BlockStack, GrowableModel, GrowthError
+from kgrow import (
+    AxisMap,
+    BlockStack,
+    GrowableModel,
+    GrowthError,
+    ModelBuilder,
+)
 from kgrow.architecture import function_check
 
 X = np.random.default_rng(0).standard_normal((4, FEATURES)).astype("float32")
@@ -29,7 +35,7 @@ def dense(axes=DENSE, head=None, **options):
     ids=["probe", "data"],
 )
 def test_nothing_to_compare_is_refused(given):
-    with pytest.raises(GrowthError, match="at least one row"):
+    with pytest.raises(GrowthError, match="at least one"):
         dense().grow({"units": 9}, **given)
 
 
@@ -84,15 +90,21 @@ def test_a_softmax_over_outputs_that_grow_is_not_kept():
     assert not receipt.exact and "softmax" in receipt.claims["outputs"]
 
 
-def test_spectral_normalisation_is_kept_at_inference_only():
-    inner = layers.Dense(6, "relu", name="inner")
-    network = keras.Sequential(
+@keras.saving.register_keras_serializable("kgrow_tests")
+def spectral(units):
+    inner = layers.Dense(units, "relu", name="inner")
+    return keras.Sequential(
         [
             keras.Input((FEATURES,)),
             layers.SpectralNormalization(inner, name="spectral"),
             layers.Dense(OUTPUTS, name="outer"),
         ]
     )
+
+
+def test_spectral_normalisation_is_kept_at_inference_only():
+    builder = ModelBuilder(spectral, {"units": 6})
+    network = builder.make()
     paths = [v.path.removeprefix(f"{network.name}/") for v in network.weights]
     inner = {
         "kernel": "_ -> units",
@@ -101,7 +113,7 @@ def test_spectral_normalisation_is_kept_at_inference_only():
     }
     axes = {p: inner[p.split("/")[-1]] for p in paths if "outer" not in p}
     axes.update({k: v for k, v in DENSE.items() if "outer" in k})
-    receipt = GrowableModel(network, axes).grow({"units": 9})
+    receipt = GrowableModel(builder, axes).grow({"units": 9})
     assert "inference" in receipt.claims["training"]
 
 

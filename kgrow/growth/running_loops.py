@@ -1,0 +1,58 @@
+"""Which of Keras' loops a growth is asked for in."""
+
+import sys
+
+import keras
+
+from kgrow.algebra.errors import GrowthError
+
+_TRAINING = ("fit", "train_on_batch")
+_OTHERS = ("evaluate", "predict", "test_on_batch", "predict_on_batch")
+
+
+def check_loops(model):
+    """Refuses a change inside a loop that would go on with what is replaced.
+
+    Args:
+        model: `GrowableModel` that is to change.
+
+    Raises:
+        GrowthError: `evaluate()` or `predict()` of the model is running, or
+            any loop of another model that it is a part of.
+    """
+    for owner, loop in _running_loops():
+        if owner is model and loop in _OTHERS:
+            raise GrowthError(
+                f"`{loop}()` is running, and holds functions that were "
+                "compiled for the network as it is. Grow where it has ended: "
+                "in `on_epoch_end()`, `on_train_batch_end()`, or after the "
+                f"call. Received: a growth inside `{loop}()`"
+            )
+        if owner is not model and _contains(owner, model):
+            raise GrowthError(
+                f"The model is a part of {owner.name!r}, whose `{loop}()` is "
+                "running: its step and its optimizer would go on with the "
+                "network that is replaced. Grow between two calls of it, and "
+                "compile it again afterwards; or make the outer model the "
+                f"growable one. Received: a growth inside `{loop}()` of "
+                f"{type(owner).__name__}"
+            )
+
+
+def _running_loops():
+    """`(model, name)` of Keras' loops that this thread is in, the innermost
+    first."""
+    frame = sys._getframe()
+    while frame is not None:
+        name = frame.f_code.co_name
+        if name in _TRAINING or name in _OTHERS:
+            owner = frame.f_locals.get("self")
+            if isinstance(owner, keras.Model):
+                yield owner, name
+        frame = frame.f_back
+
+
+def _contains(owner, model):
+    return any(
+        layer is model for layer in owner._flatten_layers(include_self=False)
+    )
