@@ -371,12 +371,12 @@ def test_sets_without_images_are_refused(tfds, tmp_path):
         (
             "tensorflow_datasets",
             lambda: images.load("cifar10", 4),
-            "tfds,tensorflow",
+            "tensorflow-datasets tensorflow",
         ),
-        ("sklearn.datasets", images.digits_arrays.__wrapped__, "tfds"),
+        ("sklearn.datasets", images.digits_arrays.__wrapped__, "scikit-learn"),
     ],
 )
 def test_missing_packages_are_named(missing, call, extra, monkeypatch):
     monkeypatch.setitem(sys.modules, missing, None)
-    with pytest.raises(ImportError, match=rf"kgrow\[{extra}\]"):
+    with pytest.raises(ImportError, match=f"pip install {extra}"):
         call()

@@ -67,7 +67,7 @@ tell() {
 case "$*" in
 *'queued-resources describe'*) tell "$(pop request)" ;;
 *'queued-resources create'*)
-    [[ ! -e refused ]] || residual_out 1
+    [[ ! -e refused ]] || exit 1
     cp after-create request
     echo READY >vm
     ;;
@@ -75,7 +75,7 @@ case "$*" in
 *networkEndpoints*) cat count ;;
 *'tpu-vm describe'*) tell "$(pop vm)" ;;
 *'tpu-vm scp'*)
-    [[ ! -s scp ]] || [[ $(pop scp) == ok ]] || residual_out 1
+    [[ ! -s scp ]] || [[ $(pop scp) == ok ]] || exit 1
     cd "$desk"
     for home in "$FAKE"/worker-*; do cp "$5" "$home/${6#*:}"; done
     ;;
@@ -90,8 +90,8 @@ case "$*" in
     if [[ $command == *on_worker.sh* && $command != *--stop* ]]; then
         plan=$(pop "$home/plan")
     fi
-    [[ $plan != lost ]] || residual_out 255
-    [[ $command != *--stop* || ! -e $home/unreachable ]] || residual_out 255
+    [[ $plan != lost ]] || exit 255
+    [[ $command != *--stop* || ! -e $home/unreachable ]] || exit 255
     cd "$home"
     export HOME=$home TMPDIR=$home PATH=$FAKE/vm-bin:$PATH KGROW_PATIENCE=2
     if [[ $plan == preempt ]]; then
@@ -918,7 +918,7 @@ def test_a_first_request_that_is_refused_ends_it(cloud):
 # Does not wait where the wait is long.
 SLEEP = """
 #!/usr/bin/env bash
-[[ $1 == 0.* ]] || residual_out 0
+[[ $1 == 0.* ]] || exit 0
 exec REAL "$1"
 """
 
