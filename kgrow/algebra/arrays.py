@@ -7,10 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from keras import ops
-from keras.backend import standardize_dtype
 
 from kgrow.algebra.contraction import contract
+from kgrow.algebra.lazy_keras import numpy_dtype, ops
 from kgrow.algebra.types import Array
 
 # Along axes `start` to `stop`: the shape that they become, and the maps of
@@ -138,13 +137,13 @@ class WholeArrays(Arrays):
             return value
         # A tensor may be one of a traced step: it takes what is new by
         # addition.
-        new = np.zeros(value.shape, standardize_dtype(value.dtype))
+        new = np.zeros(value.shape, numpy_dtype(value))
         write(index, new)
         return value + ops.convert_to_tensor(new)
 
     def as_values(self, made, values):
         first = values[0]
-        made = np.array(made, np.dtype(standardize_dtype(first.dtype)))
+        made = np.array(made, numpy_dtype(first))
         host = isinstance(first, np.ndarray)
         return made if host else ops.convert_to_tensor(made)
 

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from keras import ops
 
+from kgrow.algebra.lazy_keras import ops
 from kgrow.algebra.linear_maps import MatrixMap
 from kgrow.algebra.types import Array
 

@@ -10,9 +10,8 @@ config are known to be of their kind.
 import sys
 from typing import Any
 
-import keras
-
 from kgrow.algebra.errors import GrowthError
+from kgrow.algebra.lazy_keras import keras
 from kgrow.algebra.plain_data import short
 
 # Where Keras has functions that compute something of tensors.

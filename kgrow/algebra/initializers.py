@@ -3,18 +3,58 @@
 Keras' initializers draw from the backend's own generator, so that the same
 seed gives other weights on another backend. Growth promises the same grown
 weights everywhere, so the distributions of Keras' initializers are drawn here
-from `numpy.random.Generator`.
+from `numpy.random.Generator`. `Normal` and `Constant` are plain data, for
+weights that no Keras layer made.
 """
 
+import functools
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from keras import initializers, ops
+
+from kgrow.algebra.lazy_keras import keras, ops
 
 # Standard deviation of a standard normal truncated at two of its own.
 _TRUNCATED_STD = 0.87962566103423978
+
+
+@dataclass(frozen=True)
+class Normal:
+    """Entries drawn from a normal distribution around zero.
+
+    Args:
+        stddev: float.
+    """
+
+    stddev: float
+
+    def draw(
+        self, shape: Sequence[int], rng: np.random.Generator
+    ) -> np.ndarray:
+        return np.float32(self.stddev) * _normal(shape, rng)
+
+
+@dataclass(frozen=True)
+class Constant:
+    """Entries that are all the same.
+
+    Args:
+        value: float.
+    """
+
+    value: float
+
+    def draw(
+        self, shape: Sequence[int], rng: np.random.Generator
+    ) -> np.ndarray:
+        del rng
+        return np.full(shape, self.value, np.float32)
+
+
+_PLAIN = (Normal, Constant)
 
 
 def sample(
@@ -27,9 +67,10 @@ def sample(
     """Draws initial values as a Keras initializer would.
 
     Args:
-        initializer: a Keras initializer or its name. Those of a kind that
-            numpy cannot draw (orthogonal, identity, a custom one) are called
-            as they are, with their own seed and the backend's generator.
+        initializer: a `Normal` or a `Constant`, or a Keras initializer or its
+            name. Those of a kind that numpy cannot draw (orthogonal, identity,
+            a custom one) are called as they are, with their own seed and the
+            backend's generator.
         shape: tuple.
         dtype: string.
         rng: `numpy.random.Generator`.
@@ -45,13 +86,14 @@ def sample(
     >>> sample("zeros", (2,), "float32", rng).tolist()
     [0.0, 0.0]
     """
-    if not isinstance(initializer, initializers.Initializer):
-        initializer = initializers.get(initializer)
     part = tuple(shape) if count is None else (count,)
-    draw = _DRAWS.get(type(initializer))
+    if isinstance(initializer, _PLAIN):
+        return initializer.draw(part, rng).astype(dtype, copy=False)
+    initializer = _of_keras(initializer)
+    draw = _draws().get(type(initializer))
     if draw is not None:
         return draw(initializer, part, rng).astype(dtype, copy=False)
-    if isinstance(initializer, initializers.VarianceScaling):
+    if isinstance(initializer, keras.initializers.VarianceScaling):
         values = _variance_scaling(initializer, shape, part, rng)
         return values.astype(dtype, copy=False)
     value = np.asarray(ops.convert_to_numpy(initializer(shape, dtype=dtype)))
@@ -67,11 +109,18 @@ def is_elementwise(initializer: Any) -> bool:
     >>> is_elementwise("glorot_uniform"), is_elementwise("orthogonal")
     (True, False)
     """
-    if not isinstance(initializer, initializers.Initializer):
-        initializer = initializers.get(initializer)
-    return type(initializer) in _DRAWS or isinstance(
-        initializer, initializers.VarianceScaling
+    if isinstance(initializer, _PLAIN):
+        return True
+    initializer = _of_keras(initializer)
+    return type(initializer) in _draws() or isinstance(
+        initializer, keras.initializers.VarianceScaling
     )
+
+
+def _of_keras(initializer: Any) -> Any:
+    if isinstance(initializer, keras.initializers.Initializer):
+        return initializer
+    return keras.initializers.get(initializer)
 
 
 def _normal(shape, rng):
@@ -121,17 +170,21 @@ def _fans(shape):
     return shape[-2] * receptive, shape[-1] * receptive
 
 
-_DRAWS = {
-    initializers.Zeros: lambda i, shape, rng: np.zeros(shape, np.float32),
-    initializers.Ones: lambda i, shape, rng: np.ones(shape, np.float32),
-    initializers.Constant: lambda i, shape, rng: np.full(shape, i.value),
-    initializers.RandomNormal: lambda i, shape, rng: (
-        np.float32(i.mean) + np.float32(i.stddev) * _normal(shape, rng)
-    ),
-    initializers.TruncatedNormal: lambda i, shape, rng: _truncated_normal(
-        i.mean, i.stddev, shape, rng
-    ),
-    initializers.RandomUniform: lambda i, shape, rng: _uniform(
-        i.minval, i.maxval, shape, rng
-    ),
-}
+@functools.cache
+def _draws() -> dict[Any, Any]:
+    """How entries of each kind of Keras initializer are drawn."""
+    initializers = keras.initializers
+    return {
+        initializers.Zeros: lambda i, shape, rng: np.zeros(shape, np.float32),
+        initializers.Ones: lambda i, shape, rng: np.ones(shape, np.float32),
+        initializers.Constant: lambda i, shape, rng: np.full(shape, i.value),
+        initializers.RandomNormal: lambda i, shape, rng: (
+            np.float32(i.mean) + np.float32(i.stddev) * _normal(shape, rng)
+        ),
+        initializers.TruncatedNormal: lambda i, shape, rng: _truncated_normal(
+            i.mean, i.stddev, shape, rng
+        ),
+        initializers.RandomUniform: lambda i, shape, rng: _uniform(
+            i.minval, i.maxval, shape, rng
+        ),
+    }

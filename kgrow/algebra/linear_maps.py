@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from keras import ops
 
 from kgrow.algebra.errors import GrowthError
+from kgrow.algebra.lazy_keras import ops
 from kgrow.algebra.types import Array
 
 UNWRITTEN = -1

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from keras.backend import standardize_dtype
 
 from kgrow.algebra.axes import CONSUME, PRODUCE
 from kgrow.algebra.coordinates import Coordinates
 from kgrow.algebra.errors import GrowthError
 from kgrow.algebra.initializers import is_elementwise, sample
+from kgrow.algebra.lazy_keras import numpy_dtype
 from kgrow.algebra.linear_maps import MatrixMap
 from kgrow.algebra.plan_term import (
     NewEntryInit,
@@ -130,7 +130,7 @@ def new_variable(
             piece = np.broadcast_to(source, variable.shape)[index]
         return piece if share == 1.0 else piece * share
 
-    dtype = standardize_dtype(values[0].dtype)
+    dtype = numpy_dtype(values[0]).name
     made = arrays.made(variable.shape, dtype, make)
     return arrays.as_values(made, values)
 

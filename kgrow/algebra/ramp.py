@@ -6,11 +6,9 @@ import math
 from collections.abc import Callable
 from typing import Any, Self
 
-import keras
-from keras import ops
-
 from kgrow.algebra.deserialization import registered_function
 from kgrow.algebra.errors import GrowthError
+from kgrow.algebra.lazy_keras import keras, ops, serializable
 from kgrow.algebra.scalar_checks import check_count
 
 
@@ -24,11 +22,11 @@ _SHAPES: dict[str, Callable[[Any], Any]] = {
     "cosine": _cosine,
     "smoothstep": lambda t: t * t * (3.0 - 2.0 * t),
     "quadratic": lambda t: t * t,
-    "sqrt": ops.sqrt,
+    "sqrt": lambda t: ops.sqrt(t),
 }
 
 
-@keras.saving.register_keras_serializable("kgrow")
+@serializable
 class Ramp:
     """Opens a gate from 0 to 1 within a number of training steps.
 

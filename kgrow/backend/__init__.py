@@ -9,7 +9,10 @@ import importlib
 
 import keras
 
+from kgrow.algebra.lazy_keras import register_serializable
 from kgrow.backend.contract import Backend
+
+register_serializable()
 
 BACKENDS = {
     "jax": "JAXBackend",

@@ -2,10 +2,9 @@
 
 import inspect
 
-import keras
-
 from kgrow.algebra.deserialization import object_of
 from kgrow.algebra.errors import GrowthError
+from kgrow.algebra.lazy_keras import keras
 
 
 def argument_names(cls):

@@ -1,10 +1,8 @@
 """Base class of strategies that fit their operator to data."""
 
-import keras
-from keras.optimizers.schedules import LearningRateSchedule
-
 from kgrow.algebra.deserialization import object_of
 from kgrow.algebra.errors import GrowthError
+from kgrow.algebra.lazy_keras import keras
 from kgrow.algebra.scalar_checks import check_count
 from kgrow.strategies.base import Strategy
 
@@ -122,7 +120,9 @@ class Learned(Strategy):
         rate = config.get("learning_rate")
         if isinstance(rate, dict):
             rate = object_of(
-                rate, LearningRateSchedule, "a learning-rate schedule"
+                rate,
+                keras.optimizers.schedules.LearningRateSchedule,
+                "a learning-rate schedule",
             )
         optimizer = config.get("optimizer")
         if isinstance(optimizer, dict):

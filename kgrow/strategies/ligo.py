@@ -1,12 +1,12 @@
 """LiGO: the matrices that grow a network are learned."""
 
 import numpy as np
-from keras import ops
 
 from kgrow.algebra.axes import CONSUME
 from kgrow.algebra.depth_expansion import DepthExpansion
 from kgrow.algebra.errors import GrowthError
 from kgrow.algebra.expansion import Expansion, Pair
+from kgrow.algebra.lazy_keras import ops
 from kgrow.algebra.linear_maps import MatrixMap
 from kgrow.algebra.plan import Plan
 from kgrow.algebra.plan_term import PlanTerm, factors, stands

@@ -3,12 +3,12 @@
 import dataclasses
 
 import numpy as np
-from keras import ops
 
 from kgrow.algebra.depth_expansion import DepthExpansion
 from kgrow.algebra.errors import GrowthError
 from kgrow.algebra.exactness import Claim
 from kgrow.algebra.expansion import Expansion
+from kgrow.algebra.lazy_keras import ops
 from kgrow.algebra.linear_maps import MatrixMap
 from kgrow.algebra.plan_term import PlanTerm
 from kgrow.algebra.scalar_checks import check_count, check_number

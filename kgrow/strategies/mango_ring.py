@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from keras import ops
 
 from kgrow.algebra.axes import CONSUME, PRODUCE
 from kgrow.algebra.errors import GrowthError
 from kgrow.algebra.joint_map import JointMap
+from kgrow.algebra.lazy_keras import ops
 from kgrow.strategies.net2net import uneven_shares
 
 CORES = ("modules", "out", "layers", "in")

@@ -2,12 +2,11 @@
 
 import dataclasses
 
-import keras
-
 from kgrow.algebra.errors import GrowthError
 from kgrow.algebra.exactness import Claim, claims
 from kgrow.algebra.expansion import Expansion
 from kgrow.algebra.gate import Gate
+from kgrow.algebra.lazy_keras import keras
 from kgrow.algebra.plan_term import NewEntryInit
 from kgrow.algebra.ramp import Ramp
 from kgrow.strategies.base import Strategy

@@ -4,10 +4,9 @@ import difflib
 import importlib
 import pkgutil
 
-import keras
-
 from kgrow.algebra.deserialization import object_of
 from kgrow.algebra.errors import GrowthError
+from kgrow.algebra.lazy_keras import keras, serializable
 from kgrow.strategies.base import Strategy
 
 # Classes by name, and names by alias.
@@ -53,10 +52,7 @@ def register(name=None, aliases=()):
             _STRATEGIES[name] = cls
             _ALIASES.update(dict.fromkeys(aliases, name))
         _CLASSES.append(cls)
-        if keras.saving.get_registered_name(cls) != cls.__name__:
-            return cls
-        package = cls.__module__.partition(".")[0]
-        return keras.saving.register_keras_serializable(package)(cls)
+        return serializable(cls)
 
     return add
 

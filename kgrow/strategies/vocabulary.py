@@ -4,10 +4,10 @@ import dataclasses
 import operator
 
 import numpy as np
-from keras import ops
 
 from kgrow.algebra.errors import GrowthError
 from kgrow.algebra.exactness import Claim
+from kgrow.algebra.lazy_keras import ops
 from kgrow.algebra.plan_term import factor_shape, factors
 from kgrow.strategies.base import Strategy, random_generator
 from kgrow.strategies.registry import get, register, serialize

@@ -21,8 +21,8 @@ ROOT = pathlib.Path(kgrow.__file__).parent
 
 # A package imports from itself and from those before it.
 ORDER = (
-    "algebra < backend < layers < strategies < architecture < growth < models "
-    "< hub < analysis < schedules < callbacks < datasets"
+    "algebra < backend < layers < strategies < hf < architecture < growth "
+    "< models < hub < analysis < schedules < callbacks < datasets"
 ).split(" < ")
 
 # They meet in `growth`, and nowhere else.

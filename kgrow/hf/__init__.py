@@ -1,0 +1,22 @@
+"""Folders of safetensors, as `transformers` writes them, grown on NumPy."""
+
+from kgrow.hf.architectures import model_types, register, table_of
+from kgrow.hf.checkpoint import Checkpoint, open_checkpoint
+from kgrow.hf.folder_growth import FolderPlan, grow, plan_growth
+from kgrow.hf.folder_receipt import FolderReceipt
+from kgrow.hf.tensor_table import Packed, Shifted, TensorTable
+
+__all__ = [
+    "Checkpoint",
+    "FolderPlan",
+    "FolderReceipt",
+    "Packed",
+    "Shifted",
+    "TensorTable",
+    "grow",
+    "model_types",
+    "open_checkpoint",
+    "plan_growth",
+    "register",
+    "table_of",
+]

@@ -1,0 +1,152 @@
+"""One tensor of a grown folder: copied, zero, or computed."""
+
+import math
+
+import numpy as np
+
+from kgrow.algebra.plan_term import blocks, joint_maps
+from kgrow.hf.shards import append_array, append_copy, append_zeros
+from kgrow.hf.stored_tensor import DTYPES
+from kgrow.hf.windows import window_axis, windows
+
+# Of a window, in the dtype that is computed in.
+WINDOW_BYTES = 1 << 26
+
+
+class TensorGrowth:
+    """Writes the tensors of a grown folder.
+
+    A tensor that growth leaves as it was is copied by the system, one that it
+    silences is written as zeros. Others are read, grown in float32 (float64
+    where they are stored in it) and rounded to their dtype, in windows where
+    they are large.
+
+    Args:
+        checkpoint: `Checkpoint` before.
+        source: `FolderSpec` before.
+        target: `FolderSpec` after.
+        plan: `Plan` from the one to the other.
+    """
+
+    def __init__(self, checkpoint, source, target, plan):
+        self.checkpoint = checkpoint
+        self.source = source
+        self.target = target
+        self.plan = plan
+        self.places = {
+            part.path: (layout, number)
+            for layout in source.layouts.values()
+            for number, part in enumerate(layout.parts)
+        }
+
+    def append(self, file, name):
+        """Appends a tensor of the target to a file."""
+        layout = self.target.layouts[name]
+        exits = [self._exit(part.path) for part in layout.parts]
+        copied = self._copied(layout)
+        if not any(exits):
+            append_zeros(file, math.prod(layout.shape) * _itemsize(layout))
+        elif copied and all(e == 1.0 for e in exits):
+            append_copy(file, self.checkpoint.tensors[copied])
+        else:
+            append_array(file, self._grown(layout))
+
+    def _grown(self, layout):
+        read = _Reader(self.checkpoint, self.places, layout.shifted)
+        parts = []
+        for part in layout.parts:
+            out = np.empty(part.shape, DTYPES[layout.dtype])
+            self._grow_into(out, part.path, read, layout.shifted)
+            parts.append(out.reshape(part.folded))
+        if len(parts) == 1:
+            return parts[0]
+        return np.concatenate(parts, axis=layout.axis)
+
+    def _grow_into(self, out, path, read, shifted):
+        plan, variable = self.plan, self.plan.target.variables[path]
+        place, nbytes = None, out.size * read.itemsize
+        if nbytes > WINDOW_BYTES:
+            place = window_axis(plan, variable)
+        if place is None:
+            values = {p: read(p) for p in plan.reads(path)} or _nothing(read)
+            out[...] = _stored(plan.grow(path, values), shifted)
+            return
+        axis = place[0]
+        rows = max(1, out.shape[axis] * WINDOW_BYTES // nbytes)
+        for span, small, old in windows(plan, path, place, rows):
+            values = {p: read(p, axis, old) for p in plan.reads(path)}
+            grown = small.grow(path, values or _nothing(read))
+            index = (slice(None),) * axis + (span,)
+            out[index] = _stored(grown, shifted)
+
+    def _exit(self, path):
+        """The factor on a variable by its block: zero if it is silenced."""
+        variable = self.plan.target.variables[path]
+        if not variable.axes.residual_out or len(self.plan.terms) != 1:
+            return 1.0
+        depth = self.plan.terms[0].depths.get(variable.stack)
+        return 1.0 if depth is None else float(depth.exits[variable.block])
+
+    def _copied(self, layout):
+        """The tensor that this one is a copy of, or `None`."""
+        found = {self._copy_of(part.path) for part in layout.parts}
+        return found.pop() if len(found) == 1 else None
+
+    def _copy_of(self, path):
+        plan, variable = self.plan, self.plan.target.variables[path]
+        if len(plan.terms) != 1 or plan.terms[0].share_of(variable) != 1:
+            return None
+        reads = blocks(plan.terms[0], variable)
+        if len(reads) != 1 or reads[0][1] != 1.0:
+            return None
+        old, new = plan.source.sizes, plan.target.sizes
+        same = all(
+            m is None or m.is_identity
+            for _, m in joint_maps(plan.terms[0], variable)
+        ) and all(old[d] == new[d] for d, _ in variable.axes.powers)
+        return self.places[reads[0][0]][0].name if same else None
+
+
+class _Reader:
+    """Reads variables of the folder, each tensor once."""
+
+    def __init__(self, checkpoint, places, shifted):
+        self._checkpoint = checkpoint
+        self._places = places
+        self._shifted = shifted
+        self._kept = {}
+        wide = any(t.dtype == "F64" for t in checkpoint.tensors.values())
+        self.dtype = np.dtype(np.float64 if wide else np.float32)
+        self.itemsize = self.dtype.itemsize
+
+    def __call__(self, path, axis=0, rows=None):
+        """A variable, or some rows of it along an axis, to compute with."""
+        layout, number = self._places[path]
+        if layout.name not in self._kept:
+            tensor = self._checkpoint.tensors[layout.name]
+            self._kept[layout.name] = tensor.read()
+        value = self._kept[layout.name]
+        part = layout.parts[number]
+        if len(layout.parts) > 1:
+            size = part.folded[layout.axis]
+            index = (slice(None),) * layout.axis
+            index += (slice(number * size, (number + 1) * size),)
+            value = value[index]
+        value = value.reshape(part.shape)
+        if rows is not None:
+            value = np.take(value, rows, axis=axis)
+        value = value.astype(self.dtype)
+        return value + 1 if self._shifted else value
+
+
+def _stored(value, shifted):
+    return value - 1 if shifted else value
+
+
+def _nothing(read):
+    """What says the kind of arrays to a plan that reads none."""
+    return {"": np.empty(0, read.dtype)}
+
+
+def _itemsize(layout):
+    return DTYPES[layout.dtype].itemsize
