@@ -26,6 +26,15 @@ app.add_typer(schedule_app, name="schedule")
 Model = Annotated[
     pathlib.Path,
     typer.Argument(
+        metavar="MODEL",
+        help="A saved model, MODEL.keras; or a folder of safetensors with its "
+        "config.json, or hf://owner/name.",
+        show_default=False,
+    ),
+]
+KerasModel = Annotated[
+    pathlib.Path,
+    typer.Argument(
         metavar="MODEL", help="A saved model, MODEL.keras.", show_default=False
     ),
 ]
@@ -96,6 +105,11 @@ OnBackend = Annotated[
 Debug = Annotated[
     bool, typer.Option("--debug", help="Show the traceback of an error.")
 ]
+
+
+def _is_folder(model):
+    """Whether a model is a folder of safetensors, here or on a hub."""
+    return model.is_dir() or str(model).startswith("hf:/")
 
 
 def _version(asked):
@@ -216,6 +230,20 @@ def inspect(
     kgrow inspect small.keras --batch 32 --length 1024 --json
     """
     with outcome(debug):
+        if _is_folder(model):
+            from kgrow_cli.commands.folders import (
+                inspect_folder,
+                refuse_options,
+            )
+
+            refuse_options(
+                batch=batch != 1,
+                length=length,
+                backend=backend,
+                **{"import": imports},
+            )
+            inspect_folder(model, as_json)
+            return
         choose(backend)
         from kgrow_cli.commands.inspection import inspect_model
 
@@ -255,13 +283,25 @@ def plan(
     with outcome(debug):
         target = settings.sizes(sizes)
         arguments = settings.pairs(option, "--option")
+        chosen = settings.value(strategy), arguments
+        if _is_folder(model):
+            from kgrow_cli.commands.folders import plan_folder, refuse_options
+
+            refuse_options(
+                batch=batch != 8,
+                length=length,
+                backend=backend,
+                **{"import": imports},
+            )
+            plan_folder(model, target, chosen, seed, as_json)
+            return
         choose(backend)
         from kgrow_cli.commands.planning import plan_growth
 
         plan_growth(
             model,
             target,
-            (settings.value(strategy), arguments),
+            chosen,
             seed,
             batch,
             length,
@@ -316,11 +356,15 @@ def grow(
 
     Weights, optimizer state and history go along. The new file is written
     beside its place and then renamed, so that there is never half of one.
-    [bold]kgrow strip[/] makes a plain network of it.
+    [bold]kgrow strip[/] makes a plain network of it. A folder of safetensors
+    becomes another such folder, without Keras; its sizes are fields of its
+    config.json.
 
     [bold]Examples[/]
 
     kgrow grow small.keras --set num_layers=12 --strategy lemon -o big.keras
+
+    kgrow grow ./smollm2 --set num_hidden_layers=40 -s llama_pro -o ./deeper
 
     kgrow grow small.keras --set hidden_dim=768 --set num_heads=12
     --strategy ligo --option steps=100 --data stdlib -o big.keras
@@ -328,13 +372,28 @@ def grow(
     with outcome(debug):
         target = settings.sizes(sizes)
         arguments = settings.pairs(option, "--option")
+        chosen = settings.value(strategy), arguments
+        if _is_folder(model):
+            from kgrow_cli.commands.folders import grow_folder, refuse_options
+
+            refuse_options(
+                data=data,
+                loss=loss,
+                optimizer_state=optimizer_state != "carry",
+                trainable=trainable,
+                force=force,
+                backend=backend,
+                **{"import": imports},
+            )
+            grow_folder(model, target, chosen, output, seed)
+            return
         choose(backend)
         from kgrow_cli.commands.growing import grow_model
 
         grow_model(
             model,
             target,
-            (settings.value(strategy), arguments),
+            chosen,
             output,
             data=data,
             loss=loss,
@@ -348,7 +407,7 @@ def grow(
 
 @app.command()
 def strip(
-    model: Model,
+    model: KerasModel,
     output: Output,
     force: Force = False,
     force_open_gates: Annotated[

@@ -1,10 +1,12 @@
 """Writes the measured tables into `docs/strategies.md`, or with `--hub` the
 rows of KerasHub's classes, of all or of those that are named, into
 `docs/kerashub.md`. A row is written as soon as it is measured, so that several
-processes can share the work, and one that is interrupted loses nothing.
+processes can share the work, and one that is interrupted loses nothing. With
+`--hf`, the table of grown folders into `docs/safetensors.md`.
 
 python -m docs.tools.write_tables [path]
 python -m docs.tools.write_tables --hub [NAME ...]
+python -m docs.tools.write_tables --hf
 """
 
 import argparse
@@ -19,6 +21,7 @@ from kgrow.analysis.preservation.msg import tabulate
 
 PAGE = pathlib.Path("docs/strategies.md")
 HUB_PAGE = pathlib.Path("docs/kerashub.md")
+HF_PAGE = pathlib.Path("docs/safetensors.md")
 
 
 def read(page, name):
@@ -98,6 +101,15 @@ def write_hub(names=(), path=HUB_PAGE):
     return wrong
 
 
+def write_hf(path=HF_PAGE):
+    """Grows tiny folders of every architecture, and writes what was kept."""
+    from docs.tools.hf_models import exactness_table
+
+    page = path.read_text()
+    path.write_text(replace(page, "hf", exactness_table()))
+    return 0
+
+
 def merge(cells, known, path):
     """Puts one row into the page of KerasHub's classes, and counts anew.
 
@@ -141,7 +153,10 @@ def command():
     )
     parser.add_argument("path", nargs="?", default=PAGE)
     parser.add_argument("--hub", nargs="*", metavar="NAME")
+    parser.add_argument("--hf", action="store_true")
     options = parser.parse_args()
+    if options.hf:
+        return write_hf()
     if options.hub is None:
         return main(options.path)
     return write_hub(options.hub)

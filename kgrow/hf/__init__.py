@@ -2,14 +2,16 @@
 
 from kgrow.hf.architectures import model_types, register, table_of
 from kgrow.hf.checkpoint import Checkpoint, open_checkpoint
-from kgrow.hf.folder_growth import FolderPlan, grow, plan_growth
+from kgrow.hf.folder_growth import FolderPlan, grow, plan_growth, read_spec
 from kgrow.hf.folder_receipt import FolderReceipt
+from kgrow.hf.folder_spec import FolderSpec
 from kgrow.hf.tensor_table import Packed, Shifted, TensorTable
 
 __all__ = [
     "Checkpoint",
     "FolderPlan",
     "FolderReceipt",
+    "FolderSpec",
     "Packed",
     "Shifted",
     "TensorTable",
@@ -17,6 +19,7 @@ __all__ = [
     "model_types",
     "open_checkpoint",
     "plan_growth",
+    "read_spec",
     "register",
     "table_of",
 ]

@@ -67,6 +67,23 @@ class FolderPlan:
         return sum(tensor.nbytes for tensor in self.tensors)
 
 
+def read_spec(folder):
+    """Reads what a folder is made of, from the headers of its files.
+
+    Args:
+        folder: as in `grow()`.
+
+    Returns:
+        `FolderSpec`.
+
+    Raises:
+        FileError: the folder is not whole.
+        GrowthError: its tensors are not those of its config.
+    """
+    checkpoint = open_checkpoint(local_folder(folder))
+    return source_spec(checkpoint, table_of(checkpoint.config))
+
+
 def plan_growth(folder, target, strategy="net2net", seed=0):
     """Plans the growth of a folder, from the headers of its files.
 

@@ -5,6 +5,7 @@ import io
 from dataclasses import dataclass
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from kgrow.algebra.config_fields import text
@@ -88,7 +89,7 @@ class FolderReceipt:
             table.add_column(column, justify="right" if column else "left")
         for field, new in self.target_config.items():
             old = self.source_config[field]
-            table.add_row(field, _short(old), _short(new))
+            table.add_row(escape(field), _short(old), _short(new))
         table.add_row(
             "parameters",
             text(self.parameters_before),
@@ -117,4 +118,4 @@ def _short(value):
     if isinstance(value, int) and not isinstance(value, bool):
         return text(value)
     shown = str(value)
-    return shown if len(shown) <= 24 else shown[:21] + "..."
+    return escape(shown if len(shown) <= 24 else shown[:21] + "...")

@@ -56,10 +56,12 @@ class TensorLayout:
 
 @dataclass(frozen=True)
 class FolderSpec:
-    """Attributes:
-    config: dict.
-    spec: `ModelSpec` of the variables.
-    layouts: dict from names of tensors to `TensorLayout`s.
+    """A folder as the algebra sees it.
+
+    Attributes:
+        config: dict.
+        spec: `ModelSpec` of the variables.
+        layouts: dict from names of tensors to `TensorLayout`s.
     """
 
     config: dict

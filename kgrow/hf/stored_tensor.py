@@ -110,14 +110,13 @@ def _tensor(name, entry, path, base, size):
     try:
         dtype, shape = entry["dtype"], tuple(entry["shape"])
         start, stop = entry["data_offsets"]
-        whole = all(type(n) is int and n >= 0 for n in (*shape, start, stop))
-    except (KeyError, TypeError, ValueError):
-        whole = False
-    if not whole:
+        if not all(type(n) is int and n >= 0 for n in (*shape, start, stop)):
+            raise ValueError("sizes and offsets are integers")
+    except (KeyError, TypeError, ValueError) as error:
         raise FileError(
             f"{str(path)!r}: the header's entry of {name!r} is not whole. "
             f"Received: {entry!r}"
-        )
+        ) from error
     if dtype not in DTYPES:
         raise FileError(
             f"{str(path)!r}: {name!r} has the dtype {dtype!r}, which is none "

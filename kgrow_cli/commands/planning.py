@@ -18,6 +18,7 @@ from kgrow.architecture.architecture import (
     relative_path,
 )
 from kgrow.backend.flops import forward_flops, training_flops
+from kgrow_cli.commands.claims_table import claims_table
 from kgrow_cli.commands.inputs import as_symbols, described, make_inputs
 from kgrow_cli.commands.model_files import read_model
 from kgrow_cli.commands.strategy_choice import chosen_strategy
@@ -78,7 +79,7 @@ def plan_growth(
         return
     console = Console(highlight=False)
     console.print(_sizes_table(facts))
-    console.print(_claims_table(facts, plan))
+    console.print(claims_table(facts["claims"], plan))
     for line in _notes(facts):
         console.print(f"[dim]•[/] {escape(line)}")
 
@@ -239,30 +240,6 @@ def _sizes_table(facts):
             seconds_text(took["step_seconds_before"]),
             seconds_text(took["step_seconds_after"]),
             "",
-        )
-    return table
-
-
-def _claims_table(facts, plan):
-    source, target = plan.source, plan.target
-    old = {**source.sizes, **source.depths}
-    new = {**target.sizes, **target.depths}
-    table = Table(title="is the function kept?", title_justify="left")
-    for column in ("dimension", "from", "to"):
-        table.add_column(
-            column, justify="right" if column != "dimension" else "left"
-        )
-    table.add_column("kept")
-    table.add_column("why")
-    for claim in facts["claims"]:
-        name = claim["dim"]
-        why = "" if claim["reason"] == "exact" else claim["reason"]
-        table.add_row(
-            escape(name),
-            f"{old.get(name, 0):,}",
-            f"{new[name]:,}",
-            "[green]exact[/]" if claim["exact"] else "[red]no[/]",
-            escape(why),
         )
     return table
 

@@ -19,9 +19,9 @@ pytestmark = pytest.mark.once
 ROOT = pathlib.Path(app.__file__).parents[1]
 API = sorted((ROOT / "docs" / "api").glob("*.md"))
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-PACKAGES = ("algebra", "callbacks", "datasets", "hub", "layers", "models")
-PACKAGES += ("schedules", "strategies", "analysis.ledger", "analysis.plots")
-PACKAGES += ("analysis.preservation", "growth.lowering")
+PACKAGES = ("algebra", "callbacks", "datasets", "hf", "hub", "layers")
+PACKAGES += ("models", "schedules", "strategies", "analysis.ledger")
+PACKAGES += ("analysis.plots", "analysis.preservation", "growth.lowering")
 
 
 def named(page):
