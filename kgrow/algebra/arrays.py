@@ -120,6 +120,8 @@ class WholeArrays(Arrays):
         return value * ops.cast(factor, value.dtype)
 
     def deviation(self, value):
+        if isinstance(value, np.ndarray):
+            return value.std()
         return np.asarray(ops.convert_to_numpy(value)).std()
 
     def made(self, shape, dtype, make):

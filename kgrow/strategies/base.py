@@ -191,8 +191,11 @@ class Strategy:
         return cls(**{k: from_config(v) for k, v in config.items()})
 
     def __repr__(self):
+        # Their config would need Keras, where an argument is a strategy.
+        plain = type(self).get_config is Strategy.get_config
+        shown = read_arguments(self) if plain else self.get_config()
         arguments = ", ".join(
-            f"{k}={getattr(self, k, v)!r}" for k, v in self.get_config().items()
+            f"{k}={getattr(self, k, v)!r}" for k, v in shown.items()
         )
         return f"{type(self).__name__}({arguments})"
 
