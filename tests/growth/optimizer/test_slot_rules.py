@@ -87,7 +87,7 @@ def test_a_slot_without_a_law_is_refused():
             i = self._get_variable_index(variable)
             self.assign(self.pull[i], keras.ops.log(1.0 + gradient))
 
-    with pytest.raises(GrowthError, match="RULES"):
+    with pytest.raises(GrowthError, match="register_slot_rule"):
         rule_for(Lawless(0.01), "pull")
 
 
