@@ -429,7 +429,7 @@ def test_an_array_that_stores_nothing_is_refused(files):
         file.create_dataset(
             "network/bomb", shape=(10**12,), dtype="float32", chunks=(10**6,)
         )
-    refused(files, path, match="holds")
+    refused(files, path, match="stores 0")
 
 
 def places(state, above=()):
