@@ -44,8 +44,8 @@ def _download(name):
         import huggingface_hub
     except ImportError as error:
         raise ImportError(
-            "hf:// names are downloaded by huggingface_hub. Install it with "
-            "pip install 'kgrow[hf]'."
+            "hf:// names are downloaded by huggingface_hub. Install it "
+            "with: pip install huggingface_hub"
         ) from error
     try:
         path = huggingface_hub.snapshot_download(

@@ -2,7 +2,7 @@
 
 import inspect
 
-from kgrow.algebra.deserialization import object_of
+from kgrow.algebra.deserialization import object_of, registered_function
 from kgrow.algebra.errors import GrowthError
 from kgrow.algebra.lazy_keras import keras
 
@@ -78,7 +78,7 @@ def to_config(value):
         return [to_config(v) for v in value]
     if isinstance(value, dict):
         return {name: to_config(v) for name, v in value.items()}
-    if hasattr(value, "get_config"):
+    if hasattr(value, "get_config") or inspect.isfunction(value):
         return keras.saving.serialize_keras_object(value)
     return value
 
@@ -88,6 +88,8 @@ def from_config(value):
     if isinstance(value, list):
         return [from_config(v) for v in value]
     if isinstance(value, dict):
+        if value.get("class_name") == "function":
+            return registered_function(value, "an argument of a strategy")
         if {"class_name", "config"} <= value.keys():
             return object_of(value, object, "an argument of a strategy")
         return {name: from_config(v) for name, v in value.items()}

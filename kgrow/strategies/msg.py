@@ -12,7 +12,7 @@ from kgrow.algebra.ramp import Ramp
 from kgrow.strategies.base import Strategy
 from kgrow.strategies.depth_maps import StackingList
 from kgrow.strategies.fixed_dims import is_placed
-from kgrow.strategies.registry import get, register, serialize
+from kgrow.strategies.registry import get, register
 
 _INITIALIZERS = ("normal", "layer")
 
@@ -151,16 +151,6 @@ class MSG(Strategy):
             if not is_placed(dim) and name in source.sizes:
                 units[name] = source.sizes[name], target.sizes[name]
         return Gate(self.ramp, units, blocks)
-
-    def get_config(self):
-        initializer = self.initializer
-        if not isinstance(initializer, str):
-            initializer = serialize(initializer)
-        return {
-            "ramp": self.ramp.get_config(),
-            "initializer": initializer,
-            "depth": serialize(self.depth),
-        }
 
     def __repr__(self):
         arguments = [f"ramp={self.ramp.steps}"]

@@ -239,7 +239,7 @@ def test_a_schedule_in_json_names_what_is_meant(place, attack, tmp_path):
     config = json.loads(path.read_text())
     stage, evil = config["stages"][1], ATTACKS[attack]
     if place == "ramp":
-        stage["strategy"]["config"]["ramp"]["shape"] = evil
+        stage["strategy"]["config"]["ramp"]["config"]["shape"] = evil
     elif place == "policy":
         stage["learning_rate"] = [evil]
     else:
