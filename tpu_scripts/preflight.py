@@ -42,7 +42,7 @@ from common import (
 
 import kgrow
 from kgrow.algebra.errors import GrowthError
-from kgrow.growth import device_layout
+from kgrow.schedules import device_checks
 
 PROGRAMS = ("train_gpt2.py", "train_bert.py", "train_deit.py")
 
@@ -142,7 +142,7 @@ class Preflight:
         def make():
             return self.family(**{**self.fields, **self.whole.sizes[0]})
 
-        device_layout.check(make, self.whole, self.distribution)
+        device_checks.check_layout(make, self.whole, self.distribution)
         return f"every stage divides ({len(self.whole)} stages)", {}
 
     def memory(self):

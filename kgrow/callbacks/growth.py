@@ -11,9 +11,9 @@ from kgrow.backend.keras_internals import print_msg
 from kgrow.callbacks.data_position import resumes_inside_epoch, was_stopped
 from kgrow.callbacks.metric_readings import check_monitor, running, since
 from kgrow.callbacks.stage_message import announcement
-from kgrow.growth import device_layout
 from kgrow.growth.process_agreement import agreed_number
 from kgrow.growth.update_scale import steps_taken
+from kgrow.schedules import device_checks
 from kgrow.schedules.checks import KEY, as_entered, check_past, seed_of
 from kgrow.schedules.learning_rate import apply_policies
 from kgrow.schedules.progress import Progress
@@ -125,7 +125,7 @@ class Growth(keras.callbacks.Callback):
         if self.adaptive is None:
             check_past(schedule, progress)
         schedule.check(self.model, (self.params or {}).get("steps"))
-        device_layout.check(self.model, schedule)
+        device_checks.check_layout(self.model, schedule)
         if self.is_finished:
             if was_stopped(self.model):
                 return  # A backup was loaded, and there is nothing to train.

@@ -27,8 +27,8 @@ from kgrow import schedules
 from kgrow.algebra.errors import GrowthError
 from kgrow.architecture.architecture import count_parameters
 from kgrow.callbacks import Growth
-from kgrow.growth import device_layout
 from kgrow.models import configurations
+from kgrow.schedules import device_checks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,7 +134,7 @@ class Run:
             batch = batch_size_of(self.schedule, index, options)
             devices.check_batch(batch, self.distribution)
         # Before there are variables, which would not divide either.
-        device_layout.check(self._make, self.whole, self.distribution)
+        device_checks.check_layout(self._make, self.whole, self.distribution)
         keras.distribution.set_distribution(self.distribution)
         self.source = program.source(
             options, self.fields, devices.data_shard(self.distribution)
@@ -176,7 +176,7 @@ class Run:
             self.inputs,
             self.options.epoch_steps,
         )
-        memory = device_layout.memory_forecast(
+        memory = device_checks.memory_forecast(
             self.model, self.whole, self.distribution
         )
         for stage, row in zip(found, memory[-len(found) :], strict=True):

@@ -11,7 +11,7 @@ from kgrow import lowering
 from kgrow.algebra.errors import GrowthError
 from kgrow.backend.flops import training_flops
 from kgrow.backend.lazy_variables import without_values
-from kgrow.growth import device_layout
+from kgrow.schedules import device_checks
 
 TRAIN, GATED, OPERATOR = "train", "gated", "operator"
 
@@ -47,7 +47,7 @@ class StageSteps:
         )
         for index in self.numbers:
             devices.check_batch(self._batch_size(index), self.distribution)
-        device_layout.check(self._first, self.whole, self.distribution)
+        device_checks.check_layout(self._first, self.whole, self.distribution)
 
     @property
     def numbers(self):
