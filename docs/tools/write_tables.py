@@ -2,11 +2,13 @@
 rows of KerasHub's classes, of all or of those that are named, into
 `docs/kerashub.md`. A row is written as soon as it is measured, so that several
 processes can share the work, and one that is interrupted loses nothing. With
-`--hf`, the table of grown folders into `docs/safetensors.md`.
+`--hf`, the table of grown folders into `docs/safetensors.md`. With
+`--evidence`, what the advisor reads into `docs/advice.md`.
 
 python -m docs.tools.write_tables [path]
 python -m docs.tools.write_tables --hub [NAME ...]
 python -m docs.tools.write_tables --hf
+python -m docs.tools.write_tables --evidence
 """
 
 import argparse
@@ -110,6 +112,14 @@ def write_hf(path=HF_PAGE):
     return 0
 
 
+def write_evidence():
+    """Writes the evidence that `kgrow.advise` reads."""
+    from docs.tools.evidence_tables import write
+
+    write()
+    return 0
+
+
 def merge(cells, known, path):
     """Puts one row into the page of KerasHub's classes, and counts anew.
 
@@ -154,7 +164,10 @@ def command():
     parser.add_argument("path", nargs="?", default=PAGE)
     parser.add_argument("--hub", nargs="*", metavar="NAME")
     parser.add_argument("--hf", action="store_true")
+    parser.add_argument("--evidence", action="store_true")
     options = parser.parse_args()
+    if options.evidence:
+        return write_evidence()
     if options.hf:
         return write_hf()
     if options.hub is None:

@@ -295,7 +295,9 @@ class CostRecord:
         return table
 
     def __str__(self):
-        console = Console(file=StringIO(), width=88, force_jupyter=False)
+        console = Console(
+            file=StringIO(), width=88, force_jupyter=False, color_system=None
+        )
         console.print(self)
         return console.file.getvalue().rstrip()
 

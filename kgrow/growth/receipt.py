@@ -1,6 +1,7 @@
 """What a growth did, as numbers."""
 
 import dataclasses
+import html
 import io
 from dataclasses import dataclass
 
@@ -87,61 +88,86 @@ class Receipt:
         return cls(**values)
 
     def __str__(self):
-        title = escape(f"grown by {self.strategy}")
-        if self.source_config == self.target_config:
-            title = "nothing grew: all sizes are as they were"
-        table = Table(title=title, title_justify="left")
-        table.add_column("")
+        table = Table("")
         table.add_column("before", justify="right")
         table.add_column("after", justify="right")
-        for field, value in self.target_config.items():
-            before = self.source_config.get(field, value)
-            if before != value:
-                table.add_row(escape(field), text(before), text(value))
-        table.add_row(
-            "parameters",
-            f"{self.parameters_before:,}",
-            f"{self.parameters_after:,}",
-        )
-        if self.loss_before is not None:
-            table.add_row(
-                "loss", f"{self.loss_before:.6f}", f"{self.loss_after:.6f}"
-            )
+        for row in self._rows():
+            table.add_row(*map(escape, row))
         console = Console(
             file=io.StringIO(), width=_WIDTH, record=True, force_jupyter=False
         )
+        console.print(self._title(), highlight=False, markup=False)
         console.print(table)
+        for line in self._remarks():
+            console.print(line, highlight=False, markup=False)
+        return console.export_text(styles=False).rstrip()
+
+    def _repr_html_(self):
+        """The receipt as notebooks show it."""
+        head = "".join(f"<th>{name}</th>" for name in ("", "before", "after"))
+        rows = "".join(
+            f"<tr><th>{html.escape(name)}</th>"
+            + "".join(f"<td>{html.escape(value)}</td>" for value in values)
+            + "</tr>"
+            for name, *values in self._rows()
+        )
+        remarks = "<br>".join(map(html.escape, self._remarks()))
+        return (
+            f"<p><b>{html.escape(self._title())}</b></p>"
+            f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+            f"<p>{remarks}</p>"
+        )
+
+    def _title(self):
+        if self.source_config == self.target_config:
+            return "nothing grew: all sizes are as they were"
+        return f"grown by {self.strategy}"
+
+    def _rows(self):
+        """`(name, before, after)` of all that changed, as strings."""
+        rows = [
+            (field, text(before), text(value))
+            for field, value in self.target_config.items()
+            if (before := self.source_config.get(field, value)) != value
+        ]
+        counts = self.parameters_before, self.parameters_after
+        rows.append(("parameters", *(f"{count:,}" for count in counts)))
+        if self.loss_before is not None:
+            losses = self.loss_before, self.loss_after
+            rows.append(("loss", *(f"{loss:.6f}" for loss in losses)))
+        return rows
+
+    def _remarks(self):
+        """Lines on how far the function moved, and on the optimizer."""
         kept = "function kept" if self.exact else "approximate"
-        console.print(
+        lines = [
             f"{kept}: max |Δoutput| {self.max_abs_diff:.2e}, relative "
             f"{self.relative_diff:.2e} (rounding {self.tolerance:.0e})"
-        )
-        for dim, reason in self.claims.items():
-            if reason != "exact":
-                console.print(escape(f"  {dim}: {reason}"))
+        ]
+        lines += [
+            f"  {dim}: {reason}"
+            for dim, reason in self.claims.items()
+            if reason != "exact"
+        ]
         if self.learned:
             moved = max(self.learned["moved"].values(), default=0.0)
-            console.print(
+            lines.append(
                 f"operator: loss {self.learned['loss_before']:.6f} to "
                 f"{self.learned['loss_after']:.6f} in "
                 f"{self.learned['steps']} steps; moved by up to {moved:.1%} of "
                 "its length"
             )
         if self.rates:
-            console.print(
+            lines.append(
                 f"learning rate: factors {self.rates['smallest']:g} to "
                 f"{self.rates['largest']:g}, residual up to "
                 f"{self.rates['residual']:.1e}"
             )
-        slots = f"{self.slots_carried} optimizer slots carried"
-        memory = (
-            ""
-            if self.peak_bytes is None
-            else f", peak +{self.peak_bytes / 2**20:.0f} MiB"
-        )
+        peak = self.peak_bytes
+        memory = "" if peak is None else f", peak +{peak / 2**20:.0f} MiB"
         at = "" if self.step is None else f" at step {self.step:,}"
-        console.print(
-            f"{slots}, {self.slots_fresh} fresh{at}; {self.seconds:.2f} s"
-            f"{memory}"
+        lines.append(
+            f"{self.slots_carried} optimizer slots carried, "
+            f"{self.slots_fresh} fresh{at}; {self.seconds:.2f} s{memory}"
         )
-        return console.export_text(styles=False).rstrip()
+        return lines

@@ -96,7 +96,7 @@ class FolderReceipt:
             text(self.parameters_after),
         )
         table.add_row("bytes", text(self.bytes_before), text(self.bytes_after))
-        console = Console(file=io.StringIO(), width=_WIDTH)
+        console = Console(file=io.StringIO(), width=_WIDTH, color_system=None)
         console.print(table)
         kept = "kept" if self.exact else "not kept"
         lines = [

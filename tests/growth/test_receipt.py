@@ -1,5 +1,7 @@
 """The receipt of a growth, and the places where it can be read."""
 
+import dataclasses
+import html
 import json
 
 import keras
@@ -46,6 +48,42 @@ def test_receipt_states_what_happened(grown):
     assert receipt.seed == 5
     assert receipt.seconds > 0
     assert receipt.peak_bytes is None or receipt.peak_bytes >= 0
+
+
+def test_receipt_shows_the_same_in_a_notebook(grown):
+    (receipt,) = grown.growth_history
+    shown, printed = receipt._repr_html_(), str(receipt)
+    assert shown.count("<tr>") == 1 + len(receipt._rows())
+    for name, before, after in receipt._rows():
+        cells = f"<th>{name}</th><td>{before}</td><td>{after}</td>"
+        assert cells in shown
+        assert all(text in printed for text in (name, before, after))
+    for line in (receipt._title(), *receipt._remarks()):
+        assert html.escape(line) in shown
+    assert printed.splitlines()[0] == "grown by Net2Net(split='uneven')"
+
+
+def test_receipt_in_a_notebook_is_no_markup_of_the_users():
+    fields = dict.fromkeys(
+        field.name for field in dataclasses.fields(Receipt)
+    ) | dict(
+        strategy="<b>mine</b>",
+        source_config={"<i>": 1},
+        target_config={"<i>": 2},
+        parameters_before=1,
+        parameters_after=2,
+        seconds=0.0,
+        slots_carried=0,
+        slots_fresh=0,
+        exact=True,
+        claims={},
+        max_abs_diff=0.0,
+        relative_diff=0.0,
+        tolerance=0.0,
+    )
+    shown = Receipt(**fields)._repr_html_()
+    assert "<i>" not in shown and "<b>mine" not in shown
+    assert "&lt;b&gt;mine" in shown
 
 
 def test_receipt_counts_slots(grown):

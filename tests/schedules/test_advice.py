@@ -8,7 +8,7 @@ import kgrow
 from kgrow import advise
 from kgrow.algebra.errors import GrowthError
 from kgrow.schedules.advice.case import Case, count
-from kgrow.schedules.advice.evidence import RULES, SAVINGS
+from kgrow.schedules.advice.evidence import PATH, RULES, SAVINGS, load
 
 pytestmark = pytest.mark.once
 
@@ -108,11 +108,36 @@ GOLDEN = {
     ),
     "vision, deeper in one run": (
         (DEIT_S, dict(num_layers=24), 1e8, "vision"),
+        True,
+        "mslt",
+        (0.367, 0.367),
+        True,
+        set(),
+    ),
+    "vision, wider in one run": (
+        (DEIT_S, WIDE, 1e8, "vision"),
         None,
         None,
         None,
         None,
         set(),
+    ),
+    "a decoder, half as wide again, from a trained model": (
+        (dict(hidden_dim=512, num_layers=12), dict(hidden_dim=768), 1e9)
+        + ("decoder", 3e8),
+        True,
+        "aki",
+        (0.47, 0.47),
+        False,
+        {"inexact copies"},
+    ),
+    "a decoder, deeper, from a model trained for long": (
+        (DEIT_S, dict(num_layers=24), 1e8, "decoder", 1e10),
+        True,
+        "stack",
+        (0.237, 0.353),
+        True,
+        {"trained long", "interposition"},
     ),
 }
 
@@ -167,9 +192,9 @@ def test_schedule_ends_at_the_target():
 
 
 def test_what_is_not_covered_is_said():
-    found = advise(DEIT_S, dict(num_layers=24), 1e8, "vision")
+    found = advise(DEIT_S, WIDE, 1e8, "vision")
     assert found.grow is None
-    assert "growing depth of a vision in one run" in found.not_covered
+    assert "growing width of a vision in one run" in found.not_covered
     assert "measure" in found.recommendation
 
 
@@ -215,7 +240,7 @@ def test_bad_questions(arguments, message):
 
 def test_every_row_names_its_source_and_a_strategy_of_kgrow():
     for row in SAVINGS:
-        assert row.source and 0 <= row.low <= row.high < 1
+        assert row.source and row.low <= row.saving < 1
         kgrow.strategies.get(row.strategy)
     assert len({rule.name for rule in RULES}) == len(RULES)
     for rule in RULES:
@@ -243,18 +268,11 @@ def test_every_rule_can_fire_and_can_be_silent():
             "encoder",
             1e9,
         ),
+        Case(DEIT_S, WIDE, 1e8, "vision", 1e8),
     ]
-    named = [
-        "stack",
-        "msg",
-        "mango",
-        "ligo",
-        "aki",
-        "hypercloning",
-        "staged",
-    ]
+    named = ["stack", "msg", "mango", "ligo", "aki", "hypercloning", "staged"]
     for rule in RULES:
-        answers = {bool(rule.when(c, s)) for c in cases for s in named}
+        answers = {rule.holds(c, s) for c in cases for s in named}
         assert True in answers, rule.name
         assert False in answers or rule.name == "baseline", rule.name
 
@@ -270,3 +288,95 @@ def test_parameters_are_those_of_the_model():
     )
     model = kgrow.models.GPT2(max_sequence_length=8, **sizes)
     assert count(sizes) == pytest.approx(model.count_params(), rel=0.03)
+
+
+def test_the_worse_laboratory_counts():
+    """bert2BERT saved 64 % for DeiT by one account and 41 % by another, so
+    LiGO, with 53 to 56 %, goes before it."""
+    found = advise(DEIT_S, WIDE, 3e8, "vision", 3e8)
+    methods = [reason.says.split()[0] for reason in found.reasons]
+    assert methods == ["mango", "ligo", "ligo", "ligo", "aki", "fpi", "ki"]
+
+
+def test_a_loss_is_called_one_and_never_advised():
+    found = advise(DEIT_S, WIDE, 3e8, "vision", 3e8)
+    assert "ki cost 11.2 % of the FLOPs more" in found.reasons[-1].says
+
+
+@pytest.mark.parametrize(
+    "method, family, expected",
+    [
+        ("LiGO", "vision", {0.554, 0.557, 0.526}),
+        ("LiGO", "decoder", {0.225, 0.39}),
+        ("MSLT", "encoder", {0.349}),
+        ("MSLT", "vision", {0.367}),
+        ("KI", "encoder", {-0.057}),
+        ("KI", "vision", {-0.112}),
+        ("bert2BERT", "vision", {0.644, 0.408}),
+        ("Mango", "encoder", {0.392, 0.637}),
+        ("MSG", "encoder", {0.442, 0.546}),
+        ("CompoundGrow", "encoder", {0.424, 0.451}),
+    ],
+)
+def test_the_figures_are_the_papers(method, family, expected):
+    found = [
+        row.saving
+        for row in SAVINGS
+        if (row.method, row.family) == (method, family)
+    ]
+    assert set(found) == expected
+
+
+@pytest.mark.parametrize(
+    "old, new, message",
+    [
+        ('name = "many tokens"', 'nane = "many tokens"', "unknown: .'nane'"),
+        ('name = "wider"', 'name = "rapid"', "Received twice: .'rapid'"),
+        ('kind = "rate"', 'kind = "speed"', "kind='speed'"),
+        ('grows = ["depth"]', 'grows = ["deep"]', "`grows` lists"),
+        ('start = "run"', 'start = "runs"', "start='runs'"),
+        ("saving = 0.764", "saving = 1.764", "saving=1.764"),
+        ("saving = 0.764", "", "one figure"),
+        ("saving = 0.764", "saving = 0.7\nspeedup = 2", "one figure"),
+        ('paper = "midas"', 'paper = "midars"', "paper='midars'"),
+        ('sources = [{ paper = "midas" }]', "sources = []", "cites these"),
+        ("above = 4 }", "over = 4 }", "unknown: .'over'"),
+        ("{width_factor:.1f} times", "{width:.1f} times", "'width'"),
+        ('read = "quoted"', 'read = "skimmed"', "read='skimmed'"),
+    ],
+)
+def test_a_file_with_a_fault_is_refused(tmp_path, old, new, message):
+    text = PATH.read_text(encoding="utf-8")
+    assert old in text
+    path = tmp_path / "evidence.toml"
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+    with pytest.raises(GrowthError, match=message):
+        load(path)
+
+
+def test_the_page_is_the_advisors_evidence():
+    from docs.tools.evidence_tables import PAGE, tables
+    from docs.tools.write_tables import read
+
+    page = PAGE.read_text(encoding="utf-8")
+    for name, table in tables().items():
+        assert read(page, name) == table, (
+            "run: python -m docs.tools.write_tables --evidence"
+        )
+
+
+def test_the_page_shows_every_row_and_rule():
+    from docs.tools.evidence_tables import tables
+
+    text = "\n".join(tables().values())
+    for row in SAVINGS:
+        assert row.setting in text and row.source in text
+    for rule in RULES:
+        assert f"| {rule.name} |" in text and rule.source in text
+
+
+def test_prints_without_colours_where_colours_are_forced(monkeypatch):
+    """As Jupyter does."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    found = str(advise(DEIT_S, WIDE, 3e8, "vision", 3e8))
+    assert "\x1b" not in found

@@ -124,6 +124,8 @@ class Savings:
         return table
 
     def __str__(self):
-        console = Console(file=StringIO(), width=120, force_jupyter=False)
+        console = Console(
+            file=StringIO(), width=120, force_jupyter=False, color_system=None
+        )
         console.print(self)
         return console.file.getvalue().rstrip()

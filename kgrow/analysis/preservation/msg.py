@@ -106,7 +106,12 @@ class MSGTable:
         return table
 
     def __str__(self):
-        console = Console(file=io.StringIO(), width=100, force_jupyter=False)
+        console = Console(
+            file=io.StringIO(),
+            width=100,
+            force_jupyter=False,
+            color_system=None,
+        )
         console.print(self)
         return console.file.getvalue().rstrip()
 

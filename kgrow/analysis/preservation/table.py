@@ -133,7 +133,12 @@ class PreservationTable:
             yield from map(escape, self._refusals(dim))
 
     def __str__(self):
-        console = Console(file=io.StringIO(), width=100, force_jupyter=False)
+        console = Console(
+            file=io.StringIO(),
+            width=100,
+            force_jupyter=False,
+            color_system=None,
+        )
         console.print(self)
         return console.file.getvalue().rstrip()
 

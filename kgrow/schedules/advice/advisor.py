@@ -10,11 +10,13 @@ from rich.table import Table
 
 from kgrow import schedules
 from kgrow.schedules.advice.case import Case
-from kgrow.schedules.advice.evidence import G_STACK, RULES, SAVINGS
+from kgrow.schedules.advice.condition import NUMBERS
+from kgrow.schedules.advice.evidence import KINDS, RULES, SAVINGS
 from kgrow.schedules.published.growth_timing import growth_tokens
 
-# Source of the formula for the moment of growth.
+# Parameters of the models that the formula for the moment was fitted to.
 _FITTED = (4e8, 8e9)
+_G_STACK = "Du et al., Stacking Your Transformers (2405.15319)"
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,9 @@ class Advice:
         return table
 
     def __str__(self):
-        console = Console(file=StringIO(), width=100, force_jupyter=False)
+        console = Console(
+            file=StringIO(), width=100, force_jupyter=False, color_system=None
+        )
         console.print(self)
         return console.file.getvalue().rstrip()
 
@@ -119,8 +123,8 @@ def advise(config, target, tokens, family="decoder", source_tokens=None):
     """Summarizes published evidence on growing from one size to another.
 
     Nothing is measured and nothing is guessed: each statement is a row of
-    `kgrow.schedules.advice.evidence` with the paper it comes from, and what no
-    row covers is said. Papers differ in what they count; see `counts_source`.
+    `kgrow/schedules/advice/evidence.toml` with its paper, and the answer names
+    what no row covers. Papers differ in what they count; see `counts_source`.
 
     Args:
         config: dict of the small model's sizes, as in `growth_config`; with
@@ -152,65 +156,50 @@ def advise(config, target, tokens, family="decoder", source_tokens=None):
     """
     case = Case(dict(config), dict(target), tokens, family, source_tokens)
     evidence = _evidence(case)
-    strategy = evidence[0].strategy if evidence else None
-    found = {
-        kind: [
-            _finding(r, case) for r in RULES if _holds(r, kind, case, strategy)
-        ]
-        for kind in ("against", "warning", "shape", "rate", "alternative")
-    }
+    best = next((row for row in evidence if row.saving > 0), None)
+    strategy = best.strategy if best else None
+    found = {kind: _findings(kind, case, strategy) for kind in KINDS}
     moment = _moment(case, strategy, found)
-    if not evidence:
-        grow = None if not found["against"] else False
-    else:
-        grow = not found["against"]
-    same = [
-        e
-        for e in evidence
-        if e.strategy == strategy and e.grows == evidence[0].grows
-    ]
-    reasons = [
-        Finding(
-            "saving", f"{e.strategy} saved {_span(e)}: {e.setting}", e.source
-        )
-        for e in evidence
-    ]
+    grow = False if found["against"] else (True if best else None)
+    same = [row for row in evidence if best and row.key == best.key]
     return Advice(
         grow=grow,
         strategy=strategy if grow else None,
         moment=moment if grow else None,
         factors={"width": case.width_factor, "depth": case.depth_factor},
-        saving=(min(e.low for e in same), max(e.high for e in same))
+        saving=(min(row.low for row in same), max(row.saving for row in same))
         if grow
         else None,
-        counts_source=same[0].counts_source if grow else None,
+        counts_source=best.counts_source if grow else None,
         schedule=_schedule(case, strategy) if grow else None,
-        reasons=tuple(reasons),
+        reasons=tuple(_reason(row) for row in evidence),
         against=tuple(found["against"]),
         warnings=tuple(found["warning"]),
         shapes=tuple(found["shape"]),
         learning_rate=tuple(found["rate"]) if grow else (),
         alternatives=tuple(found["alternative"]),
-        not_covered=_not_covered(case, evidence, strategy),
+        not_covered=_not_covered(case, best, strategy),
         case=case,
     )
 
 
 def _evidence(case):
-    """Rows that match the case, exact matches first, then by their lowest
-    saving, highest first."""
-    trained = case.source_tokens is not None
+    """Rows that match the case: exact matches first, then by the worst result
+    that any laboratory reports of the method, best first."""
     fitting = [
         row
         for row in SAVINGS
         if row.family == case.family
-        and row.trained == trained
+        and row.start in (case.start, "any")
         and case.grows <= row.grows
         and _possible(row.strategy, case)
     ]
-    return sorted(
-        fitting, key=lambda row: (len(row.grows - case.grows), -row.low)
-    )
+
+    def order(row):
+        worst = min(other.low for other in fitting if other.key == row.key)
+        return len(row.grows - case.grows), -worst, row.method, -row.low
+
+    return sorted(fitting, key=order)
 
 
 def _possible(strategy, case):
@@ -221,14 +210,29 @@ def _possible(strategy, case):
     return True
 
 
-def _holds(rule, kind, case, strategy):
-    return rule.kind == kind and bool(rule.when(case, strategy))
+def _findings(kind, case, strategy):
+    """A `Finding` for each rule of a kind that holds."""
+    numbers = {name: getattr(case, name) for name in NUMBERS}
+    return [
+        Finding(rule.name, rule.says.format(**numbers), rule.source)
+        for rule in RULES
+        if rule.kind == kind and rule.holds(case, strategy)
+    ]
 
 
-def _finding(rule, case):
-    fields = ("tokens_per_parameter", "width_factor", "depth_factor")
-    says = rule.says.format(**{name: getattr(case, name) for name in fields})
-    return Finding(rule.name, says, rule.source)
+def _reason(row):
+    counted = "with" if row.counts_source else "without"
+    figure = f"{abs(100 * row.saving):.1f} % of {row.measure}"
+    said = "cost {} more" if row.saving < 0 else "saved {}"
+    if row.at_most:
+        said = "saved at most {}"
+    named = f" ({row.method})" if row.method.lower() != row.strategy else ""
+    return Finding(
+        "saving",
+        f"{row.strategy}{named} {said.format(figure)} ({counted} the small "
+        f"model): {row.setting}",
+        row.source,
+    )
 
 
 def _moment(case, strategy, found):
@@ -245,7 +249,7 @@ def _moment(case, strategy, found):
                 "moment",
                 f"the formula for the moment was fitted to models of 410M to "
                 f"7B parameters; this one has {_short(case.parameters)}",
-                G_STACK,
+                _G_STACK,
             )
         )
     if moment >= case.tokens:
@@ -254,7 +258,7 @@ def _moment(case, strategy, found):
                 "too late",
                 f"the formula would grow after {_short(moment)} tokens, and "
                 f"there are {_short(case.tokens)}",
-                f"{G_STACK}, log10(d) = 0.88 log10(N) + 163.27 / log10(C) "
+                f"{_G_STACK}, log10(d) = 0.88 log10(N) + 163.27 / log10(C) "
                 "- 5.74",
             )
         )
@@ -277,6 +281,7 @@ def _schedule(case, strategy):
             config=sizes,
         )
     names = {
+        ("mslt", "encoder"): "MSLT",
         ("msg", "encoder"): "Sch1-B",
         ("msg", "decoder"): "Sch1-G",
         ("stack", "encoder"): "StackBERT-tuned",
@@ -290,20 +295,16 @@ def _schedule(case, strategy):
     return schedule.resized(**known)
 
 
-def _not_covered(case, evidence, strategy):
+def _not_covered(case, best, strategy):
     found = []
-    if not evidence:
+    if best is None:
         ways = " and ".join(sorted(case.grows))
-        start = (
-            "in one run"
-            if case.source_tokens is None
-            else "from a trained model"
-        )
-        found.append(f"growing {ways} of a {case.family} {start}")
-    elif evidence[0].grows != case.grows:
+        start = {"run": "in one run", "checkpoint": "from a trained model"}
+        found.append(f"growing {ways} of a {case.family} {start[case.start]}")
+    elif best.grows != case.grows:
         found.append(
             f"growing {' and '.join(sorted(case.grows))} alone: the evidence "
-            f"is on {' and '.join(sorted(evidence[0].grows))} together"
+            f"is on {' and '.join(sorted(best.grows))} together"
         )
     if case.parameters is None:
         found.append(
@@ -317,13 +318,6 @@ def _not_covered(case, evidence, strategy):
     if strategy == "stack" and case.family == "encoder":
         found.append("when to stack an encoder, beside the published schedules")
     return tuple(found)
-
-
-def _span(row):
-    low, high = (f"{100 * part:.1f}" for part in (row.low, row.high))
-    counted = "with" if row.counts_source else "without"
-    span = f"{low} %" if low == high else f"{low} to {high} %"
-    return f"{span} ({counted} the small model)"
 
 
 def _short(number):

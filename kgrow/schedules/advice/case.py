@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from kgrow.algebra.errors import GrowthError
 
 FAMILIES = ("decoder", "encoder", "vision")
+DIRECTIONS = ("width", "ffn", "depth")
 
 # Config fields of the families, by the direction in which they grow.
-_DIRECTIONS = {
+_FIELDS = {
     "hidden_dim": "width",
     "num_heads": "width",
     "num_query_heads": "width",
@@ -71,7 +72,7 @@ class Case:
         if not self.grows:
             raise GrowthError(
                 "Nothing grows that there is evidence on. `target` names sizes "
-                f"that are larger than in `config`, of {sorted(_DIRECTIONS)}. "
+                f"that are larger than in `config`, of {sorted(_FIELDS)}. "
                 f"Received: config={self.config}, target={self.target}"
             )
 
@@ -85,7 +86,7 @@ class Case:
         """Set of `"width"`, `"ffn"` and `"depth"`. A feedforward network that
         keeps its ratio to the width is part of the width."""
         found = {
-            way for field, way in _DIRECTIONS.items() if self._factor(field) > 1
+            way for field, way in _FIELDS.items() if self._factor(field) > 1
         }
         if math.isclose(self._factor("intermediate_dim"), self.width_factor):
             found.discard("ffn")
@@ -102,6 +103,21 @@ class Case:
         return max(self._factor("num_layers"), self._factor("depths"))
 
     @property
+    def start(self):
+        """`"checkpoint"` where the small model exists, `"run"` where it is
+        trained as a part of the run."""
+        return "run" if self.source_tokens is None else "checkpoint"
+
+    def changes(self, field):
+        """Whether a config field is given for both sizes and differs."""
+        old, new = self.config.get(field), self.target.get(field)
+        return None not in (old, new) and old != new
+
+    def keeps(self, field):
+        """Whether a config field is given and does not change."""
+        return field in self.config and not self.changes(field)
+
+    @property
     def parameters(self):
         """float, about, of the large model; `None` where sizes are missing."""
         return count(self.final)
@@ -115,6 +131,14 @@ class Case:
     def tokens_per_parameter(self):
         """float, of the large model, or `None`."""
         return self.tokens / self.parameters if self.parameters else None
+
+    @property
+    def source_per_parameter(self):
+        """float, tokens that an existing small model has seen for each of its
+        parameters, or `None`."""
+        if not self.source_tokens or not self.small_parameters:
+            return None
+        return self.source_tokens / self.small_parameters
 
     @property
     def flops(self):

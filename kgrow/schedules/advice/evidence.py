@@ -1,25 +1,58 @@
-"""Published results on growing, as data: one finding a row.
+"""Published results on growing, read from `evidence.toml`.
 
-`SAVINGS` are measured savings, normalised to `1 - cost / cost from scratch`;
-papers that print a speed-up of x have it turned into `1 - 1 / x`. `RULES` are
-conditions under which something is to be done, or better left. Each row names
-the place that it rests on. Where only an abstract was at hand, the source says
-so.
+`SAVINGS` are published savings, `1 - cost / cost from scratch`. `RULES` say
+under which conditions something is to be done, or better left. Each names its
+source, and how much of it was read.
 """
 
-from collections.abc import Callable
+import pathlib
+import string
+import tomllib
 from dataclasses import dataclass
 
-LIGO = "Wang et al., LiGO (2303.00980)"
-MANGO = "Pan et al., Mango (2310.10699)"
-MSG = "Yao et al., MSG (2305.02869)"
-COMPOUND = "Gu et al., CompoundGrow (2010.12562)"
-G_STACK = "Du et al., Stacking Your Transformers (2405.15319)"
-ONE_LAYER = "Bu, Zero/One-Layer Model Expansion (2511.04981), abstract"
-NO_GAIN = "Kaddour et al., No Train No Gain (2307.06440)"
+from kgrow.algebra.errors import GrowthError
+from kgrow.schedules.advice.case import DIRECTIONS, FAMILIES
+from kgrow.schedules.advice.condition import NUMBERS, Condition, check_keys
 
-# Beyond that many tokens for a parameter, growing probably does not pay.
-MANY_TOKENS = 20
+PATH = pathlib.Path(__file__).with_name("evidence.toml")
+
+KINDS = ("against", "warning", "shape", "rate", "alternative")
+STARTS = ("run", "checkpoint", "any")
+_READ = {"whole": "", "abstract": "abstract", "quoted": "as others quote it"}
+_FIGURES = ("saving", "speedup", "hours")
+
+
+@dataclass(frozen=True)
+class Paper:
+    """A source of evidence.
+
+    Args:
+        read: `"whole"`, `"abstract"` or `"quoted"`: how much of it was read.
+        name: string, or `""`.
+        authors: string, or `""`.
+        arxiv: string, its number on arXiv, or `""`.
+    """
+
+    read: str
+    name: str = ""
+    authors: str = ""
+    arxiv: str = ""
+
+    def __post_init__(self):
+        _check_option("read", self.read, _READ)
+
+    def cite(self, place=""):
+        """The citation, with a place in the paper.
+
+        Example:
+
+        >>> Paper("whole", "LiGO", "Wang et al.", "2303.00980").cite("Table 1")
+        'Wang et al., LiGO (2303.00980), Table 1'
+        """
+        number = f"({self.arxiv})" if self.name else f"arXiv {self.arxiv}"
+        title = f"{self.name} {number if self.arxiv else ''}".strip()
+        parts = (self.authors, title, place, _READ[self.read])
+        return ", ".join(filter(None, parts))
 
 
 @dataclass(frozen=True)
@@ -27,250 +60,56 @@ class Saving:
     """One published saving.
 
     Args:
-        strategy: string, its name in kgrow.
+        method: string, its name in the paper.
+        strategy: string, the strategy of kgrow that does it.
         family: string, see `Case`.
         grows: frozenset of directions.
-        trained: bool, whether it starts from a small model that is there.
-        low: float, the smallest saving that a paper reports in the setting.
-        high: float, the largest.
-        counts_source: bool, whether the small model's cost is counted.
+        start: `"checkpoint"` where it starts from an existing small model,
+            `"run"` where the small one is trained in the same run, `"any"`
+            where it makes no difference.
         setting: string.
+        measure: string, the cost that was measured.
+        saving: float, part of the cost from scratch, to three digits.
+        counts_source: bool, whether the small model's cost is counted.
         source: string.
+        at_most: bool, whether the paper reports it as an upper bound.
     """
 
+    method: str
     strategy: str
     family: str
     grows: frozenset
-    trained: bool
-    low: float
-    high: float
-    counts_source: bool
+    start: str
     setting: str
+    measure: str
+    saving: float
+    counts_source: bool
     source: str
+    at_most: bool = False
 
+    def __post_init__(self):
+        _check_option("family", self.family, FAMILIES)
+        _check_option("start", self.start, STARTS)
+        if not self.grows or not self.grows <= set(DIRECTIONS):
+            raise GrowthError(
+                f"`grows` lists some of {DIRECTIONS}. "
+                f"Received: grows={sorted(self.grows)}"
+            )
+        if not self.saving < 1:
+            raise GrowthError(
+                "`saving` is a part of the cost from scratch, below 1. "
+                f"Received: saving={self.saving}"
+            )
 
-def _saving(strategy, family, grows, trained, low, high, counts, *texts):
-    return Saving(
-        strategy, family, frozenset(grows), trained, low, high, counts, *texts
-    )
+    @property
+    def low(self):
+        """float, the least that it promises."""
+        return min(self.saving, 0.0) if self.at_most else self.saving
 
-
-SAVINGS = (
-    # Vision, from a trained model.
-    _saving(
-        "mango",
-        "vision",
-        {"width"},
-        True,
-        0.764,
-        0.764,
-        False,
-        "DeiT-S to DeiT-B, FLOPs",
-        f"{MANGO}, Table 6",
-    ),
-    _saving(
-        "mango",
-        "vision",
-        {"depth"},
-        True,
-        0.588,
-        0.588,
-        False,
-        "Swin-T to Swin-S, FLOPs",
-        f"{MANGO}, appendix, Figure 8",
-    ),
-    _saving(
-        "aki",
-        "vision",
-        {"width"},
-        True,
-        0.644,
-        0.644,
-        False,
-        "DeiT-S to DeiT-B, FLOPs",
-        f"{MANGO}, Table 6",
-    ),
-    _saving(
-        "ligo",
-        "vision",
-        {"width"},
-        True,
-        0.554,
-        0.557,
-        False,
-        "DeiT-S to DeiT-B, FLOPs; two laboratories",
-        f"{LIGO}, Figure 4; {MANGO}, Table 6",
-    ),
-    # Encoders, from a trained model.
-    _saving(
-        "mango",
-        "encoder",
-        {"width"},
-        True,
-        0.392,
-        0.392,
-        False,
-        "BERT, 384 to 768 wide, FLOPs",
-        f"{MANGO}, Table 7",
-    ),
-    _saving(
-        "aki",
-        "encoder",
-        {"width"},
-        True,
-        0.356,
-        0.356,
-        False,
-        "BERT, 384 to 768 wide, FLOPs",
-        f"{MANGO}, Table 7",
-    ),
-    _saving(
-        "ligo",
-        "encoder",
-        {"width"},
-        True,
-        0.335,
-        0.416,
-        False,
-        "BERT, width alone, FLOPs",
-        f"{MANGO}, Table 7; {LIGO}, Figure 6",
-    ),
-    _saving(
-        "ligo",
-        "encoder",
-        {"width", "depth"},
-        True,
-        0.303,
-        0.472,
-        False,
-        "BERT and RoBERTa, Small to Base and Base to Large, FLOPs",
-        f"{LIGO}, Figures 2 and 3",
-    ),
-    _saving(
-        "aki",
-        "encoder",
-        {"width", "depth"},
-        True,
-        0.29,
-        0.29,
-        False,
-        "BERT-Small to Base, FLOPs",
-        f"{LIGO}, Figure 2",
-    ),
-    _saving(
-        "ligo",
-        "encoder",
-        {"depth"},
-        True,
-        0.517,
-        0.517,
-        False,
-        "BERT, depth alone, FLOPs",
-        f"{LIGO}, Figure 6",
-    ),
-    # Encoders, one run.
-    _saving(
-        "msg",
-        "encoder",
-        {"width", "ffn", "depth"},
-        False,
-        0.442,
-        0.546,
-        True,
-        "BERT-base and BERT-large, wall time",
-        f"{MSG}, Tables 4 and 5",
-    ),
-    _saving(
-        "compoundgrow",
-        "encoder",
-        {"ffn", "depth"},
-        False,
-        0.424,
-        0.451,
-        True,
-        "BERT-base and BERT-large, wall time",
-        f"{COMPOUND}, Table 2",
-    ),
-    _saving(
-        "stack",
-        "encoder",
-        {"depth"},
-        False,
-        0.25,
-        0.411,
-        True,
-        "BERT-base and BERT-large, wall time",
-        f"Gong et al. (ICML 2019); {COMPOUND}, Table 2",
-    ),
-    # Decoders.
-    _saving(
-        "ligo",
-        "decoder",
-        {"width", "depth"},
-        True,
-        0.225,
-        0.225,
-        False,
-        "GPT2-Base to Medium, FLOPs",
-        f"{LIGO}, Figure 3",
-    ),
-    _saving(
-        "hypercloning",
-        "decoder",
-        {"width"},
-        True,
-        0.5,
-        0.75,
-        False,
-        "OPT, Pythia and OLMo, twice as wide, tokens to the accuracy of the "
-        "baseline; as others quote it",
-        "Samragh et al., HyperCloning (2409.12903)",
-    ),
-    _saving(
-        "msg",
-        "decoder",
-        {"width", "ffn", "depth"},
-        False,
-        0.276,
-        0.284,
-        True,
-        "GPT-2 of 110M parameters, wall time",
-        f"{MSG}, Table 5 and appendix",
-    ),
-    _saving(
-        "staged",
-        "decoder",
-        {"width"},
-        False,
-        0.0,
-        0.22,
-        True,
-        "GPT-2, twice as wide, compute; at most",
-        "Shen et al., Staged Training (2203.06211), abstract",
-    ),
-    _saving(
-        "stack",
-        "decoder",
-        {"depth"},
-        False,
-        0.237,
-        0.353,
-        True,
-        "410M at 700B tokens to 7B at 300B, four times as deep, tokens",
-        G_STACK,
-    ),
-    _saving(
-        "stack",
-        "decoder",
-        {"depth"},
-        True,
-        0.237,
-        0.353,
-        True,
-        "as from a small model that is trained for a few tokens",
-        G_STACK,
-    ),
-)
+    @property
+    def key(self):
+        """What has to agree for two laboratories to have measured the same."""
+        return self.method, self.family, self.grows, self.start
 
 
 @dataclass(frozen=True)
@@ -282,264 +121,138 @@ class Rule:
         kind: `"against"`, which speaks against growing at all; `"warning"`;
             `"shape"`, about sizes; `"rate"`, about the learning rate; or
             `"alternative"`.
-        when: function `(case, strategy)` that gives a bool.
-        says: string, with fields of the case in braces.
+        when: `Condition`.
+        unless: `Condition`, or `None`.
+        says: string, with numbers of the case in braces.
         source: string.
     """
 
     name: str
     kind: str
-    when: Callable
+    when: Condition
+    unless: Condition | None
     says: str
     source: str
 
+    def __post_init__(self):
+        _check_option("kind", self.kind, KINDS)
+        named = {name for _, name, *_ in string.Formatter().parse(self.says)}
+        if unknown := named - {None, *NUMBERS}:
+            raise GrowthError(
+                f"`says` names numbers of {NUMBERS}. "
+                f"Received: {sorted(unknown)} in {self.says!r}"
+            )
 
-def _per_token(case):
-    return case.tokens_per_parameter or 0
-
-
-def _deep_decoder(case):
-    return case.family == "decoder" and case.grows == {"depth"}
-
-
-def _changed(case, field):
-    old, new = case.config.get(field), case.target.get(field)
-    return None not in (old, new) and old != new
-
-
-def _source_per_parameter(case):
-    if not case.source_tokens or not case.small_parameters:
-        return 0
-    return case.source_tokens / case.small_parameters
+    def holds(self, case, strategy):
+        """Whether it applies to a `Case` for which `strategy` is advised."""
+        return self.when.holds(case, strategy) and not (
+            self.unless is not None and self.unless.holds(case, strategy)
+        )
 
 
-RULES = (
-    Rule(
-        "many tokens",
-        "against",
-        lambda case, s: (
-            case.family != "vision"
-            and _per_token(case) > MANY_TOKENS
-            and not _deep_decoder(case)
-        ),
-        "{tokens_per_parameter:.0f} tokens for a parameter: beyond 20, what "
-        "a grown start gives is mostly gone at the end",
-        "2605.13405, abstract",
-    ),
-    Rule(
-        "many tokens, depth",
-        "warning",
-        lambda case, s: _per_token(case) > MANY_TOKENS and _deep_decoder(case),
-        "{tokens_per_parameter:.0f} tokens for a parameter: the evidence is "
-        "divided. One study finds little left beyond 20; stacking a 410M "
-        "model still paid at 700B tokens, less than early on",
-        f"2605.13405, abstract; {G_STACK}",
-    ),
-    Rule(
-        "much wider",
-        "against",
-        lambda case, s: case.width_factor > 4,
-        "{width_factor:.1f} times as wide: beyond two to four times nothing "
-        "published pays",
-        "2605.13405, abstract",
-    ),
-    Rule(
-        "wider",
-        "warning",
-        lambda case, s: 2 < case.width_factor <= 4,
-        "{width_factor:.1f} times as wide: most evidence ends at twice",
-        "2605.13405, abstract",
-    ),
-    Rule(
-        "wide decoder, one run",
-        "against",
-        lambda case, s: (
-            case.family == "decoder"
-            and case.grows == {"width"}
-            and case.source_tokens is None
-            and case.width_factor != 2
-        ),
-        "a decoder that grows in width alone, everything counted, was slower "
-        "than from scratch with each of four operators (by 0.7 to 17.9 %, "
-        "1.1B, 100B tokens)",
-        G_STACK,
-    ),
-    Rule(
-        "wide decoder",
-        "warning",
-        lambda case, s: case.family == "decoder" and "width" in case.grows,
-        "width pays least in decoders: one comparison of four operators found "
-        "none that did. The code that was released with it mixes queries, keys "
-        "and values where it widens, so that this may not be the last word",
-        G_STACK,
-    ),
-    Rule(
-        "deep stacking",
-        "warning",
-        lambda case, s: s == "stack" and case.depth_factor > 4,
-        "{depth_factor:.0f} times as deep: stacking is best at two to four; "
-        "one block alone is a poor base for it",
-        G_STACK,
-    ),
-    Rule(
-        "trained long",
-        "warning",
-        lambda case, s: _source_per_parameter(case) > MANY_TOKENS,
-        "the small model has seen far more than 20 tokens for a parameter; the "
-        "longer a source was trained, the less its growth gains. For a new "
-        "domain, add blocks and train these alone ('llama_pro')",
-        "2510.06548, abstract; Wu et al., LLaMA Pro (2401.02415)",
-    ),
-    Rule(
-        "baseline",
-        "warning",
-        lambda case, s: True,
-        "against runs whose learning rate is decayed to the same budget, "
-        "published gains of stacking shrank or vanished. Measure with "
-        "`kgrow.savings`",
-        NO_GAIN,
-    ),
-    Rule(
-        "source not counted",
-        "warning",
-        lambda case, s: case.source_tokens is not None and s != "stack",
-        "these savings leave out what the small model had cost",
-        f"{LIGO}, Sec. 4; {MANGO}",
-    ),
-    Rule(
-        "two laboratories",
-        "warning",
-        lambda case, s: s in ("ligo", "aki") and case.family == "encoder",
-        "laboratories disagree: bert2BERT saves 45 % by its own account, 36 % "
-        "by Mango's and 29 % by LiGO's; LiGO 45 % and 34 %",
-        f"{LIGO}, Figure 2; {MANGO}, Table 7",
-    ),
-    Rule(
-        "rapid",
-        "warning",
-        lambda case, s: s == "msg" and case.source_tokens is None,
-        "keep stages long: five growths within 100k steps cost BERT-large "
-        "about 4 points of GLUE against one growth in a stage of 100k steps",
-        f"{MSG}, Table 4, Rapid-L",
-    ),
-    Rule(
-        "head size",
-        "shape",
-        lambda case, s: _changed(case, "head_dim"),
-        "the size of a head grows. Published runs keep it and add heads; kgrow "
-        "rescales the queries, which is exact, and with rotary positions "
-        "places new frequencies beside the old",
-        f"{MSG}, Table 2, where it is 64 throughout",
-    ),
-    Rule(
-        "indivisible width",
-        "shape",
-        lambda case, s: (
-            case.width_factor % 1 != 0 and s in ("hypercloning", "staged")
-        ),
-        "{width_factor:.2f} times as wide: this strategy needs whole "
-        "multiples. 'lemon' (pre-norm) and 'msg' keep the function at any "
-        "width",
-        "the laws of docs/design.md",
-    ),
-    Rule(
-        "inexact copies",
-        "shape",
-        lambda case, s: (
-            case.width_factor % 1 != 0 and s in ("aki", "fpi", "net2net")
-        ),
-        "{width_factor:.2f} times as wide: copies pass a norm exactly only in "
-        "equal numbers, so the loss will jump",
-        "the laws of docs/design.md",
-    ),
-    Rule(
-        "heads and width",
-        "shape",
-        lambda case, s: (
-            _changed(case, "hidden_dim")
-            and not _changed(case, "num_heads")
-            and "num_heads" in case.config
-            and not _changed(case, "head_dim")
-        ),
-        "the width grows and the heads do not. Published runs keep heads of 64 "
-        "and grow their number with the width",
-        f"{MSG}, Table 2; {LIGO}, Table 4",
-    ),
-    Rule(
-        "multiples of depth",
-        "shape",
-        lambda case, s: s == "stack" and case.depth_factor % 1 != 0,
-        "{depth_factor:.2f} times as deep: the published runs stack whole "
-        "multiples",
-        G_STACK,
-    ),
-    Rule(
-        "stacked",
-        "rate",
-        lambda case, s: s == "stack" and case.family == "decoder",
-        "begin the learning rate anew at its warm-up, with a fresh optimizer",
-        f"{G_STACK}, its code",
-    ),
-    Rule(
-        "stacked encoder",
-        "rate",
-        lambda case, s: (
-            s in ("stack", "compoundgrow") and case.family == "encoder"
-        ),
-        "reset the learning rate to its highest at each growth",
-        f"{COMPOUND}, Sec. 4",
-    ),
-    Rule(
-        "masked",
-        "rate",
-        lambda case, s: s == "msg",
-        "reset the learning rate at the first and the second growth; open "
-        "gates over 5,000 steps, never fewer than 500",
-        f"{MSG}, Sec. 4 and App. D",
-    ),
-    Rule(
-        "staged",
-        "rate",
-        lambda case, s: s == "staged",
-        "rewind the learning rate to where a run from scratch has this loss",
-        "Shen et al., Staged Training (2203.06211)",
-    ),
-    Rule(
-        "from a trained model",
-        "rate",
-        lambda case, s: s in ("ligo", "mango", "aki", "hypercloning"),
-        "train the large model by its own full schedule, warm-up included",
-        f"{LIGO}, Sec. 4",
-    ),
-    Rule(
-        "one block",
-        "alternative",
-        lambda case, s: _deep_decoder(case) and case.source_tokens is None,
-        "train one block, or none, for most of the run, and all of them for "
-        "the rest: `schedules.get('One-layer')`. About 80 % of the FLOPs, at a "
-        "loss at most 0.5 % higher (GPT-2 of 124M, 7B). Needs a learning rate "
-        "that is still high when the model grows, and rates that carry over "
-        "between sizes; in one jump only",
-        ONE_LAYER,
-    ),
-    Rule(
-        "middle",
-        "alternative",
-        lambda case, s: _deep_decoder(case) and case.source_tokens is None,
-        "grow gradually by copies of the middle blocks ('middle') where "
-        "reasoning matters: equal perplexity, better at reasoning, up to 28.6 "
-        "% less compute",
-        "Saunshi et al., MIDAS (2409.19044), abstract",
-    ),
-    Rule(
-        "lossless",
-        "alternative",
-        lambda case, s: (
-            case.source_tokens is not None and case.family != "decoder"
-        ),
-        "'lemon' starts at the small model's own loss, at any width: 56.7 % "
-        "for ViT, 33.2 % for BERT, by its authors, the small model not "
-        "counted",
-        "Wang et al., LEMON (2310.07999), abstract",
-    ),
-)
+def load(path=PATH):
+    """The evidence in a file.
+
+    Args:
+        path: path of a TOML file with the tables `papers`, `savings` and
+            `rules`, as kgrow's own.
+
+    Returns:
+        `(savings, rules)`, tuples of `Saving` and `Rule`.
+
+    Raises:
+        GrowthError: a row has an unknown key, lacks one, or names a paper,
+            a family or a direction that there is not; a rule's name is not
+            unique; a paper is never cited.
+
+    Example:
+
+    >>> savings, rules = load()
+    >>> max(row.saving for row in savings if row.method == "LiGO")
+    0.557
+    """
+    tables = tomllib.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+    check_keys(tables, ("papers", "savings", "rules"))
+    library = _Library(tables.get("papers", {}))
+    savings = tuple(_saving(row, library) for row in tables.get("savings", ()))
+    rules = tuple(_rule(row, library) for row in tables.get("rules", ()))
+    names = [rule.name for rule in rules]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise GrowthError(f"A rule's name is unique. Received twice: {twice}")
+    library.check_all_are_cited()
+    return savings, rules
+
+
+class _Library:
+    """The papers of a file, and which of them were cited."""
+
+    def __init__(self, tables):
+        keys = ("authors", "name", "arxiv", "read")
+        for table in tables.values():
+            check_keys(table, keys, required=("read",))
+        self.papers = {key: Paper(**table) for key, table in tables.items()}
+        self.cited = set()
+
+    def cite(self, *sources):
+        """One string of `{paper, place}` tables."""
+        found = []
+        for source in sources:
+            check_keys(source, ("paper", "place"), required=("paper",))
+            _check_option("paper", source["paper"], self.papers)
+            self.cited.add(source["paper"])
+            paper = self.papers[source["paper"]]
+            found.append(paper.cite(source.get("place", "")))
+        return "; ".join(found)
+
+    def check_all_are_cited(self):
+        if left := sorted(set(self.papers) - self.cited):
+            raise GrowthError(f"No row cites these papers; remove them: {left}")
+
+
+def _saving(row, library):
+    keys = ("method", "strategy", "family", "grows", "start", "setting")
+    keys += ("measure", "counts_source", "source")
+    check_keys(row, (*keys, "at_most", *_FIGURES), required=keys)
+    others = {k: v for k, v in row.items() if k not in _FIGURES}
+    others["grows"] = frozenset(row["grows"])
+    others["source"] = library.cite(row["source"])
+    return Saving(saving=_figure(row), **others)
+
+
+def _figure(row):
+    """The saving, of a row's one figure as its paper prints it."""
+    given = [name for name in _FIGURES if name in row]
+    if len(given) != 1:
+        raise GrowthError(
+            f"A saving has one figure of {_FIGURES}. Received: {row}"
+        )
+    if "saving" in row:
+        return row["saving"]
+    if "speedup" in row:
+        return round(1 - 1 / row["speedup"], 3)
+    grown, scratch = row["hours"]
+    return round(1 - grown / scratch, 3)
+
+
+def _rule(row, library):
+    keys = ("name", "kind", "when", "says", "sources")
+    check_keys(row, (*keys, "unless"), required=keys)
+    unless = row.get("unless")
+    return Rule(
+        name=row["name"],
+        kind=row["kind"],
+        when=Condition.read(row["when"]),
+        unless=None if unless is None else Condition.read(unless),
+        says=" ".join(row["says"].split()),
+        source=library.cite(*row["sources"]),
+    )
+
+
+def _check_option(name, value, allowed):
+    if value not in allowed:
+        raise GrowthError(
+            f"`{name}` is one of {sorted(allowed)}. Received: {name}={value!r}"
+        )
+
+
+SAVINGS, RULES = load()

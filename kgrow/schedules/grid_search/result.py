@@ -280,7 +280,12 @@ class Search:
         return table
 
     def __str__(self):
-        console = Console(file=io.StringIO(), width=200, force_jupyter=False)
+        console = Console(
+            file=io.StringIO(),
+            width=200,
+            force_jupyter=False,
+            color_system=None,
+        )
         console.print(self)
         lines = console.file.getvalue().splitlines()
         return "\n".join(line.rstrip() for line in lines).rstrip()
