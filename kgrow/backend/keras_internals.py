@@ -16,6 +16,7 @@ from keras.src.models.functional import (
     functional_like_constructor,
 )
 from keras.src.saving import orbax_util
+from keras.src.saving.saving_lib import H5IOStore
 from keras.src.trainers.data_adapters.py_dataset_adapter import PyDatasetAdapter
 from keras.src.utils import file_utils
 from keras.src.utils.backend_utils import DynamicBackend, in_tf_graph
@@ -55,6 +56,7 @@ __all__ = [
     "set_attributes",
     "set_optimizer_variables",
     "set_untracked",
+    "stop_reading",
     "sublayers_allowed",
     "with_attributes",
 ]
@@ -139,6 +141,31 @@ def sublayers_allowed(layer):
     finally:
         if locked:
             layer._tracker.lock()
+
+
+def stop_reading(store, error):
+    """Makes Keras stop loading from a file of weights, with an error.
+
+    Keras collects the error of one object and goes on to read its parts. It
+    goes on here too where the file has nothing for the object, as Keras may
+    find it under another name.
+
+    Args:
+        store: what Keras gave to `load_own_variables()`.
+        error: exception, raised when Keras looks for the next object.
+    """
+    if not isinstance(store, H5IOStore):
+        return  # Not a file, but the entries of one object.
+    path = store._h5_entry_path
+    if path and not store.has_path(path):
+        return
+
+    def get(path):
+        del path
+        store.close()
+        raise error
+
+    store.get = get
 
 
 def attributes_of(item):

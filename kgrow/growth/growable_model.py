@@ -12,7 +12,7 @@ from kgrow.architecture.architecture import Architecture
 from kgrow.architecture.inference.derive_axes import derive
 from kgrow.architecture.network_changes import check_unchanged
 from kgrow.architecture.recipes import ModelBuilder, recipe_of
-from kgrow.backend.keras_internals import set_untracked
+from kgrow.backend.keras_internals import set_untracked, stop_reading
 from kgrow.growth.freezing import unfreeze
 from kgrow.growth.gates import (
     GateKeeper,
@@ -488,8 +488,8 @@ class GrowableModel(NetworkFacade, NetworkTraining, NetworkSwap, keras.Model):
             growth_state.insist_on_slots(self, saved)
             super().load_own_variables(own)
         except Exception as error:
-            # Keras collects what goes wrong, and says it in its own way.
-            self._file_error = error
+            # The layers would read arrays that were not checked.
+            stop_reading(store, error)
             raise
 
     def load_weights(self, filepath, skip_mismatch=False, **kwargs):
@@ -507,20 +507,10 @@ class GrowableModel(NetworkFacade, NetworkTraining, NetworkSwap, keras.Model):
                 another kind of model. On this and any other error nothing
                 has changed.
         """
-        self._file_error = None
-        try:
-            with all_or_nothing(self):
-                if orbax.is_for(filepath):
-                    return orbax.load(self, filepath)
-                super().load_weights(filepath, skip_mismatch, **kwargs)
-                if self._file_error is not None:
-                    raise self._file_error
-        except ValueError:
-            if self._file_error is not None:
-                raise self._file_error from None
-            raise
-        finally:
-            self._file_error = None
+        with all_or_nothing(self):
+            if orbax.is_for(filepath):
+                return orbax.load(self, filepath)
+            super().load_weights(filepath, skip_mismatch, **kwargs)
 
     def get_state_tree(self, value_format="backend_tensor"):
         """The state as nested dicts of arrays, as Orbax stores it."""

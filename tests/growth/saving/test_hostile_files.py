@@ -686,24 +686,54 @@ def _stores_a_large_kernel(file):
     )
 
 
-@pytest.mark.parametrize(
-    "change",
-    [_declares_more, _declares_a_large_kernel, _stores_a_large_kernel],
-)
-def test_no_more_is_read_than_the_file_can_hold(change, tmp_path, monkeypatch):
-    # Files of its own: by now the shared model may have become what they say.
-    files = Files(tmp_path)
-    path = files.path("changed")
-    shutil.copy(files.path("rich"), path)
-    with h5py.File(path, "a") as file:
-        change(file)
-    read = h5py.Dataset.__array__
-    sizes = []
+@pytest.fixture
+def sizes_read(monkeypatch):
+    """List of the sizes of all arrays that are read from a file."""
+    read, sizes = h5py.Dataset.__array__, []
 
     def watched(dataset, *args, **kwargs):
         sizes.append(dataset.size)
         return read(dataset, *args, **kwargs)
 
     monkeypatch.setattr(h5py.Dataset, "__array__", watched)
+    return sizes
+
+
+@pytest.mark.parametrize("like", ["victim", "rich"])
+@pytest.mark.parametrize(
+    "change",
+    [_declares_more, _declares_a_large_kernel, _stores_a_large_kernel],
+)
+def test_no_more_is_read_than_the_file_can_hold(
+    files, change, like, sizes_read
+):
+    """By a model of other sizes, and by one of the sizes in the file, whose
+    layers the large array is for."""
+    files.victim.load_weights(files.path(like))
+    path = files.path("changed")
+    shutil.copy(files.path("rich"), path)
+    with h5py.File(path, "a") as file:
+        change(file)
+    sizes_read.clear()
     refused(files, path)
-    assert max(sizes, default=0) < 2**20
+    assert max(sizes_read, default=0) < 2**20
+
+
+def test_no_more_of_a_model_is_read_than_its_file_can_hold(files, sizes_read):
+    path, weights = files.folder / "large.keras", files.path("changed")
+    with (
+        zipfile.ZipFile(files.folder / "rich.keras") as old,
+        zipfile.ZipFile(path, "w") as new,
+    ):
+        for name in old.namelist():
+            content = old.read(name)
+            if name.endswith(".h5"):
+                weights.write_bytes(content)
+                with h5py.File(weights, "a") as file:
+                    _stores_a_large_kernel(file)
+                content = weights.read_bytes()
+            new.writestr(name, content)
+    sizes_read.clear()
+    with pytest.raises(kgrow.FileError, match="it has 8,388,608 bytes"):
+        keras.saving.load_model(path)
+    assert max(sizes_read, default=0) < 2**20
