@@ -38,7 +38,7 @@ class Dim:
     """
 
     name: str
-    field: str | None = None
+    field: str = ""
     kind: str = "nonlinear"
     norm: str | None = None
 
@@ -64,7 +64,7 @@ class BlockStack:
     """
 
     name: str
-    field: str | None = None
+    field: str = ""
     norm: str = "post"
     epsilon: str = "layer_norm_epsilon"
     period: int = 1

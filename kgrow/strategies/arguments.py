@@ -1,13 +1,16 @@
 """The config of a strategy, read off its constructor's arguments."""
 
+from __future__ import annotations
+
 import inspect
+from typing import Any
 
 from kgrow.algebra.deserialization import object_of, registered_function
 from kgrow.algebra.errors import GrowthError
 from kgrow.algebra.lazy_keras import keras
 
 
-def argument_names(cls):
+def argument_names(cls: type) -> list[str]:
     """Names of the constructor's arguments, in order.
 
     A constructor that passes `**kwargs` on has those of the next one too.
@@ -43,7 +46,7 @@ def argument_names(cls):
     return names
 
 
-def read_arguments(instance):
+def read_arguments(instance: object) -> dict[str, Any]:
     """The constructor's arguments, from the attributes of the same names.
 
     Returns:
@@ -72,7 +75,7 @@ def read_arguments(instance):
     return {name: getattr(instance, name) for name in names}
 
 
-def to_config(value):
+def to_config(value: Any) -> Any:
     """An argument as JSON holds it: what has a config becomes that config."""
     if isinstance(value, (list, tuple)):
         return [to_config(v) for v in value]
@@ -83,7 +86,7 @@ def to_config(value):
     return value
 
 
-def from_config(value):
+def from_config(value: Any) -> Any:
     """The argument that `to_config()` was given; a tuple comes as a list."""
     if isinstance(value, list):
         return [from_config(v) for v in value]

@@ -1,19 +1,30 @@
 """What a strategy is: it chooses the matrices, and nothing else."""
 
+from __future__ import annotations
+
 import zlib
+from collections.abc import Mapping, Set
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 
+from kgrow.algebra.depth_expansion import DepthExpansion
 from kgrow.algebra.errors import GrowthError
-from kgrow.algebra.exactness import claims
+from kgrow.algebra.exactness import Claim, claims
+from kgrow.algebra.expansion import Expansion
 from kgrow.algebra.plan import Plan
 from kgrow.algebra.plan_term import NewEntryInit, PlanTerm
+from kgrow.algebra.spec import BlockStack, Dim, ModelSpec
 from kgrow.strategies.arguments import (
     from_config,
     read_arguments,
     to_config,
 )
 from kgrow.strategies.fixed_dims import is_placed, place
+from kgrow.strategies.task import Task
+
+# The terms of a plan, and its `effect`.
+SplitTerms: TypeAlias = tuple[tuple[PlanTerm, ...], tuple[PlanTerm, ...] | None]
 
 
 class Strategy:
@@ -46,15 +57,17 @@ class Strategy:
     """
 
     # What it grows: "width", "depth" or both.
-    grows = frozenset()
-    registered_name = None  # set by `register`
-    new_entries = NewEntryInit()
+    grows: Set[str] = frozenset()
+    registered_name: str | None = None  # set by `register`
+    new_entries: NewEntryInit = NewEntryInit()
     # What its growths train unless `grow()` says so: "all", or what is "new".
-    default_trainable = "all"
-    needs_data = False  # whether it needs data
-    standalone = False  # whether it cannot be a part of a `Combine`
+    default_trainable: str = "all"
+    needs_data: bool = False  # whether it needs data
+    standalone: bool = False  # whether it cannot be a part of a `Combine`
 
-    def expand_width(self, dim, source, target, rng):
+    def expand_width(
+        self, dim: Dim, source: int, target: int, rng: np.random.Generator
+    ) -> Expansion:
         """Chooses the `Expansion` of a dimension.
 
         Args:
@@ -69,7 +82,13 @@ class Strategy:
             f"width: Combine(width='net2net', depth='{self.name}')."
         )
 
-    def expand_depth(self, stack, source, target, rng):
+    def expand_depth(
+        self,
+        stack: BlockStack,
+        source: int,
+        target: int,
+        rng: np.random.Generator,
+    ) -> DepthExpansion:
         """Chooses the `DepthExpansion` of a stack; see `expand_width()`."""
         raise GrowthError(
             f"The strategy '{self.name}' grows width only, and `{stack.field}` "
@@ -77,12 +96,12 @@ class Strategy:
             f"depth: Combine(width='{self.name}', depth='stack')."
         )
 
-    def noise(self, dim):
+    def noise(self, dim: Dim) -> float:
         """Relative size of the noise on weights that read `dim`."""
         del dim
         return 0.0
 
-    def plan(self, source, target, seed=0):
+    def plan(self, source: ModelSpec, target: ModelSpec, seed: int = 0) -> Plan:
         """Makes the `Plan` from one network to a larger one.
 
         Args:
@@ -132,7 +151,9 @@ class Strategy:
             source, target, terms, new_entries, noise, seed, effect=effect
         )
 
-    def split_terms(self, term, source, target):
+    def split_terms(
+        self, term: PlanTerm, source: ModelSpec, target: ModelSpec
+    ) -> SplitTerms:
         """Divides the growth among several terms, if one cannot express it.
 
         Args:
@@ -146,7 +167,7 @@ class Strategy:
         del source, target
         return (term,), None
 
-    def fit(self, plan, task):
+    def fit(self, plan: Plan, task: Task) -> Plan:
         """Makes a better plan of the first one, from data for example.
 
         Args:
@@ -159,12 +180,12 @@ class Strategy:
         del task
         return plan
 
-    def teacher_config(self):
+    def teacher_config(self) -> dict[str, Any] | None:
         """How the old network teaches the new one from now on: the arguments
         of `Inheritance` as a dict, or `None` if it does not."""
         return None
 
-    def claims(self, plan):
+    def claims(self, plan: Plan) -> list[Claim]:
         """Which dimensions of its plan keep the function, and why (not).
 
         Returns:
@@ -173,12 +194,12 @@ class Strategy:
         return claims(plan)
 
     @property
-    def name(self):
+    def name(self) -> str:
         """The name it is registered by, or else its class's, in lower case."""
         cls = type(self)
         return vars(cls).get("registered_name") or cls.__name__.lower()
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The constructor's arguments, from attributes of the same names.
 
         Raises:
@@ -187,10 +208,10 @@ class Strategy:
         return {k: to_config(v) for k, v in read_arguments(self).items()}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
         return cls(**{k: from_config(v) for k, v in config.items()})
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         # Their config would need Keras, where an argument is a strategy.
         plain = type(self).get_config is Strategy.get_config
         shown = read_arguments(self) if plain else self.get_config()
@@ -199,15 +220,18 @@ class Strategy:
         )
         return f"{type(self).__name__}({arguments})"
 
-    def __eq__(self, other):
-        return type(self) is type(other) and (
-            self.get_config() == other.get_config()
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Strategy)
+            and type(self) is type(other)
+            and self.get_config() == other.get_config()
         )
 
-    __hash__ = None
+    # Equal by value and not frozen, so not hashable, as Python says it.
+    __hash__ = None  # pyright: ignore[reportAssignmentType]
 
 
-def is_larger(field, old, new):
+def is_larger(field: str, old: int, new: int) -> bool:
     """Whether a field grows; an error if it shrinks."""
     if new < old:
         raise GrowthError(
@@ -217,7 +241,7 @@ def is_larger(field, old, new):
     return new > old
 
 
-def random_generator(seed, *name):
+def random_generator(seed: int, *name: object) -> np.random.Generator:
     """The generator of one dimension's choices: the same on every backend,
     and whatever else is drawn."""
     words = [zlib.crc32(str(part).encode()) for part in name]

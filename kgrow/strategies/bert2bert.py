@@ -1,15 +1,20 @@
 """bert2BERT: copies of units, of the layer itself or of the one above it."""
 
+from __future__ import annotations
+
 import dataclasses
 
 import numpy as np
 
 from kgrow.algebra.depth_expansion import DepthExpansion
 from kgrow.algebra.errors import GrowthError
+from kgrow.algebra.exactness import Claim
 from kgrow.algebra.expansion import Expansion, Pair
 from kgrow.algebra.linear_maps import UNWRITTEN, GatherMap
-from kgrow.algebra.plan_term import divisible_dims, map_each
-from kgrow.strategies.base import Strategy
+from kgrow.algebra.plan import Plan
+from kgrow.algebra.plan_term import PlanTerm, divisible_dims, map_each
+from kgrow.algebra.spec import BlockStack, Dim, ModelSpec
+from kgrow.strategies.base import SplitTerms, Strategy
 from kgrow.strategies.depth_maps import Top
 from kgrow.strategies.net2net import balanced_copies
 from kgrow.strategies.registry import register
@@ -48,7 +53,7 @@ class FPI(Strategy):
 
     grows = frozenset({"width", "depth"})
 
-    def __init__(self, draw="random"):
+    def __init__(self, draw: str = "random") -> None:
         if draw not in ("random", "balanced"):
             raise GrowthError(
                 "`draw` must be 'random' or 'balanced'. Received: "
@@ -56,7 +61,9 @@ class FPI(Strategy):
             )
         self.draw = draw
 
-    def expand_width(self, dim, source, target, rng):
+    def expand_width(
+        self, dim: Dim, source: int, target: int, rng: np.random.Generator
+    ) -> Expansion:
         del dim
         if self.draw == "balanced":
             indices = balanced_copies(source, target, rng)
@@ -65,7 +72,13 @@ class FPI(Strategy):
             indices = np.concatenate([np.arange(source), copies])
         return Expansion.select(source, indices)
 
-    def expand_depth(self, stack, source, target, rng):
+    def expand_depth(
+        self,
+        stack: BlockStack,
+        source: int,
+        target: int,
+        rng: np.random.Generator,
+    ) -> DepthExpansion:
         return Top().expand_depth(stack, source, target, rng)
 
 
@@ -103,8 +116,10 @@ class AKI(FPI):
     - Chen et al., "bert2BERT" (2110.07143), Sec. 3.3, Eq. 10-15.
     """
 
-    def split_terms(self, term, source, target):
-        parts = frozenset(term.widths) & divisible_dims(target)
+    def split_terms(
+        self, term: PlanTerm, source: ModelSpec, target: ModelSpec
+    ) -> SplitTerms:
+        parts = frozenset(divisible_dims(target) & term.widths.keys())
         if not parts:
             return (term,), None
         shallow = [s for s, depth in source.depths.items() if depth < 2]
@@ -132,7 +147,7 @@ class AKI(FPI):
         )
         return terms, (term,)
 
-    def claims(self, plan):
+    def claims(self, plan: Plan) -> list[Claim]:
         terms = plan.effect or plan.terms
         claims = super().claims(dataclasses.replace(plan, terms=terms))
         parts = plan.terms[0].parts

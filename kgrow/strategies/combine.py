@@ -1,8 +1,18 @@
 """Any width operator with any depth operator."""
 
+from __future__ import annotations
+
+import numpy as np
+
+from kgrow.algebra.depth_expansion import DepthExpansion
 from kgrow.algebra.errors import GrowthError
-from kgrow.strategies.base import Strategy
-from kgrow.strategies.registry import get, register
+from kgrow.algebra.exactness import Claim
+from kgrow.algebra.expansion import Expansion
+from kgrow.algebra.plan import Plan
+from kgrow.algebra.plan_term import PlanTerm
+from kgrow.algebra.spec import BlockStack, Dim, ModelSpec
+from kgrow.strategies.base import SplitTerms, Strategy
+from kgrow.strategies.registry import StrategyLike, get, register
 
 
 @register()
@@ -19,7 +29,9 @@ class Combine(Strategy):
     [0, 1, 0, 1]
     """
 
-    def __init__(self, width="net2net", depth="stack"):
+    def __init__(
+        self, width: StrategyLike = "net2net", depth: StrategyLike = "stack"
+    ) -> None:
         self.width = get(width)
         self.depth = get(depth)
         for part in (self.width, self.depth):
@@ -38,17 +50,27 @@ class Combine(Strategy):
         trains = {self.width.default_trainable, self.depth.default_trainable}
         self.default_trainable = "new" if "new" in trains else "all"
 
-    def expand_width(self, dim, source, target, rng):
+    def expand_width(
+        self, dim: Dim, source: int, target: int, rng: np.random.Generator
+    ) -> Expansion:
         return self.width.expand_width(dim, source, target, rng)
 
-    def expand_depth(self, stack, source, target, rng):
+    def expand_depth(
+        self,
+        stack: BlockStack,
+        source: int,
+        target: int,
+        rng: np.random.Generator,
+    ) -> DepthExpansion:
         return self.depth.expand_depth(stack, source, target, rng)
 
-    def split_terms(self, term, source, target):
+    def split_terms(
+        self, term: PlanTerm, source: ModelSpec, target: ModelSpec
+    ) -> SplitTerms:
         return self.width.split_terms(term, source, target)
 
-    def claims(self, plan):
+    def claims(self, plan: Plan) -> list[Claim]:
         return self.width.claims(plan)
 
-    def noise(self, dim):
+    def noise(self, dim: Dim) -> float:
         return self.width.noise(dim)

@@ -1,9 +1,16 @@
 """CompoundGrow: training_options of the small model, taken off as growth."""
 
+from __future__ import annotations
+
+import numpy as np
+
 from kgrow.algebra.axes import CONSUME, PRODUCE
+from kgrow.algebra.depth_expansion import DepthExpansion
 from kgrow.algebra.errors import GrowthError
 from kgrow.algebra.expansion import Expansion
-from kgrow.strategies.base import Strategy
+from kgrow.algebra.plan_term import PlanTerm
+from kgrow.algebra.spec import BlockStack, Dim, ModelSpec
+from kgrow.strategies.base import SplitTerms, Strategy
 from kgrow.strategies.depth_maps import Stack
 from kgrow.strategies.fixed_dims import is_placed
 from kgrow.strategies.registry import register
@@ -48,7 +55,9 @@ class CompoundGrow(Strategy):
 
     grows = frozenset({"depth"})
 
-    def expand_width(self, dim, source, target, rng):
+    def expand_width(
+        self, dim: Dim, source: int, target: int, rng: np.random.Generator
+    ) -> Expansion:
         del rng
         if dim.norm is not None:
             raise self._refusal(dim, source, target)
@@ -64,13 +73,22 @@ class CompoundGrow(Strategy):
             )
         return Expansion.tile(source, target // source)
 
-    def expand_depth(self, stack, source, target, rng):
+    def expand_depth(
+        self,
+        stack: BlockStack,
+        source: int,
+        target: int,
+        rng: np.random.Generator,
+    ) -> DepthExpansion:
         return Stack().expand_depth(stack, source, target, rng)
 
-    def split_terms(self, term, source, target):
-        for name in term.widths:
-            dim = target.dims[name]
-            if not is_placed(dim) and not _is_covered(dim, target):
+    def split_terms(
+        self, term: PlanTerm, source: ModelSpec, target: ModelSpec
+    ) -> SplitTerms:
+        for name, dim in target.dims.items():
+            if name not in term.widths or is_placed(dim):
+                continue
+            if not _is_covered(dim, target):
                 sizes = source.sizes[name], target.sizes[name]
                 raise self._refusal(dim, *sizes)
         return super().split_terms(term, source, target)

@@ -1,9 +1,15 @@
 """Depth maps: which old block each new block copies."""
 
+from __future__ import annotations
+
 import numbers
+from collections.abc import Sequence
+
+import numpy as np
 
 from kgrow.algebra.depth_expansion import DepthExpansion
 from kgrow.algebra.errors import GrowthError
+from kgrow.algebra.spec import BlockStack
 from kgrow.strategies.base import Strategy
 from kgrow.strategies.registry import register
 
@@ -27,19 +33,26 @@ class DepthMap(Strategy):
 
     copies = True
 
-    def __init__(self, zero_exits=False):
+    def __init__(self, zero_exits: bool = False) -> None:
         self.zero_exits = bool(zero_exits)
 
-    def stacking_list(self, source, target):
+    def stacking_list(self, source: int, target: int) -> Sequence[int | None]:
         """The old block, an integer, for each of the `target` new places."""
         raise NotImplementedError
 
-    def expand_depth(self, stack, source, target, rng):
+    def expand_depth(
+        self,
+        stack: BlockStack | None,
+        source: int,
+        target: int,
+        rng: np.random.Generator | None,
+    ) -> DepthExpansion:
         del rng
+        field = "depth" if stack is None else stack.field
         if self.copies and not source:
             raise GrowthError(
-                f"'{self.name}' copies blocks, and `{stack.field}` is to grow "
-                f"from 0 to {target}. Use 'direct' or 'random', whose new "
+                f"'{self.name}' copies blocks, and `{field}` is to grow from "
+                f"0 to {target}. Use 'direct' or 'random', whose new "
                 "blocks start from the layers' own initial weights."
             )
         blocks = self._blocks(stack, source, target)
@@ -55,7 +68,9 @@ class DepthMap(Strategy):
     def _blocks(self, stack, source, target):
         """The stacking list; of groups of blocks, where what a block does
         depends on its number."""
-        period = 1 if stack is None else stack.period
+        if stack is None or stack.period == 1:
+            return self.stacking_list(source, target)
+        period = stack.period
         if source % period or target % period:
             raise GrowthError(
                 f"What a block does depends on its number modulo {period} (as "
@@ -87,7 +102,7 @@ class Stack(DepthMap):
       multiple takes its remainder from the bottom, as CompoundGrow does.
     """
 
-    def stacking_list(self, source, target):
+    def stacking_list(self, source: int, target: int) -> list[int]:
         return [i % source for i in range(target)]
 
 
@@ -107,7 +122,7 @@ class Interpolate(DepthMap):
       Training" (2020). InterBERT in the LiGO paper, Sec. 4.
     """
 
-    def stacking_list(self, source, target):
+    def stacking_list(self, source: int, target: int) -> list[int]:
         return [i * source // target for i in range(target)]
 
 
@@ -131,7 +146,7 @@ class Middle(DepthMap):
       than the whole stack is added in several rounds.
     """
 
-    def stacking_list(self, source, target):
+    def stacking_list(self, source: int, target: int) -> list[int]:
         blocks = list(range(source))
         while len(blocks) < target:
             size = min(target - len(blocks), source)
@@ -159,7 +174,7 @@ class Top(DepthMap):
       remainder as bert2BERT (2110.07143), Sec. 3.2.
     """
 
-    def stacking_list(self, source, target):
+    def stacking_list(self, source: int, target: int) -> list[int]:
         whole, rest = divmod(target, source)
         blocks = list(range(source)) * whole
         return blocks + list(range(source - rest, source))
@@ -185,10 +200,10 @@ class Identity(DepthMap):
       Wang et al., "LEMON" (2310.07999), Sec. 4.3, for repeated norms.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__(zero_exits=True)
 
-    def stacking_list(self, source, target):
+    def stacking_list(self, source: int, target: int) -> list[int]:
         return Interpolate().stacking_list(source, target)
 
 
@@ -209,7 +224,9 @@ class StackingList(DepthMap):
     [0, 1, None, 1]
     """
 
-    def __init__(self, blocks, zero_exits=False):
+    def __init__(
+        self, blocks: Sequence[int | None], zero_exits: bool = False
+    ) -> None:
         super().__init__(zero_exits)
         if not isinstance(blocks, (list, tuple)) or not all(
             b is None or (isinstance(b, numbers.Integral) and b >= 0)
@@ -238,7 +255,7 @@ class StackingList(DepthMap):
             )
         return blocks
 
-    def stacking_list(self, source, target):
+    def stacking_list(self, source: int, target: int) -> list[int | None]:
         if len(self.blocks) != target:
             raise GrowthError(
                 f"The target has {target} blocks, so the stacking list needs "

@@ -1,8 +1,14 @@
 """Old weights into the corner of the new ones."""
 
+from __future__ import annotations
+
+import numpy as np
+
+from kgrow.algebra.depth_expansion import DepthExpansion
 from kgrow.algebra.errors import GrowthError
 from kgrow.algebra.expansion import Expansion
 from kgrow.algebra.plan_term import FRESH, NewEntryInit
+from kgrow.algebra.spec import BlockStack, Dim
 from kgrow.strategies.base import Strategy
 from kgrow.strategies.depth_maps import StackingList
 from kgrow.strategies.registry import register
@@ -39,7 +45,9 @@ class Direct(Strategy):
 
     grows = frozenset({"width", "depth"})
 
-    def __init__(self, incoming="initializer", outgoing="zeros"):
+    def __init__(
+        self, incoming: str = "initializer", outgoing: str = "zeros"
+    ) -> None:
         for name, value in (("incoming", incoming), ("outgoing", outgoing)):
             if value not in FRESH:
                 raise GrowthError(
@@ -50,11 +58,19 @@ class Direct(Strategy):
         self.outgoing = outgoing
         self.new_entries = NewEntryInit(incoming, outgoing)
 
-    def expand_width(self, dim, source, target, rng):
+    def expand_width(
+        self, dim: Dim, source: int, target: int, rng: np.random.Generator
+    ) -> Expansion:
         del dim, rng
         return Expansion.pad(source, target)
 
-    def expand_depth(self, stack, source, target, rng):
+    def expand_depth(
+        self,
+        stack: BlockStack,
+        source: int,
+        target: int,
+        rng: np.random.Generator,
+    ) -> DepthExpansion:
         blocks = [*range(source), *[None] * (target - source)]
         depth_map = StackingList(blocks, zero_exits=self.outgoing == "zeros")
         return depth_map.expand_depth(stack, source, target, rng)
@@ -74,5 +90,5 @@ class Random(Direct):
       G_random.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__(incoming="initializer", outgoing="initializer")

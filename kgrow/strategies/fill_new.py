@@ -1,9 +1,15 @@
 """One strategy's rules, another's values for what is new."""
 
+from __future__ import annotations
+
 import dataclasses
 
+from kgrow.algebra.exactness import Claim
+from kgrow.algebra.plan import Plan
+from kgrow.algebra.spec import ModelSpec
 from kgrow.strategies.base import Strategy
-from kgrow.strategies.registry import get, register
+from kgrow.strategies.registry import StrategyLike, get, register
+from kgrow.strategies.task import Task
 
 
 @register("filled")
@@ -31,21 +37,23 @@ class InitializeNew(Strategy):
 
     standalone = True
 
-    def __init__(self, base="direct", init="ligo"):
+    def __init__(
+        self, base: StrategyLike = "direct", init: StrategyLike = "ligo"
+    ) -> None:
         self.base = get(base)
         self.init = get(init)
         self.grows = self.base.grows
         self.needs_data = self.base.needs_data or self.init.needs_data
 
-    def plan(self, source, target, seed=0):
+    def plan(self, source: ModelSpec, target: ModelSpec, seed: int = 0) -> Plan:
         return self.base.plan(source, target, seed)
 
-    def fit(self, plan, task):
+    def fit(self, plan: Plan, task: Task) -> Plan:
         init = self.init.plan(plan.source, plan.target, plan.seed)
         init = self.init.fit(init, task)
         plan = self.base.fit(plan, task)
         given = task.grown(init)
         return dataclasses.replace(plan, given={**given, **plan.given})
 
-    def claims(self, plan):
+    def claims(self, plan: Plan) -> list[Claim]:
         return self.base.claims(plan)

@@ -5,6 +5,8 @@ frequencies of rotary embeddings and the slopes of ALiBi, goes where the larger
 network does the same at another position.
 """
 
+from __future__ import annotations
+
 import math
 
 import numpy as np
@@ -12,18 +14,19 @@ import numpy as np
 from kgrow.algebra.errors import GrowthError
 from kgrow.algebra.expansion import Expansion
 from kgrow.algebra.plan_term import NewEntryInit
+from kgrow.algebra.spec import Dim
 
 _ALL_NEW = NewEntryInit(incoming="initializer", outgoing="initializer")
 _UNREAD = NewEntryInit(incoming="initializer", outgoing="zeros")
 _UNMADE = NewEntryInit(incoming="zeros", outgoing="initializer")
 
 
-def is_placed(dim):
+def is_placed(dim: Dim) -> bool:
     """Whether entries of a dimension have places of their own."""
     return dim.kind in ("lookup", "rotary", "alibi")
 
 
-def place(dim, source, target):
+def place(dim: Dim, source: int, target: int) -> tuple[Expansion, NewEntryInit]:
     """The expansion of such a dimension, and what stands in new entries.
 
     - `"lookup"`: new entries behind the old ones.

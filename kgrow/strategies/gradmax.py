@@ -1,16 +1,22 @@
 """GradMax: new units for which the gradient is largest."""
 
+from __future__ import annotations
+
 import dataclasses
 
 import numpy as np
 
 from kgrow.algebra.axes import PRODUCE
 from kgrow.algebra.errors import GrowthError
+from kgrow.algebra.exactness import Claim
 from kgrow.algebra.expansion import Expansion
+from kgrow.algebra.plan import Plan
 from kgrow.algebra.plan_term import NewEntryInit
 from kgrow.algebra.scalar_checks import check_number
+from kgrow.algebra.spec import ModelSpec
 from kgrow.strategies.base import Strategy, random_generator
-from kgrow.strategies.registry import get, register
+from kgrow.strategies.registry import StrategyLike, get, register
+from kgrow.strategies.task import Task
 
 
 @register("gradmax")
@@ -58,7 +64,9 @@ class GradMax(Strategy):
     needs_data = True
     standalone = True
 
-    def __init__(self, base="net2net", scale=0.5):
+    def __init__(
+        self, base: StrategyLike = "net2net", scale: float = 0.5
+    ) -> None:
         self.base = get(base)
         self.grows = self.base.grows
         self.scale = check_number("scale", scale, 0)
@@ -67,7 +75,7 @@ class GradMax(Strategy):
                 f"`scale` is a positive number. Received: scale={scale!r}"
             )
 
-    def plan(self, source, target, seed=0):
+    def plan(self, source: ModelSpec, target: ModelSpec, seed: int = 0) -> Plan:
         plan = self.base.plan(source, target, seed)
         units = [
             dim
@@ -79,8 +87,8 @@ class GradMax(Strategy):
             widths = dict(term.widths)
             for dim in units:
                 e = Expansion.pad(source.sizes[dim], target.sizes[dim])
-                blocks = target.depths[target.stack_of(dim)]
-                widths[dim] = (e,) * blocks
+                stack = target.stack_of(dim)
+                widths[dim] = (e,) * target.depths[stack] if stack else e
             terms.append(dataclasses.replace(term, widths=widths))
         new_entries = {
             dim: NewEntryInit("zeros", "initializer") for dim in units
@@ -92,7 +100,7 @@ class GradMax(Strategy):
             noise={d: s for d, s in plan.noise.items() if d not in units},
         )
 
-    def claims(self, plan):
+    def claims(self, plan: Plan) -> list[Claim]:
         # Units that put out zero may be read by any weights; that zero goes
         # to zero is checked on the outputs.
         units = hidden_units(plan.target)
@@ -102,7 +110,7 @@ class GradMax(Strategy):
         }
         return self.base.claims(dataclasses.replace(plan, new_entries=silent))
 
-    def fit(self, plan, task):
+    def fit(self, plan: Plan, task: Task) -> Plan:
         given = {}
         for dim, (makes, reads) in hidden_units(plan.target).items():
             if plan.source.sizes.get(dim) != plan.target.sizes[dim]:
@@ -154,7 +162,7 @@ class GradMax(Strategy):
         more /= np.linalg.norm(more, axis=1, keepdims=True)
         return np.concatenate([first, more])
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"GradMax(base={self.base.name!r}, scale={self.scale!r})"
 
 

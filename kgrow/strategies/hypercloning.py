@@ -1,8 +1,15 @@
 """The whole width, several times over."""
 
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
 from kgrow.algebra.errors import GrowthError
 from kgrow.algebra.expansion import Expansion
 from kgrow.algebra.scalar_checks import check_number
+from kgrow.algebra.spec import Dim
 from kgrow.strategies.base import Strategy
 from kgrow.strategies.registry import register
 
@@ -46,19 +53,21 @@ class HyperCloning(Strategy):
 
     grows = frozenset({"width"})
 
-    def __init__(self, snr=10.0):
+    def __init__(self, snr: float | None = 10.0) -> None:
         self.snr = check_snr(snr)
 
-    def expand_width(self, dim, source, target, rng):
+    def expand_width(
+        self, dim: Dim, source: int, target: int, rng: np.random.Generator
+    ) -> Expansion:
         del rng
         return whole_tiles(self.name, dim, source, target)
 
-    def noise(self, dim):
+    def noise(self, dim: Dim) -> float:
         del dim
         return noise_ratio(self.snr)
 
 
-def whole_tiles(name, dim, source, target):
+def whole_tiles(name: str, dim: Dim, source: int, target: int) -> Expansion:
     """The expansion that tiles a dimension, for the strategy `name`.
 
     Raises:
@@ -73,11 +82,11 @@ def whole_tiles(name, dim, source, target):
     return Expansion.tile(source, target // source)
 
 
-def check_snr(snr):
+def check_snr(snr: Any) -> float | None:
     return None if snr is None else check_number("snr", snr)
 
 
-def noise_ratio(snr):
+def noise_ratio(snr: float | None) -> float:
     """Standard deviation of noise, relative to that of the weights, at a
     signal-to-noise ratio of `snr` decibels."""
     return 0.0 if snr is None else 10.0 ** (-snr / 20.0)

@@ -1,9 +1,14 @@
 """Knowledge inheritance: a new network, taught by the small one."""
 
+from __future__ import annotations
+
+from typing import Any
+
 from kgrow.algebra.errors import GrowthError
 from kgrow.algebra.exactness import Claim
 from kgrow.algebra.plan import Plan
 from kgrow.algebra.scalar_checks import check_count, check_number
+from kgrow.algebra.spec import ModelSpec
 from kgrow.strategies.base import Strategy, is_larger
 from kgrow.strategies.registry import register
 
@@ -39,7 +44,9 @@ class KnowledgeInheritance(Strategy):
 
     standalone = True
 
-    def __init__(self, weight=0.5, steps=1000, temperature=1.0):
+    def __init__(
+        self, weight: float = 0.5, steps: int = 1000, temperature: float = 1.0
+    ) -> None:
         self.weight = check_number("weight", weight, 0)
         if self.weight > 1:
             raise GrowthError(
@@ -49,7 +56,7 @@ class KnowledgeInheritance(Strategy):
         # As files hold it: less is a division by nothing.
         self.temperature = check_number("temperature", temperature, 1e-6)
 
-    def plan(self, source, target, seed=0):
+    def plan(self, source: ModelSpec, target: ModelSpec, seed: int = 0) -> Plan:
         for name, dim in target.dims.items():
             if is_larger(
                 dim.field, source.sizes.get(name, 0), target.sizes[name]
@@ -65,9 +72,9 @@ class KnowledgeInheritance(Strategy):
             is_larger(stack.field, source.depths[name], target.depths[name])
         return Plan(source, target, (), seed=seed)
 
-    def claims(self, plan):
+    def claims(self, plan: Plan) -> list[Claim]:
         reason = "all weights start anew"
         return [Claim(name, False, reason) for name in plan.grown]
 
-    def teacher_config(self):
+    def teacher_config(self) -> dict[str, Any] | None:
         return self.get_config()

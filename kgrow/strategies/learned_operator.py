@@ -1,10 +1,31 @@
 """Base class of strategies that fit their operator to data."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
+
+import numpy as np
+
 from kgrow.algebra.deserialization import object_of
 from kgrow.algebra.errors import GrowthError
 from kgrow.algebra.lazy_keras import keras
+from kgrow.algebra.plan import Plan
 from kgrow.algebra.scalar_checks import check_count
+from kgrow.algebra.spec import ModelSpec
+from kgrow.algebra.types import Array
 from kgrow.strategies.base import Strategy
+from kgrow.strategies.task import Task
+
+if TYPE_CHECKING:
+    from keras.callbacks import Callback
+    from keras.optimizers import Optimizer
+    from keras.optimizers.schedules import LearningRateSchedule
+
+# The initial parameters by name, and what makes a plan of such parameters.
+Operator: TypeAlias = tuple[
+    dict[str, np.ndarray], Callable[[Mapping[str, Array]], Plan]
+]
 
 
 class Learned(Strategy):
@@ -38,15 +59,15 @@ class Learned(Strategy):
 
     def __init__(
         self,
-        steps=100,
-        learning_rate=None,
-        optimizer=None,
-        batch_size=32,
-        tune_small=False,
-        patience=None,
-        callbacks=(),
-        verbose="auto",
-    ):
+        steps: int = 100,
+        learning_rate: float | LearningRateSchedule | None = None,
+        optimizer: Optimizer | str | dict[str, Any] | None = None,
+        batch_size: int = 32,
+        tune_small: bool = False,
+        patience: int | None = None,
+        callbacks: Sequence[Callback] = (),
+        verbose: int | str = "auto",
+    ) -> None:
         self.steps = check_count("steps", steps, 0)
         self.batch_size = check_count("batch_size", batch_size)
         self.patience = patience
@@ -61,12 +82,20 @@ class Learned(Strategy):
         if learning_rate is None and optimizer is None:
             learning_rate = self.default_rate
         self.learning_rate = learning_rate
-        self.optimizer = optimizer and keras.optimizers.get(optimizer)
+        self.optimizer: Optimizer | None = None
+        if optimizer is not None:
+            self.optimizer = keras.optimizers.get(optimizer)
         self.tune_small = bool(tune_small)
         self.callbacks = list(callbacks)
         self.verbose = verbose
 
-    def operator(self, source, target, seed, dtype="float64"):
+    def operator(
+        self,
+        source: ModelSpec,
+        target: ModelSpec,
+        seed: int,
+        dtype: str = "float64",
+    ) -> Operator:
         """The operator between two networks.
 
         Args:
@@ -82,11 +111,11 @@ class Learned(Strategy):
         """
         raise NotImplementedError
 
-    def plan(self, source, target, seed=0):
+    def plan(self, source: ModelSpec, target: ModelSpec, seed: int = 0) -> Plan:
         parameters, make_plan = self.operator(source, target, seed)
         return make_plan(parameters)
 
-    def fit(self, plan, task):
+    def fit(self, plan: Plan, task: Task) -> Plan:
         if not self.steps:
             return plan
         task.data_for(self)
@@ -97,13 +126,13 @@ class Learned(Strategy):
             return plan
         return make_plan(task.fit(parameters, make_plan, self))
 
-    def make_optimizer(self):
+    def make_optimizer(self) -> Optimizer:
         """A new optimizer for the operator."""
         if self.optimizer is None:
             return keras.optimizers.Adam(self.learning_rate)
         return type(self.optimizer).from_config(self.optimizer.get_config())
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             "steps": self.steps,
             "learning_rate": _serialized(self.learning_rate),
@@ -116,7 +145,7 @@ class Learned(Strategy):
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
         rate = config.get("learning_rate")
         if isinstance(rate, dict):
             rate = object_of(

@@ -1,10 +1,14 @@
 """Lossless to any size: copies, averages, and a stream that is scaled."""
 
+from __future__ import annotations
+
 import numpy as np
 
+from kgrow.algebra.depth_expansion import DepthExpansion
 from kgrow.algebra.expansion import Expansion, Pair
 from kgrow.algebra.linear_maps import UNWRITTEN, GatherMap, MatrixMap
 from kgrow.algebra.plan_term import NewEntryInit
+from kgrow.algebra.spec import BlockStack, Dim
 from kgrow.strategies.base import Strategy
 from kgrow.strategies.depth_maps import DepthMap
 from kgrow.strategies.net2net import uneven_shares
@@ -58,7 +62,9 @@ class LEMON(Strategy):
 
     new_entries = NewEntryInit(incoming="initializer", outgoing="initializer")
 
-    def expand_width(self, dim, source, target, rng):
+    def expand_width(
+        self, dim: Dim, source: int, target: int, rng: np.random.Generator
+    ) -> Expansion:
         indices = np.arange(target) % source
         whole = target // source * source
         if dim.norm is None or dim.kind == "nonlinear" or whole == target:
@@ -66,17 +72,23 @@ class LEMON(Strategy):
             return Expansion.select(source, indices, shares)
         return _scaled(dim.norm, source, indices, whole, rng)
 
-    def expand_depth(self, stack, source, target, rng):
+    def expand_depth(
+        self,
+        stack: BlockStack,
+        source: int,
+        target: int,
+        rng: np.random.Generator,
+    ) -> DepthExpansion:
         return _Follow().expand_depth(stack, source, target, rng)
 
 
 class _Follow(DepthMap):
     """Silent blocks behind the last ones, evenly if there are more."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__(zero_exits=True)
 
-    def stacking_list(self, source, target):
+    def stacking_list(self, source: int, target: int) -> list[int]:
         each, more = divmod(target - source, source)
         times = [1 + each + (i >= source - more) for i in range(source)]
         return np.repeat(np.arange(source), times).tolist()

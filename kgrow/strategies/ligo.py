@@ -1,5 +1,9 @@
 """LiGO: the matrices that grow a network are learned."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 
 from kgrow.algebra.axes import CONSUME
@@ -10,15 +14,16 @@ from kgrow.algebra.lazy_keras import ops
 from kgrow.algebra.linear_maps import MatrixMap
 from kgrow.algebra.plan import Plan
 from kgrow.algebra.plan_term import PlanTerm, factors, stands
+from kgrow.algebra.spec import Dim, ModelSpec
 from kgrow.strategies.base import Strategy, random_generator
 from kgrow.strategies.combine import Combine
 from kgrow.strategies.depth_maps import Identity, Stack
 from kgrow.strategies.direct import Direct
 from kgrow.strategies.fixed_dims import is_placed
-from kgrow.strategies.learned_operator import Learned
+from kgrow.strategies.learned_operator import Learned, Operator
 from kgrow.strategies.lemon import LEMON
 from kgrow.strategies.net2net import Net2Net
-from kgrow.strategies.registry import get, register, serialize
+from kgrow.strategies.registry import StrategyLike, get, register, serialize
 
 TYINGS = ("normalised", "plain")
 _TINY = 1e-30
@@ -93,7 +98,12 @@ class LiGO(Learned):
 
     default_rate = 2e-3
 
-    def __init__(self, init="net2net", tying="normalised", **kwargs):
+    def __init__(
+        self,
+        init: StrategyLike = "net2net",
+        tying: str = "normalised",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if tying not in TYINGS:
             raise GrowthError(
@@ -104,15 +114,17 @@ class LiGO(Learned):
         self.init = init
         self.tying = tying
 
-    def initial_plan(self, source, target, seed=0):
+    def initial_plan(
+        self, source: ModelSpec, target: ModelSpec, seed: int = 0
+    ) -> Plan:
         """The plan that the operator starts from."""
         init = self.init
         strategy = init if isinstance(init, Strategy) else _INITS[init]()
         plan = strategy.plan(source, target, seed)
-        if len(plan.terms) > 1:
+        if len(plan.terms) != 1:
             raise GrowthError(
                 f"LiGO starts from one matrix per dimension, and {strategy!r} "
-                "is a sum of several terms. Choose another `init`."
+                f"has {len(plan.terms)}. Choose another `init`."
             )
         for stack, mixing in plan.terms[0].depths.items():
             rows = (mixing.rows, *mixing.parts.values())
@@ -124,13 +136,19 @@ class LiGO(Learned):
                 )
         return plan
 
-    def plan(self, source, target, seed=0):
+    def plan(self, source: ModelSpec, target: ModelSpec, seed: int = 0) -> Plan:
         if self.tying == "normalised" and self.init != "noisy":
             # What the operator starts as, without its matrices.
             return self.initial_plan(source, target, seed)
         return super().plan(source, target, seed)
 
-    def operator(self, source, target, seed, dtype="float64"):
+    def operator(
+        self,
+        source: ModelSpec,
+        target: ModelSpec,
+        seed: int,
+        dtype: str = "float64",
+    ) -> Operator:
         """Initial parameters, and what makes a plan of them.
 
         The parameters are `"<dim>/produce"`, `(m, n)`, and `"<dim>/share"`,
@@ -159,6 +177,7 @@ class LiGO(Learned):
 
         def make_plan(parameters):
             widths, mixings = dict(term.widths), {}
+            local: dict[Any, list[Expansion]] = {}
             for key, block, name in learned:
                 produce = parameters[f"{name}/produce"]
                 if self.tying == "plain":
@@ -169,8 +188,8 @@ class LiGO(Learned):
                 if block is None:
                     widths[key] = e
                 else:
-                    blocks = widths[key] if block else ()
-                    widths[key] = (*blocks, e)
+                    local.setdefault(key, []).append(e)
+            widths.update({key: tuple(each) for key, each in local.items()})
             for stack, templates in depths.items():
                 rows = {
                     t: MatrixMap(parameters[f"{t}/depth"]) for t in templates
@@ -183,13 +202,13 @@ class LiGO(Learned):
 
         return parameters, make_plan
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return (
             f"LiGO(init={self.init!r}, tying={self.tying!r}, "
             f"steps={self.steps})"
         )
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         init = self.init
         if isinstance(init, Strategy):
             init = serialize(init)
@@ -202,7 +221,9 @@ class _Averages(Strategy):
 
     grows = frozenset({"width"})
 
-    def expand_width(self, dim, source, target, rng):
+    def expand_width(
+        self, dim: Dim, source: int, target: int, rng: np.random.Generator
+    ) -> Expansion:
         del dim
         new = rng.uniform(0, 1, (target - source, source))
         new /= new.sum(axis=1, keepdims=True)

@@ -1,5 +1,7 @@
 """Block expansion: identity blocks between groups, and only they train."""
 
+from __future__ import annotations
+
 from kgrow.strategies.depth_maps import DepthMap
 from kgrow.strategies.registry import register
 
@@ -34,10 +36,10 @@ class LlamaPro(DepthMap):
 
     default_trainable = "new"
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__(zero_exits=True)
 
-    def stacking_list(self, source, target):
+    def stacking_list(self, source: int, target: int) -> list[int]:
         extra, blocks = target - source, []
         for block in range(source):
             before, behind = (i * extra // source for i in (block, block + 1))

@@ -1,6 +1,10 @@
 """Mango: one tensor-ring operator for all matrices of a network."""
 
+from __future__ import annotations
+
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -10,11 +14,13 @@ from kgrow.algebra.exactness import Claim
 from kgrow.algebra.expansion import Expansion
 from kgrow.algebra.lazy_keras import ops
 from kgrow.algebra.linear_maps import MatrixMap
+from kgrow.algebra.plan import Plan
 from kgrow.algebra.plan_term import PlanTerm
 from kgrow.algebra.scalar_checks import check_count, check_number
+from kgrow.algebra.spec import BlockStack, ModelSpec
 from kgrow.strategies.base import random_generator
 from kgrow.strategies.depth_maps import Stack
-from kgrow.strategies.learned_operator import Learned
+from kgrow.strategies.learned_operator import Learned, Operator
 from kgrow.strategies.lemon import LEMON
 from kgrow.strategies.mango_ring import (
     CORES,
@@ -92,7 +98,9 @@ class Mango(Learned):
 
     default_rate = 1e-3
 
-    def __init__(self, rank=1, noise=0.01, **kwargs):
+    def __init__(
+        self, rank: int | Sequence[int] = 1, noise: float = 0.01, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         ranks = rank if isinstance(rank, (tuple, list)) else (rank,) * 4
         if len(ranks) != 4:
@@ -103,7 +111,13 @@ class Mango(Learned):
         self.rank = tuple(check_count("rank", rank) for rank in ranks)
         self.noise_ratio = check_number("noise", noise, 0)
 
-    def operator(self, source, target, seed, dtype="float64"):
+    def operator(
+        self,
+        source: ModelSpec,
+        target: ModelSpec,
+        seed: int,
+        dtype: str = "float64",
+    ) -> Operator:
         base = _Base().plan(source, target, seed)
         layouts = {
             name: found
@@ -135,16 +149,16 @@ class Mango(Learned):
         size = np.sqrt((values**2).mean())
         return ring + rng.standard_normal(ring.shape) * size * self.noise_ratio
 
-    def claims(self, plan):
+    def claims(self, plan: Plan) -> list[Claim]:
         if not plan.joint:
             return super().claims(plan)
         reason = "all matrices are mixed by a learned operator"
         return [Claim(name, False, reason) for name in plan.grown]
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Mango(rank={self.rank!r}, steps={self.steps})"
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             "rank": list(self.rank),
             "noise": self.noise_ratio,
@@ -156,7 +170,13 @@ class _Base(LEMON):
     """What does not belong to the ring before anything is learned: tables are
     padded, blocks are stacked."""
 
-    def expand_depth(self, stack, source, target, rng):
+    def expand_depth(
+        self,
+        stack: BlockStack,
+        source: int,
+        target: int,
+        rng: np.random.Generator,
+    ) -> DepthExpansion:
         return Stack().expand_depth(stack, source, target, rng)
 
 

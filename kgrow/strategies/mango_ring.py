@@ -1,14 +1,19 @@
 """A tensor ring over the kernels of a stack: how they are cut, and grown."""
 
-from collections.abc import Mapping
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from kgrow.algebra.axes import CONSUME, PRODUCE
+from kgrow.algebra.axes import CONSUME, PRODUCE, Axes
 from kgrow.algebra.errors import GrowthError
 from kgrow.algebra.joint_map import JointMap
 from kgrow.algebra.lazy_keras import ops
+from kgrow.algebra.spec import ModelSpec
+from kgrow.algebra.types import Array, Values
 from kgrow.strategies.net2net import uneven_shares
 
 CORES = ("modules", "out", "layers", "in")
@@ -25,39 +30,39 @@ class _Layout:
         modules: list of `(template, slices, whether cut along what is read)`.
     """
 
-    source: object
-    target: object
+    source: ModelSpec
+    target: ModelSpec
     stack: str
     stream: str
-    modules: list
+    modules: list[tuple[str, int, bool]]
 
     @property
-    def sizes(self):
+    def sizes(self) -> tuple[int, int]:
         return self.source.sizes[self.stream], self.target.sizes[self.stream]
 
     @property
-    def depths(self):
+    def depths(self) -> tuple[int, int]:
         return self.source.depths[self.stack], self.target.depths[self.stack]
 
     @property
-    def paths(self):
+    def paths(self) -> set[str]:
         return {
             self._path(template, block)
             for template, _, _ in self.modules
             for block in range(self.depths[1])
         }
 
-    def sources(self, path):
+    def sources(self, path: str) -> list[str]:
         """All paths that a kernel is mixed from, its namesake first."""
         variable = self.target.variables[path]
         old = self.depths[0]
         templates = [variable.template]
         templates += [t for t, _, _ in self.modules if t != templates[0]]
-        first = variable.block % old
+        first = (variable.block or 0) % old
         blocks = [first, *(b for b in range(old) if b != first)]
         return [self._path(t, b) for t in templates for b in blocks]
 
-    def start(self, rng):
+    def start(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """The first component of each core."""
         (n, m), (old, new) = self.sizes, self.depths
         copies = np.arange(m) % n
@@ -73,7 +78,7 @@ class _Layout:
             "in": produce * shares,
         }
 
-    def stacked(self, values):
+    def stacked(self, values: Values) -> Array:
         """`M1[b, l, i, o]`."""
         n, blocks = self.sizes[0], []
         for block in range(self.depths[0]):
@@ -86,7 +91,7 @@ class _Layout:
             blocks.append(ops.concatenate(slices))
         return ops.stack(blocks, axis=1)
 
-    def unstacked(self, grown):
+    def unstacked(self, grown: Array) -> dict[str, Array]:
         """The kernels of `M2[b, l, i, o]`, by path.
 
         Split, not sliced: the gradient of a split is put together once, that
@@ -107,7 +112,8 @@ class _Layout:
         return found
 
     def _path(self, template, block):
-        return template.replace(f"{{{self.stack}}}", str(block))
+        number = block + self.target.stacks[self.stack].first
+        return template.replace(f"{{{self.stack}}}", str(number))
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,17 +125,19 @@ class Ring(JointMap):
         cores: dict from the names in `CORES` to arrays or tensors.
     """
 
-    layout: object
-    cores: Mapping
+    layout: _Layout
+    cores: Mapping[str, Array]
 
     @property
-    def paths(self):
+    def paths(self) -> set[str]:
         return self.layout.paths
 
-    def sources(self, path):
+    def sources(self, path: str) -> list[str]:
         return self.layout.sources(path)
 
-    def grow(self, values, lay_out=None):
+    def grow(
+        self, values: Values, lay_out: Callable[[Array], Array] | None = None
+    ) -> dict[str, Array]:
         lay_out = lay_out or _as_it_is
         first = values[self.sources(min(self.paths))[0]]
         cores = [
@@ -137,7 +145,7 @@ class Ring(JointMap):
             for c in CORES
         ]
         stacked = lay_out(self.layout.stacked(values))
-        grown = self.layout.unstacked(lay_out(_apply(*cores, stacked)))
+        grown = self.layout.unstacked(lay_out(_apply(cores, stacked)))
         if not isinstance(first, np.ndarray):
             return grown
         return {
@@ -150,27 +158,31 @@ def _as_it_is(tensor):
     return tensor
 
 
-def _apply(modules, out, layers, reads, tensor):
+def _apply(cores, tensor):
     """The ring's sum, from small to large."""
+    modules, out, layers, reads = cores
     mixed = ops.einsum("abcd,blij->acdlij", modules, tensor)
     mixed = ops.einsum("acdlij,elmf->acdemfij", mixed, layers)
     wide = ops.einsum("acdemfij,djke->acmfik", mixed, out)
     return ops.einsum("acmfik,fina->cmnk", wide, reads)
 
 
-def inner_dims(layout):
+def inner_dims(layout: _Layout) -> dict[str | tuple[str, ...], int]:
     """`{dim, or product of dims: slices}` of what lies inside a block."""
     spec, found = layout.target, {}
     for template, slices, _ in layout.modules:
         axes = spec.variables[layout._path(template, 0)].axes
-        for side in _sides(axes, layout.stream):
+        for side in _sides(axes, layout.stream) or ():
             if side == (layout.stream,):
                 continue
-            found[side if len(side) > 1 else side[0]] = slices
+            name, *more = side
+            found[side if more else name] = slices
     return found
 
 
-def _sides(axes, stream):
+def _sides(
+    axes: Axes, stream: str
+) -> tuple[tuple[Any, ...], tuple[Any, ...]] | None:
     """The dims on the two sides of a kernel: around the stream."""
     names = [(d, axis.role) for axis in axes for d in (axis.factors or ("_",))]
     at = [i for i, (d, _) in enumerate(names) if d == stream]
@@ -186,7 +198,9 @@ def _sides(axes, stream):
     return key(reads), key(writes)
 
 
-def find_layout(stack, source, target):
+def find_layout(
+    stack: str, source: ModelSpec, target: ModelSpec
+) -> _Layout | None:
     """How a stack's kernels are cut, or `None` if nothing of it grows."""
     kernels = [
         v

@@ -1,18 +1,26 @@
 """Masked Structural Growth: new parts behind gates that open."""
 
+from __future__ import annotations
+
 import dataclasses
 
+import numpy as np
+
+from kgrow.algebra.depth_expansion import DepthExpansion
 from kgrow.algebra.errors import GrowthError
 from kgrow.algebra.exactness import Claim, claims
 from kgrow.algebra.expansion import Expansion
 from kgrow.algebra.gate import Gate
 from kgrow.algebra.lazy_keras import keras
+from kgrow.algebra.plan import Plan
 from kgrow.algebra.plan_term import NewEntryInit
 from kgrow.algebra.ramp import Ramp
+from kgrow.algebra.spec import BlockStack, Dim, ModelSpec
 from kgrow.strategies.base import Strategy
 from kgrow.strategies.depth_maps import StackingList
 from kgrow.strategies.fixed_dims import is_placed
-from kgrow.strategies.registry import get, register
+from kgrow.strategies.registry import StrategyLike, get, register
+from kgrow.strategies.task import Task
 
 _INITIALIZERS = ("normal", "layer")
 
@@ -73,7 +81,12 @@ class MSG(Strategy):
     standalone = True
     new_entries = NewEntryInit("initializer", "initializer")
 
-    def __init__(self, ramp=5000, initializer="normal", depth="stack"):
+    def __init__(
+        self,
+        ramp: Ramp | int = 5000,
+        initializer: StrategyLike = "normal",
+        depth: StrategyLike = "stack",
+    ) -> None:
         self.ramp = Ramp.get(ramp)
         if isinstance(initializer, str) and initializer in _INITIALIZERS:
             self.initializer = initializer
@@ -82,17 +95,25 @@ class MSG(Strategy):
         self.depth = get(depth)
         self.needs_data = getattr(self.initializer, "needs_data", False)
 
-    def expand_width(self, dim, source, target, rng):
+    def expand_width(
+        self, dim: Dim, source: int, target: int, rng: np.random.Generator
+    ) -> Expansion:
         del dim, rng
         return Expansion.pad(source, target)
 
-    def expand_depth(self, stack, source, target, rng):
+    def expand_depth(
+        self,
+        stack: BlockStack,
+        source: int,
+        target: int,
+        rng: np.random.Generator,
+    ) -> DepthExpansion:
         if not source:
             empty = StackingList([None] * target, zero_exits=False)
             return empty.expand_depth(stack, source, target, rng)
         return self.depth.expand_depth(stack, source, target, rng)
 
-    def plan(self, source, target, seed=0):
+    def plan(self, source: ModelSpec, target: ModelSpec, seed: int = 0) -> Plan:
         plan = super().plan(source, self._initialized(target), seed)
         gate = self._gate(plan)
         if self.ramp.steps == 0 or not (gate.units or gate.blocks):
@@ -106,14 +127,14 @@ class MSG(Strategy):
         effect = dataclasses.replace(plan.terms[0], depths=first)
         return dataclasses.replace(plan, gate=gate, effect=(effect,))
 
-    def fit(self, plan, task):
+    def fit(self, plan: Plan, task: Task) -> Plan:
         if isinstance(self.initializer, str):
             return plan
         entries = self.initializer.plan(plan.source, plan.target, plan.seed)
         entries = self.initializer.fit(entries, task)
         return dataclasses.replace(plan, given=task.grown(entries))
 
-    def claims(self, plan):
+    def claims(self, plan: Plan) -> list[Claim]:
         if plan.gate is None:
             return claims(plan)
         gated = {*plan.gate.units, *plan.gate.blocks}
@@ -152,7 +173,7 @@ class MSG(Strategy):
                 units[name] = source.sizes[name], target.sizes[name]
         return Gate(self.ramp, units, blocks)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         arguments = [f"ramp={self.ramp.steps}"]
         if self.ramp.shape != "linear":
             arguments = [f"ramp={self.ramp!r}"]

@@ -1,5 +1,7 @@
 """Multi-stage layerwise training: the top grows, and the top trains."""
 
+from __future__ import annotations
+
 from kgrow.strategies.depth_maps import Top
 from kgrow.strategies.registry import register
 

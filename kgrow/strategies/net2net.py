@@ -1,9 +1,13 @@
 """Copies of units, and the weights that read them shared among the copies."""
 
+from __future__ import annotations
+
 import numpy as np
 
+from kgrow.algebra.depth_expansion import DepthExpansion
 from kgrow.algebra.errors import GrowthError
 from kgrow.algebra.expansion import Expansion
+from kgrow.algebra.spec import BlockStack, Dim
 from kgrow.strategies.base import Strategy
 from kgrow.strategies.depth_maps import Identity
 from kgrow.strategies.registry import register
@@ -52,14 +56,16 @@ class Net2Net(Strategy):
 
     grows = frozenset({"width", "depth"})
 
-    def __init__(self, split="uneven"):
+    def __init__(self, split: str = "uneven") -> None:
         if split not in SPLITS:
             raise GrowthError(
                 f"`split` must be one of {SPLITS}. Received: split={split!r}"
             )
         self.split = split
 
-    def expand_width(self, dim, source, target, rng):
+    def expand_width(
+        self, dim: Dim, source: int, target: int, rng: np.random.Generator
+    ) -> Expansion:
         del dim
         indices = balanced_copies(source, target, rng)
         if self.split == "even":
@@ -68,18 +74,28 @@ class Net2Net(Strategy):
             source, indices, uneven_shares(source, indices, rng)
         )
 
-    def expand_depth(self, stack, source, target, rng):
+    def expand_depth(
+        self,
+        stack: BlockStack,
+        source: int,
+        target: int,
+        rng: np.random.Generator,
+    ) -> DepthExpansion:
         return Identity().expand_depth(stack, source, target, rng)
 
 
-def balanced_copies(source, target, rng):
+def balanced_copies(
+    source: int, target: int, rng: np.random.Generator
+) -> np.ndarray:
     """Which unit each of `target` copies, the old ones first, every one
     `floor` or `ceil` of `target / source` times."""
     rounds = [rng.permutation(source) for _ in range(target // source)]
     return np.concatenate([np.arange(source), *rounds])[:target]
 
 
-def uneven_shares(source, indices, rng):
+def uneven_shares(
+    source: int, indices: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
     """Shares between half and one and a half of equal ones, before they are
     made to add up to one over the copies of a unit."""
     draws = rng.uniform(0.5, 1.5, len(indices))

@@ -1,6 +1,9 @@
 """A longer table of positions: copied, interpolated or fresh."""
 
+from __future__ import annotations
+
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -8,8 +11,11 @@ from kgrow.algebra.errors import GrowthError
 from kgrow.algebra.exactness import Claim
 from kgrow.algebra.expansion import Expansion
 from kgrow.algebra.linear_maps import GatherMap, MatrixMap
+from kgrow.algebra.plan import Plan
+from kgrow.algebra.spec import ModelSpec
 from kgrow.strategies.base import Strategy
-from kgrow.strategies.registry import get, register
+from kgrow.strategies.registry import StrategyLike, get, register
+from kgrow.strategies.task import Task
 
 _RULES = ("fresh", "copy", "interpolate")
 
@@ -52,7 +58,12 @@ class Positions(Strategy):
 
     standalone = True
 
-    def __init__(self, init="copy", base="net2net", dim="positions"):
+    def __init__(
+        self,
+        init: str = "copy",
+        base: StrategyLike = "net2net",
+        dim: str = "positions",
+    ) -> None:
         if init not in _RULES:
             raise GrowthError(
                 f"`init` must be one of {_RULES}. Received: init={init!r}"
@@ -65,7 +76,7 @@ class Positions(Strategy):
         self.needs_data = self.base.needs_data
         self.default_trainable = self.base.default_trainable
 
-    def plan(self, source, target, seed=0):
+    def plan(self, source: ModelSpec, target: ModelSpec, seed: int = 0) -> Plan:
         if self.dim not in target.dims:
             raise GrowthError(
                 "The network has no such dimension. Received: "
@@ -74,13 +85,13 @@ class Positions(Strategy):
         plan = self.base.plan(source, target, seed)
         return self._with_positions(plan)
 
-    def fit(self, plan, task):
+    def fit(self, plan: Plan, task: Task) -> Plan:
         return self._with_positions(self.base.fit(plan, task))
 
-    def teacher_config(self):
+    def teacher_config(self) -> dict[str, Any] | None:
         return self.base.teacher_config()
 
-    def claims(self, plan):
+    def claims(self, plan: Plan) -> list[Claim]:
         claims = [c for c in self.base.claims(plan) if c.dim != self.dim]
         if self.dim in plan.grown:
             stretched = self.init == "interpolate"
@@ -99,7 +110,7 @@ class Positions(Strategy):
         ]
         return dataclasses.replace(plan, terms=tuple(terms))
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Positions({self.init!r}, base={self.base!r})"
 
 

@@ -1,22 +1,36 @@
 """Strategies by name, as Keras finds its optimizers."""
 
+from __future__ import annotations
+
 import difflib
 import importlib
 import pkgutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import ModuleType
+from typing import Any, TypeAlias, TypeVar
 
 from kgrow.algebra.deserialization import object_of
 from kgrow.algebra.errors import GrowthError
 from kgrow.algebra.lazy_keras import keras, serializable
 from kgrow.strategies.base import Strategy
 
+# What `get()` makes a strategy of.
+StrategyLike: TypeAlias = (
+    "Strategy | str | Mapping[str, Any] | Sequence[int | None]"
+)
+
+_Class = TypeVar("_Class", bound=type[Strategy])
+
 # Classes by name, and names by alias.
-_STRATEGIES = {}
-_ALIASES = {}
+_STRATEGIES: dict[str, type[Strategy]] = {}
+_ALIASES: dict[str, str] = {}
 # Every decorated class, those without a name too.
-_CLASSES = []
+_CLASSES: list[type[Strategy]] = []
 
 
-def register(name=None, aliases=()):
+def register(
+    name: str | None = None, aliases: Iterable[str] = ()
+) -> Callable[[_Class], _Class]:
     """Class decorator: makes a strategy known by name, and to Keras.
 
     Everything that goes over all strategies goes over a registered one: the
@@ -57,7 +71,7 @@ def register(name=None, aliases=()):
     return add
 
 
-def _check(cls, name, aliases):
+def _check(cls: Any, name: str | None, aliases: Iterable[str]) -> None:
     if not (isinstance(cls, type) and issubclass(cls, Strategy)):
         raise GrowthError(
             f"`register` decorates a subclass of `Strategy`. Received: {cls!r}"
@@ -86,7 +100,7 @@ def _place(cls):
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
-def forget(name):
+def forget(name: str) -> None:
     """Takes a strategy out of the registry, with its aliases.
 
     Args:
@@ -97,7 +111,7 @@ def forget(name):
         del _ALIASES[alias]
 
 
-def discover(package):
+def discover(package: ModuleType) -> None:
     """Imports every module of a package, so that what they register is known.
 
     Args:
@@ -107,12 +121,12 @@ def discover(package):
         importlib.import_module(f"{package.__name__}.{module.name}")
 
 
-def classes():
+def classes() -> list[type[Strategy]]:
     """Every class that was decorated, those without a name too, as a list."""
     return list(_CLASSES)
 
 
-def registered():
+def registered() -> dict[str, type[Strategy]]:
     """The registered classes, as a dict from their names, sorted.
 
     Example:
@@ -123,7 +137,7 @@ def registered():
     return dict(sorted(_STRATEGIES.items()))
 
 
-def names(aliases=True):
+def names(aliases: bool = True) -> list[str]:
     """Names of all strategies, sorted.
 
     Args:
@@ -139,7 +153,7 @@ def names(aliases=True):
     return sorted([*_STRATEGIES, *(_ALIASES if aliases else ())])
 
 
-def get(identifier):
+def get(identifier: StrategyLike) -> Strategy:
     """Finds a strategy.
 
     Args:
@@ -192,6 +206,6 @@ def get(identifier):
     )
 
 
-def serialize(strategy):
+def serialize(strategy: Strategy) -> dict[str, Any]:
     """The config from which `get()` makes the same strategy again."""
     return keras.saving.serialize_keras_object(strategy)

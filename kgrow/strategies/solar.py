@@ -1,5 +1,7 @@
 """Depth up-scaling: two copies of a stack, without the blocks at the seam."""
 
+from __future__ import annotations
+
 from kgrow.algebra.errors import GrowthError
 from kgrow.strategies.depth_maps import DepthMap
 from kgrow.strategies.registry import register
@@ -34,7 +36,7 @@ class SOLAR(DepthMap):
       Effective Depth Up-Scaling" (2312.15166), Sec. 2.
     """
 
-    def stacking_list(self, source, target):
+    def stacking_list(self, source: int, target: int) -> list[int]:
         if target > 2 * source:
             raise GrowthError(
                 f"'{self.name}' joins two copies of a stack only, which is to "

@@ -1,14 +1,20 @@
 """Staged training: copies of the network side by side."""
 
+from __future__ import annotations
+
 import dataclasses
 
 import numpy as np
 
+from kgrow.algebra.depth_expansion import DepthExpansion
 from kgrow.algebra.errors import GrowthError
+from kgrow.algebra.exactness import Claim
 from kgrow.algebra.expansion import Expansion, Pair
 from kgrow.algebra.linear_maps import GatherMap
-from kgrow.algebra.plan_term import divisible_dims, map_each
-from kgrow.strategies.base import Strategy
+from kgrow.algebra.plan import Plan
+from kgrow.algebra.plan_term import PlanTerm, divisible_dims, map_each
+from kgrow.algebra.spec import BlockStack, Dim, ModelSpec
+from kgrow.strategies.base import SplitTerms, Strategy
 from kgrow.strategies.depth_maps import Stack
 from kgrow.strategies.hypercloning import check_snr, noise_ratio, whole_tiles
 from kgrow.strategies.registry import register
@@ -50,18 +56,28 @@ class Staged(Strategy):
 
     grows = frozenset({"width", "depth"})
 
-    def __init__(self, snr=None):
+    def __init__(self, snr: float | None = None) -> None:
         self.snr = check_snr(snr)
 
-    def expand_width(self, dim, source, target, rng):
+    def expand_width(
+        self, dim: Dim, source: int, target: int, rng: np.random.Generator
+    ) -> Expansion:
         del rng
         return whole_tiles(self.name, dim, source, target)
 
-    def expand_depth(self, stack, source, target, rng):
+    def expand_depth(
+        self,
+        stack: BlockStack,
+        source: int,
+        target: int,
+        rng: np.random.Generator,
+    ) -> DepthExpansion:
         return Stack().expand_depth(stack, source, target, rng)
 
-    def split_terms(self, term, source, target):
-        parts = frozenset(term.widths) & divisible_dims(target)
+    def split_terms(
+        self, term: PlanTerm, source: ModelSpec, target: ModelSpec
+    ) -> SplitTerms:
+        parts = frozenset(divisible_dims(target) & term.widths.keys())
         times = {target.sizes[d] // source.sizes[d] for d in parts}
         if not parts:
             return (term,), None
@@ -88,11 +104,11 @@ class Staged(Strategy):
             )
         return tuple(terms), (term,)
 
-    def claims(self, plan):
+    def claims(self, plan: Plan) -> list[Claim]:
         terms = plan.effect or plan.terms
         return super().claims(dataclasses.replace(plan, terms=terms))
 
-    def noise(self, dim):
+    def noise(self, dim: Dim) -> float:
         del dim
         return noise_ratio(self.snr)
 

@@ -1,8 +1,19 @@
 """What a strategy may ask of the growth it is used in."""
 
-from typing import Any, Protocol
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
 
 from kgrow.algebra.plan import Plan
+from kgrow.algebra.spec import ModelSpec
+from kgrow.algebra.types import Array, Config, Values
+
+if TYPE_CHECKING:
+    from kgrow.strategies.base import Strategy
+    from kgrow.strategies.learned_operator import Learned
 
 
 class Task(Protocol):
@@ -19,14 +30,20 @@ class Task(Protocol):
             receipt's `learned`.
     """
 
-    values: dict[str, Any]
+    values: dict[str, Array]
     seed: int
     report: dict[str, Any] | None
 
-    def data_for(self, strategy) -> Any:
+    def data_for(self, strategy: Strategy) -> object:
         """The data given to `grow()`, or an error that names `strategy`."""
+        ...
 
-    def fit(self, parameters, make_plan, settings) -> dict[str, Any]:
+    def fit(
+        self,
+        parameters: Mapping[str, np.ndarray],
+        make_plan: Callable[[Mapping[str, Array]], Plan],
+        settings: Learned,
+    ) -> dict[str, Array]:
         """Trains the parameters of an operator on the data.
 
         Args:
@@ -40,15 +57,21 @@ class Task(Protocol):
         """
         ...
 
-    def grown(self, plan: Plan) -> dict[str, Any]:
+    def grown(self, plan: Plan) -> dict[str, Array]:
         """The grown network's variables, from paths to arrays."""
         ...
 
-    def build(self, config) -> tuple[Any, Any]:
+    def build(self, config: Config) -> tuple[object, ModelSpec]:
         """A network of other sizes and its `ModelSpec`, without values."""
         ...
 
-    def gradients(self, network, values, paths, strategy) -> dict[str, Any]:
+    def gradients(
+        self,
+        network: object,
+        values: Values,
+        paths: Sequence[str],
+        strategy: Strategy,
+    ) -> dict[str, np.ndarray]:
         """Gradients of the loss on the first batch.
 
         Args:

@@ -1,16 +1,26 @@
 """A larger vocabulary: what new tokens start as."""
 
+from __future__ import annotations
+
 import dataclasses
 import operator
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from kgrow.algebra.errors import GrowthError
 from kgrow.algebra.exactness import Claim
 from kgrow.algebra.lazy_keras import ops
+from kgrow.algebra.plan import Plan
 from kgrow.algebra.plan_term import factor_shape, factors
+from kgrow.algebra.spec import ModelSpec
 from kgrow.strategies.base import Strategy, random_generator
-from kgrow.strategies.registry import get, register, serialize
+from kgrow.strategies.registry import StrategyLike, get, register, serialize
+from kgrow.strategies.task import Task
+
+# From each new token to the old ones that it is composed of.
+Pieces: TypeAlias = Mapping[int, Sequence[int]]
 
 _RULES = ("mean", "gaussian", "compose", "fresh")
 
@@ -70,7 +80,13 @@ class Vocabulary(Strategy):
 
     standalone = True
 
-    def __init__(self, init="mean", pieces=None, base="net2net", dim="vocab"):
+    def __init__(
+        self,
+        init: str = "mean",
+        pieces: Pieces | None = None,
+        base: StrategyLike = "net2net",
+        dim: str = "vocab",
+    ) -> None:
         if init not in _RULES:
             raise GrowthError(
                 f"`init` must be one of {_RULES}. Received: init={init!r}"
@@ -90,7 +106,7 @@ class Vocabulary(Strategy):
         self.needs_data = self.base.needs_data
         self.default_trainable = self.base.default_trainable
 
-    def plan(self, source, target, seed=0):
+    def plan(self, source: ModelSpec, target: ModelSpec, seed: int = 0) -> Plan:
         dim = target.dims.get(self.dim)
         if dim is None or dim.kind != "lookup":
             found = [d.name for d in target.dims.values() if d.kind == "lookup"]
@@ -98,11 +114,12 @@ class Vocabulary(Strategy):
                 "The network has no such dimension whose entries are looked "
                 f"up. Received: dim={self.dim!r}; there are {found}"
             )
-        if self.init == "compose":
-            self._check_pieces(source.sizes[dim.name], target.sizes[dim.name])
+        if self.pieces is not None:
+            old, new = source.sizes[dim.name], target.sizes[dim.name]
+            _check_pieces(self.pieces, old, new)
         return self.base.plan(source, target, seed)
 
-    def fit(self, plan, task):
+    def fit(self, plan: Plan, task: Task) -> Plan:
         plan = self.base.fit(plan, task)
         if self.dim not in plan.grown or self.init == "fresh":
             return plan
@@ -113,36 +130,15 @@ class Vocabulary(Strategy):
         }
         return dataclasses.replace(plan, given={**plan.given, **given})
 
-    def teacher_config(self):
+    def teacher_config(self) -> dict[str, Any] | None:
         return self.base.teacher_config()
 
-    def claims(self, plan):
+    def claims(self, plan: Plan) -> list[Claim]:
         reason = "exact: old tokens have the logits that they had"
         return [
             Claim(self.dim, True, reason) if claim.dim == self.dim else claim
             for claim in self.base.claims(plan)
         ]
-
-    def _check_pieces(self, old, new):
-        wanted = set(range(old, new))
-        missing = sorted(wanted - set(self.pieces))
-        beyond = sorted(set(self.pieces) - wanted)
-        if missing or beyond:
-            raise GrowthError(
-                f"`pieces` must name the tokens {old} to {new - 1}, which are "
-                "new, each once, and no other. Received: "
-                + (
-                    f"none of {missing[:5]}"
-                    if missing
-                    else f"pieces of {beyond[:5]}"
-                )
-            )
-        for token, pieces in self.pieces.items():
-            if not all(0 <= piece < old for piece in pieces):
-                raise GrowthError(
-                    f"New tokens are composed of old ones, 0 to {old - 1}. "
-                    f"Received: pieces of {token}: {pieces}"
-                )
 
     def _with_new_rows(self, plan, variable, values):
         """The grown variable, what is new in it by the rule."""
@@ -156,7 +152,7 @@ class Vocabulary(Strategy):
         table = np.moveaxis(rows, names.index(self.dim), 0)
         old = plan.source.sizes[self.dim]
         count = len(table) - old
-        if self.init == "compose":
+        if self.pieces is not None:
             for token, pieces in self.pieces.items():
                 table[token] = table[pieces].mean(axis=0)
         elif self.init == "gaussian":
@@ -166,7 +162,7 @@ class Vocabulary(Strategy):
             table[old:] = table[:old].mean(axis=0)
         return rows.reshape(variable.shape).astype(dtype)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         pieces = self.pieces
         return {
             "init": self.init,
@@ -178,9 +174,32 @@ class Vocabulary(Strategy):
             "dim": self.dim,
         }
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         pieces = "" if self.pieces is None else f", {len(self.pieces)} pieces"
         return f"Vocabulary({self.init!r}{pieces}, base={self.base!r})"
+
+
+def _check_pieces(pieces, old, new):
+    """Raises unless `pieces` are of the tokens `old` to `new - 1`."""
+    wanted = set(range(old, new))
+    missing = sorted(wanted - set(pieces))
+    beyond = sorted(set(pieces) - wanted)
+    if missing or beyond:
+        raise GrowthError(
+            f"`pieces` must name the tokens {old} to {new - 1}, which are "
+            "new, each once, and no other. Received: "
+            + (
+                f"none of {missing[:5]}"
+                if missing
+                else f"pieces of {beyond[:5]}"
+            )
+        )
+    for token, parts in pieces.items():
+        if not all(0 <= piece < old for piece in parts):
+            raise GrowthError(
+                f"New tokens are composed of old ones, 0 to {old - 1}. "
+                f"Received: pieces of {token}: {parts}"
+            )
 
 
 def _checked(pieces):

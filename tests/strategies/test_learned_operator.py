@@ -23,6 +23,8 @@ from helpers.toy import (
 
 from kgrow import GrowthError, strategies
 from kgrow.algebra import tolerance
+from kgrow.algebra.axis_map import AxisMap
+from kgrow.algebra.spec import BlockStack, Dim
 from kgrow.architecture.architecture import relative_path
 from kgrow.backend.lazy_variables import give_value
 from kgrow.growth.batches import Data
@@ -165,6 +167,30 @@ def test_a_ring_is_the_sum_in_its_definition(float64):
             break
         start += count
     assert_close(query.reshape(16, 16), expected[start, :, :, 3])
+
+
+@pytest.mark.once
+def test_a_ring_finds_blocks_that_are_counted_from_one():
+    grown = []
+    for first in (0, 1):
+        axes = AxisMap(
+            {
+                "in": "hidden -> hidden",
+                "up_{layers}": "hidden -> ffn",
+                "down_{layers}": "ffn -> hidden | residual_out",
+            },
+            dims=[Dim("hidden", kind="stream")],
+            stacks=[BlockStack("layers", norm="pre", first=first)],
+        )
+        ends = [f"{end}_{i + first}" for i in (0, 1) for end in ("up", "down")]
+        source, target = (
+            axes.spec([(path, (n, n)) for path in ("in", *ends)], {})
+            for n in (3, 6)
+        )
+        values = {path: np.full((3, 3), 1.0 + i) for i, path in enumerate(ends)}
+        plan = Mango().plan(source, target, seed=1)
+        grown.append(plan.apply({"in": np.eye(3), **values}))
+    assert_same([*grown[1].values()], [*grown[0].values()])
 
 
 # --- the learned phase -------------------------------------------------------
@@ -412,8 +438,13 @@ def test_bad_arguments(make, message):
             "one factor",
         ),
         ("mango", {"hidden_dim": 12}, "'ligo', which has no such"),
-        (LiGO(init="aki"), {"hidden_dim": 12}, "whose depth|several terms"),
+        (
+            LiGO(init="aki"),
+            {"hidden_dim": 12},
+            "whose depth|has 2. Choose another",
+        ),
         (LiGO(init="direct"), {"num_layers": 3}, "depth copies blocks"),
+        (LiGO(init="ki"), {"hidden_dim": 12}, "has 0. Choose another `init`"),
     ],
 )
 def test_growths_that_cannot_be(strategy, target, message):
