@@ -1,7 +1,7 @@
 """A folder of safetensors grown into another: CPU seconds and peak memory.
 
-    python -m benchmarks.folder_growth             # Llama 125M, 12 to 24 blocks
-    python -m benchmarks.folder_growth --size 7b   # a 7B-sized folder, bfloat16
+    python benchmarks/folder_growth.py             # Llama 125M, 12 to 24 blocks
+    python benchmarks/folder_growth.py --size 7b   # a 7B-sized folder, bfloat16
 
 Weights are random: what is measured does not depend on them. Each growth runs
 in a process of its own, whose CPU time and peak resident memory are read from
@@ -9,18 +9,16 @@ the system. Where mergekit is installed, it makes the same deeper folder by a
 passthrough merge, in the same way.
 """
 
-import argparse
 import importlib.util
 import json
-import os
 import pathlib
 import subprocess
 import sys
 import tempfile
-import time
 
 import ml_dtypes
 import numpy as np
+from report import Flags, publish
 
 from kgrow.hf.shards import (
     NewTensor,
@@ -48,6 +46,8 @@ SIZES = {
         "vocab_size": 32000,
     },
 }
+QUICK = {"blocks": 2}
+COLUMNS = ["growth", "seconds", "CPU seconds", "peak MiB"]
 GROWTHS = {
     "125m": (
         ("stack", {"num_hidden_layers": 24}),
@@ -103,18 +103,30 @@ def write_folder(folder, sizes, blocks=None):
     write_index(folder, shards)
 
 
+# In a small process between: on Linux a command's peak begins with that of
+# the process that started it.
+_MEASURE = """
+import json, os, subprocess, sys, time
+start = time.perf_counter()
+process = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
+_, status, used = os.wait4(process.pid, 0)
+print(json.dumps({
+    "seconds": round(time.perf_counter() - start, 2),
+    "cpu_seconds": round(used.ru_utime + used.ru_stime, 2),
+    "peak_mib": round(used.ru_maxrss / 1024),
+}))
+sys.exit(status != 0)
+"""
+
+
 def measure(command):
     """Runs a command: `{"seconds", "cpu_seconds", "peak_mib"}`."""
-    start = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    _, status, used = os.wait4(process.pid, 0)
-    if status:
-        raise RuntimeError(f"it failed: {command}")
-    return {
-        "seconds": round(time.perf_counter() - start, 2),
-        "cpu_seconds": round(used.ru_utime + used.ru_stime, 2),
-        "peak_mib": round(used.ru_maxrss / 1024),
-    }
+    done = subprocess.run(
+        [sys.executable, "-c", _MEASURE, *command],
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    return json.loads(done.stdout)
 
 
 def grow(folder, target, strategy, out):
@@ -149,10 +161,7 @@ def _scaled(target, options):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--size", choices=SIZES, default="125m")
+    parser = Flags(__doc__, QUICK, {size: {} for size in SIZES})
     parser.add_argument("--blocks", type=int, help="fewer blocks than usual")
     parser.add_argument("--folder", help="where to write; by default temporary")
     options = parser.parse_args()
@@ -171,8 +180,14 @@ def main():
             rows["mergekit passthrough"] = merge(
                 small, blocks, small.parent / "merged"
             )
-    for name, row in rows.items():
-        print(f"{name}: {json.dumps(row)}")
+    publish(
+        f"folder_growth_{options.size}",
+        f"a Llama folder of {options.size} grown, bfloat16",
+        COLUMNS,
+        [[name, *row.values()] for name, row in rows.items()],
+        options.results,
+        options=vars(options),
+    )
 
 
 if __name__ == "__main__":

@@ -53,7 +53,8 @@ def register_serializable() -> None:
 
     >>> @serializable
     ... class Example:
-    ...     pass
+    ...     def get_config(self):
+    ...         return {}
     >>> register_serializable()
     >>> keras.saving.get_registered_name(Example)
     'kgrow>Example'

@@ -59,8 +59,7 @@ def read_data(said, model):
 
 
 def read_loss(said):
-    """A Keras loss by its name; behind it `from_logits` where it is given
-    logits.
+    """A Keras loss by its name, optionally followed by `from_logits`.
 
     Raises:
         GrowthError: there is no such loss.
@@ -86,6 +85,7 @@ def read_loss(said):
             f"{said!r}"
         ) from error
     raise GrowthError(
-        "A loss is a name, and `from_logits` behind it at most. Received: "
+        "There is no such loss: --loss takes the name of a Keras loss, and "
+        "after it `from_logits` if the model's outputs are logits. Received: "
         f"--loss {said!r}"
     )

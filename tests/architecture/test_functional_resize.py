@@ -256,16 +256,10 @@ def hub(**config):
 @pytest.mark.parametrize(
     "target",
     [
-        {"hidden_dim": 12, "num_heads": 4},
         {"intermediate_dim": 15},
         {"num_layers": 3},
         {"vocabulary_size": 13, "max_sequence_length": 7},
-        {
-            "hidden_dim": 12,
-            "num_heads": 4,
-            "intermediate_dim": 13,
-            "num_layers": 3,
-        },
+        {"intermediate_dim": 13, "num_layers": 3},
     ],
     ids=str,
 )
@@ -275,6 +269,15 @@ def test_a_backbone_of_keras_hub_grows(target):
     assert receipt.exact and receipt.relative_diff <= receipt.tolerance
     config = model.network.get_config()
     assert {field: config[field] for field in target} == target
+
+
+def test_a_backbone_with_a_tied_head_is_not_widened_without_it():
+    """The head is outside: its logits would not be kept, and its task is."""
+    model = hub()
+    before = model.growth_config
+    with pytest.raises(GrowthError, match=r"Grow the task \(`GPT2CausalLM`\)"):
+        model.grow({"hidden_dim": 12, "num_heads": 4}, seed=0)
+    assert model.growth_config == before
 
 
 def test_a_backbone_whose_fields_disagree_is_refused():

@@ -421,7 +421,7 @@ def test_neighbours_in_a_rolled_image_are_those_of_the_image():
         ("swin", {"window_size": 3}, "a map of 4 x 4, window_size=3"),
         ("swin", {"image_size": 6}, "whole windows.*a map of 3 x 3"),
         ("swin", {"head_dim": None}, r"16 features and num_heads\[1\]=3"),
-        ("swin", {"drop_path": 1.0}, r"`drop_path` must be a number in"),
+        ("swin", {"drop_path": 1.0}, "`drop_path` must be a number from 0 to"),
         ("swin", {"image_size": 2}, "even height and width.*1 x 1"),
         ("resnet", {"stem": "tiny"}, "one of .*Received: stem='tiny'"),
         ("resnet", {"depths": [1, 0]}, r"`depths\[1\]` must be an integer"),

@@ -229,7 +229,7 @@ def test_head_dim_is_a_field_of_its_own(family):
     [
         ({"hidden_dim": 0}, "`hidden_dim` must be an integer of at least 1"),
         ({"num_layers": 1.5}, "num_layers=1.5 .of type float"),
-        ({"dropout": 1.0}, r"`dropout` must be a number in \[0, 1\)"),
+        ({"dropout": 1.0}, "`dropout` must be a number from 0 to less than 1"),
     ],
 )
 @FAMILIES
