@@ -342,7 +342,8 @@ def grow(
     trainable: Annotated[
         str | None,
         typer.Option(
-            help="What trains afterwards: all, or what is new.",
+            help="What trains afterwards: all, new, or what is new and the "
+            "variables that a list of patterns chooses: '[\"head/\"]'.",
             show_default=False,
         ),
     ] = None,

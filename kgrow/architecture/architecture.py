@@ -272,6 +272,20 @@ def grown_weights(network):
     return [w for w in network.weights if id(w) not in counters]
 
 
+def trainable_weights(network):
+    """`{path: weight}` of what training could change; statistics are not."""
+    own = {
+        id(variable)
+        for layer in network._flatten_layers()
+        for variable in layer._trainable_variables
+    }
+    return {
+        relative_path(network, weight): weight
+        for weight in grown_weights(network)
+        if id(weight) in own
+    }
+
+
 def count_parameters(network):
     """How many numbers a network has learned or will."""
     return sum(math.prod(w.shape) for w in grown_weights(network))

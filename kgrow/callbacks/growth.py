@@ -355,8 +355,8 @@ class Growth(keras.callbacks.Callback):
                 trainable=stage.trainable,
                 learning_rate=apply_policies.transfer(stage.learning_rate),
             )
-        elif stage.trainable == "all":
-            model.unfreeze()
+        elif stage.unfreezes is not None:
+            model.unfreeze(*stage.unfreezes)
         if stage.training_options:
             model.set_training_options(**stage.training_options)
         if stage.learning_rate and index:

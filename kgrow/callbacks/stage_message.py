@@ -23,8 +23,10 @@ def announcement(schedule, index, step, receipt=None):
     stage, said = schedule.stages[index], []
     if receipt is not None:
         said += _growth(stage, receipt)
-    elif stage.trainable == "all":
-        said.append("everything trains")
+    elif stage.unfreezes is not None:
+        said.append(
+            f"{', '.join(sum(stage.unfreezes, [])) or 'everything'} trains"
+        )
     said += [f"{k} {v}" for k, v in (stage.training_options or {}).items()]
     if stage.learning_rate:
         said.append(

@@ -18,8 +18,8 @@ from kgrow.algebra.errors import GrowthError
 from kgrow.algebra.plan import Plan
 from kgrow.algebra.plan_term import PlanTerm
 from kgrow.architecture.architecture import (
-    grown_weights,
     relative_path,
+    trainable_weights,
     variable_paths,
 )
 from kgrow.growth.freezing_masks import box, product
@@ -27,23 +27,10 @@ from kgrow.growth.optimizer.entry_masks import guard
 from kgrow.growth.optimizer.grow_state import OptimizerState
 from kgrow.growth.optimizer.rebuild import FrozenEntries
 from kgrow.growth.running_loops import check_loops
+from kgrow.growth.trainable_choice import check_patterns, chosen_paths
 from kgrow.growth.update_scale import UpdateScale, steps_taken
 
-TRAIN = ("all", "new")
 _MASKS = ("known", "olds")
-
-
-def check_train(trainable, strategy):
-    """What a growth trains: the argument of `grow()`, or, where that is
-    `None`, what the strategy says."""
-    if trainable is None:
-        return strategy.default_trainable
-    if trainable not in TRAIN:
-        raise GrowthError(
-            f"`trainable` must be one of {TRAIN}, or None for what the "
-            f"strategy says. Received: trainable={trainable!r}"
-        )
-    return trainable
 
 
 def freeze(network, source, plan, trainable):
@@ -54,7 +41,8 @@ def freeze(network, source, plan, trainable):
         source: `Architecture` before.
         plan: `Plan` from the one to the other.
         trainable: `"new"` freezes all old entries; `"all"` those that rested
-            before, wherever they now stand.
+            before, wherever they now are; patterns or a function freeze old
+            entries of the variables that they do not choose.
 
     Returns:
         `{path: mask}`, a Boolean array in the shape of each variable that
@@ -66,20 +54,25 @@ def freeze(network, source, plan, trainable):
     """
     if trainable == "all" and not source.frozen:
         return {}
-    first, frozen, trains = _first_copies(plan), {}, False
-    for weight in grown_weights(network):
-        path = relative_path(network, weight)
+    first, weights = _first_copies(plan), trainable_weights(network)
+    for path, weight in weights.items():
         reads = plan.reads(path)
         if reads and reads[0] in source.frozen:
             # Not the user's choice, which goes on in every copy.
             weight.trainable = True
-        if not weight.trainable:
-            continue
-        mask = _old_entries(first, path, source.frozen, trainable)
-        trains = trains or not mask.all()
-        if mask.any():
-            frozen[path] = _plain(mask)
-    if frozen and not trains:
+    masks = {
+        path: _plain(_old_entries(first, path, source.frozen, trainable))
+        for path in weights
+    }
+    by_hand = {path: not weight.trainable for path, weight in weights.items()}
+    if trainable != "all":
+        _wake_new(network, weights, masks)
+        for path in chosen_paths(trainable, by_hand):
+            if not by_hand[path]:
+                masks[path] = np.zeros_like(masks[path])
+    masks = {p: mask for p, mask in masks.items() if weights[p].trainable}
+    frozen = {path: mask for path, mask in masks.items() if mask.any()}
+    if frozen and all(mask.all() for mask in masks.values()):
         raise GrowthError(
             "trainable='new' trains what a growth adds, and this one adds "
             "nothing. Choose a larger target, or trainable='all'. Received: "
@@ -88,6 +81,38 @@ def freeze(network, source, plan, trainable):
         )
     set_trainable(network, frozen)
     return frozen
+
+
+def lifted(source, plan, frozen):
+    """Masks of the entries that rested before a growth, and train after it.
+
+    Args:
+        source: `Architecture` before.
+        plan: `Plan` of the growth.
+        frozen: `{path: mask}` of the entries that rest after it.
+    """
+    if not source.frozen:
+        return {}
+    before = _masks(_first_copies(plan), source.frozen, "all")
+    ended = {
+        path: mask & np.logical_not(frozen.get(path, False))
+        for path, mask in before.items()
+    }
+    return {path: mask for path, mask in ended.items() if mask.any()}
+
+
+def _wake_new(network, weights, masks):
+    """Lets new entries train where they continue what a user froze: layers
+    that are new altogether, and variables that are new in part."""
+    fresh = {id(weights[path]) for path in weights if not masks[path].any()}
+    known = {id(weight) for weight in weights.values()}
+    for layer in network._flatten_layers(include_self=False):
+        own = {id(weight) for weight in layer.weights} & known
+        if own and own <= fresh:
+            layer.trainable = True
+    for path, weight in weights.items():
+        if not masks[path].all():
+            weight.trainable = True
 
 
 def set_trainable(network, frozen, before=()):
@@ -101,21 +126,26 @@ def set_trainable(network, frozen, before=()):
             weight.trainable = True
 
 
-def unfreeze(model):
-    """Lets everything train again that a growth has frozen, all or nothing;
-    see `GrowableModel.unfreeze()`."""
+def unfreeze(model, patterns=None):
+    """Lets train again what a growth has frozen, all or nothing; see
+    `GrowableModel.unfreeze()`."""
     architecture = model.architecture
-    if not architecture.frozen:
+    ended = _chosen_of(architecture, patterns)
+    if not ended:
         return
     check_loops(model)
     backend.sync(model)
     network, frozen = architecture.network, architecture.frozen
+    kept = {path: mask for path, mask in frozen.items() if path not in ended}
     optimizer = getattr(model, "optimizer", None)
     built, state = optimizer is not None and optimizer.built, None
 
+    flags = [(weight, weight.trainable) for weight in network.weights]
+
     def freeze_again():
         architecture.frozen = frozen
-        set_trainable(network, frozen)
+        for weight, flag in flags:
+            weight.trainable = flag
         guard(model)
 
     with contextlib.ExitStack() as undo, backend.scope(model):
@@ -124,8 +154,8 @@ def unfreeze(model):
         if built:
             state = OptimizerState(optimizer)
             undo.callback(state.remember())
-        set_trainable(network, {}, before=frozen)
-        architecture.frozen = {}
+        set_trainable(network, kept, before=ended)
+        architecture.frozen = kept
         if state is not None:
             same = Plan(architecture.spec, architecture.spec, (PlanTerm(),))
             paths = variable_paths(network)
@@ -135,11 +165,27 @@ def unfreeze(model):
                 paths,
                 paths,
                 "carry",
-                FrozenEntries(frozen, [*network.weights], over=True),
+                FrozenEntries({}, [*network.weights], lifted=ended),
             )
         guard(model)
         model._refresh_functions()
         undo.pop_all()
+
+
+def _chosen_of(architecture, patterns):
+    """Of the masks of what rests, those of the variables that patterns
+    choose."""
+    frozen = architecture.frozen
+    if patterns is None:
+        return frozen
+    if not callable(patterns):
+        patterns = check_patterns(patterns, "patterns")
+    by_hand = {
+        path: not weight.trainable and path not in frozen
+        for path, weight in trainable_weights(architecture.network).items()
+    }
+    chosen = chosen_paths(patterns, by_hand, "patterns")
+    return {path: mask for path, mask in frozen.items() if path in chosen}
 
 
 def first_copies(source, plan):
@@ -307,7 +353,7 @@ def _old_entries(first, path, frozen, trainable):
     variable, values = first.target.variables[path], {}
     for old in first.reads(path):
         shape = first.source.variables[old].shape
-        rests = trainable == "new" or frozen.get(old, False)
+        rests = trainable != "all" or frozen.get(old, False)
         values[old] = np.broadcast_to(rests, shape).astype("float32")
     if not any(value.any() for value in values.values()):
         return np.zeros(variable.shape, bool)

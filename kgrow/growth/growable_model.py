@@ -163,11 +163,16 @@ class GrowableModel(NetworkFacade, NetworkTraining, NetworkSwap, keras.Model):
                 the old ones, as the step count goes on.
             seed: optional int. The same seed gives the same grown weights, on
                 every backend.
-            trainable: what trains from now on. `"new"`: only what this growth
-                adds, down to parts of a variable; every entry that was there
-                before rests. `"all"`: the new entries, and the old ones that
-                trained before; what an earlier growth let rest goes on
-                resting until `unfreeze()`. `None` leaves it to the strategy.
+            trainable: which entries train from now on. `"new"`: only those
+                that this growth adds, down to parts of a variable; every old
+                entry is frozen. `"all"`: the new entries, and the old ones
+                that trained before; those that an earlier growth froze stay
+                frozen until `unfreeze()`. A list of regular expressions, or a
+                function from a variable's path to a bool: the new entries,
+                and all of the variables that it chooses, by their paths in
+                the grown network. `None` leaves it to the strategy. What was
+                frozen by hand stays so, except that new entries train unless
+                it is `"all"`.
             learning_rate: `"transfer"` gives every variable a factor of the
                 learning rate with which the grown network trains on as the
                 small one would, see the page on learning rates;
@@ -244,14 +249,22 @@ class GrowableModel(NetworkFacade, NetworkTraining, NetworkSwap, keras.Model):
                 self, {}, "direct", training_options=training_options
             ).run()
 
-    def unfreeze(self):
-        """Unfreezes everything that growths with `trainable="new"` froze.
+    def unfreeze(self, patterns=None):
+        """Unfreezes entries that growths with `trainable="new"` froze.
 
-        May be called wherever `grow()` may, inside a running `fit` too. What
-        rested comes back to the optimizer as new entries do: momentum starts
+        May be called wherever `grow()` may, inside a running `fit` too. The
+        entries come back to the optimizer as new entries do: momentum starts
         from zero, second moments from the mean of those that there are.
         Layers and variables that were frozen by hand stay so. On any error
         nothing has changed.
+
+        Args:
+            patterns: optional list of regular expressions that are searched
+                for in the variables' paths, or function from a path to a
+                bool; by default everything is unfrozen.
+
+        Raises:
+            GrowthError: a pattern chooses no variable.
 
         Example:
 
@@ -261,11 +274,14 @@ class GrowableModel(NetworkFacade, NetworkTraining, NetworkSwap, keras.Model):
         >>> receipt = model.grow({"num_layers": 2}, "llama_pro")
         >>> len(model.trainable_variables), len(model.variables)
         (4, 12)
+        >>> model.unfreeze(["output_dense"])
+        >>> len(model.trainable_variables)
+        6
         >>> model.unfreeze()
         >>> len(model.trainable_variables)
         12
         """
-        unfreeze(self)
+        unfreeze(self, patterns)
 
     @property
     def active_gates(self):

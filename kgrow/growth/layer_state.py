@@ -11,6 +11,7 @@ import keras
 
 from kgrow import backend
 from kgrow.algebra.errors import GrowthError
+from kgrow.architecture.architecture import grown_weights, relative_path
 from kgrow.backend.lazy_variables import initialize
 from kgrow.backend.random import seed_states, set_seed_states
 from kgrow.backend.scopes import relative_to
@@ -32,9 +33,7 @@ def carry_layer_state(network, old, plan):
             which grow.
     """
     pairs = _pairs(network, old, plan)
-    for layer, source, _ in pairs:
-        if not source.trainable:
-            layer.trainable = False
+    _carry_flags(network, old, plan, pairs)
     set_seed_states(network, seed_states(old))
     initialize(network.variables)
     for layer, source, same in [(network, old, True), *pairs]:
@@ -43,6 +42,18 @@ def carry_layer_state(network, old, plan):
             _carry_metrics(layer, source)
         _carry_hooks(layer, source)
     backend.register_parameters(network)
+
+
+def _carry_flags(network, old, plan, pairs):
+    """What a user froze stays so, in copies too."""
+    # A layer's flag sets those inside it, which come after it.
+    for layer, source in [(network, old), *(pair[:2] for pair in pairs)]:
+        layer.trainable = source.trainable
+    flags = {relative_path(old, w): w.trainable for w in grown_weights(old)}
+    for weight in grown_weights(network):
+        reads = plan.reads(relative_path(network, weight))
+        if reads:
+            weight.trainable = flags[reads[0]]
 
 
 def _pairs(network, old, plan):

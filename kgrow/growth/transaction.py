@@ -33,9 +33,9 @@ from kgrow.growth.context import GrowthContext
 from kgrow.growth.device_layout import check_network
 from kgrow.growth.freezing import (
     carry_update_scales,
-    check_train,
     first_copies,
     freeze,
+    lifted,
 )
 from kgrow.growth.gates import carry_gates, copy_gates
 from kgrow.growth.layer_state import carry_layer_state
@@ -47,6 +47,7 @@ from kgrow.growth.process_agreement import check_agreement, plan_facts
 from kgrow.growth.receipt import Receipt
 from kgrow.growth.running_loops import check_loops
 from kgrow.growth.teacher import Inheritance
+from kgrow.growth.trainable_choice import check_train
 from kgrow.growth.update_scale import steps_taken
 from kgrow.growth.weight_transfer import fill_weights
 
@@ -89,6 +90,13 @@ class GrowthTransaction:
         if self.strategy.teacher_config() is not None:
             model.check_teachable()
         self.trainable = check_train(trainable, self.strategy)
+        if self.trainable != "all" and not model.trainable:
+            raise GrowthError(
+                "The model itself is frozen, so that nothing of it trains, "
+                "new or old. Set `model.trainable = True` and freeze "
+                "`model.network`, or layers of it, instead. Received: "
+                "model.trainable=False"
+            )
         self.config = self.source.check(target_config)
         check_memory(self.source.spec, self.config)
         self.training_options = training_options or {}
@@ -124,7 +132,7 @@ class GrowthTransaction:
             plan = self.strategy.fit(plan, task)
             check_agreement(lambda: self._facts(plan))
             with backend.scope(self.model):
-                fill_weights(network, self.source.network, plan, task.values)
+                fill_weights(network, plan, task.values)
                 carry_layer_state(network, self.source.network, plan)
                 carry_gates(network, self.source.network, plan)
                 target.frozen = freeze(
@@ -177,12 +185,18 @@ class GrowthTransaction:
             "the strategy": repr(self.strategy),
             "the seed": self.seed,
             "`optimizer_state`": self.policy,
-            "`trainable`": self.trainable,
+            "`trainable`": self._chosen(plan),
             "`learning_rate`": self.learning_rate,
             "the data": self.batch,
             "the step": steps_taken(self.model),
             "the plan": plan_facts(plan),
         }
+
+    def _chosen(self, plan):
+        """What trains, as plain data: a function differs in every process."""
+        if callable(self.trainable):
+            return [p for p in plan.target.variables if self.trainable(p)]
+        return self.trainable
 
     def _rate_factors(self, plan):
         if self.learning_rate is None:
@@ -291,6 +305,7 @@ class GrowthTransaction:
                     FrozenEntries(
                         target.frozen,
                         [*old.network.weights, *target.network.weights],
+                        lifted(old, plan, target.frozen),
                     ),
                 )
             guard(model)

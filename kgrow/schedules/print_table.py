@@ -73,7 +73,7 @@ def _row(schedule, index):
     row["training_options"] = ", ".join(
         f"{k}={v}" for k, v in (stage.training_options or {}).items()
     )
-    row["trainable"] = stage.trainable or ""
+    row["trainable"] = _choice(stage.trainable)
     carried = stage.optimizer_state == "carry"
     row["optimizer"] = "" if carried else stage.optimizer_state
     return row
@@ -83,6 +83,12 @@ def named(strategy):
     """A short name of a strategy: its registered name, or its repr if it has
     other arguments than the defaults."""
     return strategy if isinstance(strategy, str) else repr(strategy)
+
+
+def _choice(trainable):
+    if isinstance(trainable, list):
+        return ", ".join(["new", *trainable])
+    return trainable or ""
 
 
 def _ramp(ramp):

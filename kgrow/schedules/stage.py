@@ -8,8 +8,8 @@ from kgrow.algebra.errors import GrowthError
 from kgrow.algebra.plain_data import plain
 from kgrow.algebra.ramp import Ramp
 from kgrow.algebra.scalar_checks import check_count, check_seed
-from kgrow.growth.freezing import TRAIN
 from kgrow.growth.optimizer.grow_state import POLICIES
+from kgrow.growth.trainable_choice import check_patterns, is_word
 from kgrow.schedules import stage_bounds
 from kgrow.schedules.learning_rate import apply_policies
 
@@ -45,8 +45,9 @@ class Stage:
         training_options: optional dict, the arguments of
             `model.set_training_options()`.
         dropout: optional float, short for `training_options={"dropout": ...}`.
-        trainable: see `model.grow()`. In a stage that grows nothing, `"all"`
-            calls `model.unfreeze()`.
+        trainable: see `model.grow()`; a function cannot be saved, and is
+            refused. In a stage that grows nothing, `"all"` and patterns call
+            `model.unfreeze()`.
         optimizer_state: see `model.grow()`.
         seed: optional int, of the growth; the stage's number if left out.
 
@@ -84,7 +85,7 @@ class Stage:
         self.sequence_length = _count("sequence_length", sequence_length)
         self.data = data
         self.training_options = _training_options(training_options, dropout)
-        self.trainable = trainable
+        self.trainable = _trainable(trainable)
         self.optimizer_state = optimizer_state
         self.seed = None if seed is None else check_seed(seed)
         self._check()
@@ -123,16 +124,34 @@ class Stage:
         )
 
     @property
+    def unfreezes(self):
+        """The arguments of `model.unfreeze()` where the stage grows nothing,
+        or `None` if it is not called.
+
+        Example:
+
+        >>> Stage(5, trainable=["norm"]).unfreezes
+        (['norm'],)
+        """
+        if self.trainable in (None, "new"):
+            return None
+        return () if self.trainable == "all" else (self.trainable,)
+
+    @property
     def changes(self):
         """Whether the stage changes anything besides sizes."""
         acts = [p for p in self.learning_rate or () if p not in _IDLE]
-        return bool(acts or self.trainable == "all") or any(
-            value is not None
-            for value in (
-                self.batch_size,
-                self.sequence_length,
-                self.data,
-                self.training_options,
+        return (
+            bool(acts)
+            or self.unfreezes is not None
+            or any(
+                value is not None
+                for value in (
+                    self.batch_size,
+                    self.sequence_length,
+                    self.data,
+                    self.training_options,
+                )
             )
         )
 
@@ -172,11 +191,6 @@ class Stage:
             raise GrowthError(
                 "`data` of a stage is the name of data, which `kgrow.fit` is "
                 f"given in a dict. Received: data={self.data!r}"
-            )
-        if self.trainable is not None and self.trainable not in TRAIN:
-            raise GrowthError(
-                f"`trainable` must be one of {TRAIN}, or None for what the "
-                f"strategy says. Received: trainable={self.trainable!r}"
             )
         if self.optimizer_state not in POLICIES:
             raise GrowthError(
@@ -250,6 +264,13 @@ def _ramp_config(ramp):
     if ramp is None or ramp == Ramp(ramp.steps):
         return ramp and ramp.steps
     return ramp.get_config()
+
+
+def _trainable(trainable):
+    """As data that JSON can hold."""
+    if trainable is None or is_word(trainable):
+        return trainable
+    return list(check_patterns(trainable, "trainable"))
 
 
 def _policies(policies):

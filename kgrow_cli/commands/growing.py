@@ -6,6 +6,7 @@ from kgrow.algebra.errors import GrowthError
 from kgrow_cli.commands.data_option import read_data, read_loss
 from kgrow_cli.commands.model_files import check_output, read_model, replacing
 from kgrow_cli.commands.strategy_choice import chosen_strategy
+from kgrow_cli.settings import value
 
 
 def grow_model(
@@ -47,7 +48,7 @@ def grow_model(
             strategy,
             data=data,
             optimizer_state=optimizer_state,
-            trainable=trainable,
+            trainable=None if trainable is None else value(trainable),
             seed=seed,
         )
         status.start()

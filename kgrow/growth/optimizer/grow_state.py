@@ -166,6 +166,7 @@ class _Transfer:
                 carry
                 and self.origin.plan.keeps(path)
                 and path not in self.origin.resting.frozen
+                and path not in self.origin.resting.lifted
             )
             if kept:
                 return ops.copy(old.value), True
@@ -243,11 +244,17 @@ class _Transfer:
         """A slot's value, started anew where entries of its variable rest or
         rested."""
         path = self.origin.paths.get(id(variable))
-        mask = self.origin.resting.frozen.get(path)
-        if mask is None:
-            return value
+        resting = self.origin.resting
+        for masks in (resting.frozen, resting.lifted):
+            if path in masks:
+                value = self._anew_at(
+                    masks[path], rule, old, slot, variable, value
+                )
+        return value
+
+    def _anew_at(self, mask, rule, old, slot, variable, value):
         if mask.shape != tuple(slot.shape):
-            return self._of_what_trained(rule, slot, variable, value, mask)
+            return self._of_what_trained(rule, slot, variable, value)
         fresh = _fresh(rule, slot, old, variable)
         if is_spread(value):
             return _anew_in_pieces(rule, value, mask, fresh)
@@ -258,10 +265,12 @@ class _Transfer:
         value[mask] = np.broadcast_to(fresh, mask.shape)[mask]
         return value
 
-    def _of_what_trained(self, rule, slot, variable, value, mask):
+    def _of_what_trained(self, rule, slot, variable, value):
         """A slot that is averaged over an axis, over which entries rested: it
         saw gradients of zero there."""
-        if not self.origin.resting.over or not len(slot.shape):
+        path = self.origin.paths.get(id(variable))
+        mask = self.origin.resting.lifted.get(path)
+        if mask is None or not len(slot.shape):
             return value
         value = np.asarray(ops.convert_to_numpy(value))
         axis = reduced_axis(rule, slot, variable)

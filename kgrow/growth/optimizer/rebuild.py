@@ -58,15 +58,16 @@ class FrozenEntries:
     """What an optimizer does not hear of.
 
     Args:
-        frozen: `{path: mask}`, entries that rest, or did.
+        frozen: `{path: mask}`, entries that rest.
         weights: variables of the networks before and after, those that the
             optimizer does not hold among them.
-        over: bool, whether they rested until now, and will not any more.
+        lifted: `{path: mask}`, entries that rested until now, and will not
+            any more.
     """
 
     frozen: Mapping = field(default_factory=dict)
     weights: Sequence = ()
-    over: bool = False
+    lifted: Mapping = field(default_factory=dict)
 
 
 NOTHING_RESTS = FrozenEntries()

@@ -25,7 +25,6 @@ from kgrow.growth.freezing import (
     from_config,
     load_rate_factors,
     load_update_scales,
-    set_trainable,
     to_config,
     update_scales_to_config,
 )
@@ -203,12 +202,13 @@ def _resize(model, saved, extent):
     backend.sync(model)
     with own_scopes(), backend.scope(model), private_random(0):
         network = _build(old, saved, extent, saved["training_options"])
-        set_untrainable(network, saved["untrainable"], old.network)
         target = Architecture(old.axes, network)
         _check_shapes(target.spec, saved)
         frozen = _with_names(saved["frozen"], _renaming(target.spec, saved))
         target.frozen = from_config(frozen, target.spec)
-        set_trainable(network, target.frozen)
+        set_untrainable(
+            network, saved["untrainable"], old.network, target.frozen
+        )
         model._install(target)
         optimizer = getattr(model, "optimizer", None)
         if optimizer is not None and optimizer.built:

@@ -4,6 +4,8 @@ Keras do not hold.
 By their places in the network, as their names may be made up.
 """
 
+import numpy as np
+
 from kgrow.algebra.errors import FileError
 from kgrow.architecture.architecture import grown_weights, relative_path
 from kgrow.backend.scopes import relative_to
@@ -36,7 +38,7 @@ def untrainable(network, frozen):
             i
             for i, weight in enumerate(grown_weights(network))
             if not weight.trainable
-            and relative_path(network, weight) not in frozen
+            and not np.all(frozen.get(relative_path(network, weight), False))
         ],
     }
 
@@ -47,9 +49,9 @@ def rests_already(network, frozen, saved):
     return all(set(saved[kind]) <= set(own[kind]) for kind in own)
 
 
-def set_untrainable(network, saved, old):
-    """Freezes what `untrainable()` found in a network like this one, and
-    layers that are frozen in another.
+def set_untrainable(network, saved, old, frozen):
+    """Freezes what `untrainable()` found in a network like this one, layers
+    that are frozen in another, and what growths let rest.
 
     Args:
         network: a built `keras.Model`.
@@ -68,10 +70,15 @@ def set_untrainable(network, saved, old):
                 "was changed, or is of another network. Received: "
                 f"{saved[kind]} of {len(there)}"
             )
-    frozen = {_path(old, r) for r in _layers(old) if not r.trainable}
+    chosen = {_path(old, r) for r in _layers(old) if not r.trainable}
+    # A layer's flag sets those inside it, which come after it.
     for i, layer in enumerate(layers):
-        if i in saved["layers"] or _path(network, layer) in frozen:
-            layer.trainable = False
+        rests = i in saved["layers"] or _path(network, layer) in chosen
+        layer.trainable = not rests
+    for weight in weights:
+        mask = frozen.get(relative_path(network, weight))
+        if mask is not None:
+            weight.trainable = not mask.all()
     for i in saved["weights"]:
         weights[i].trainable = False
 
