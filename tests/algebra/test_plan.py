@@ -520,7 +520,7 @@ def flat(values):
     return np.concatenate([value.ravel() for value in values.values()])
 
 
-@pytest.mark.each
+@pytest.mark.compiles
 @pytest.mark.parametrize("family", ["BERT", "GPT2"])
 def test_copies_share_the_whole_gradient(float64, family):
     """Uneven shares through a norm: who gets how much is another matter."""

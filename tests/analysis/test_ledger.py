@@ -282,7 +282,13 @@ class TestAgainstXLA:
         compiled = jax.jit(function).lower(*args).compile()
         return compiled.cost_analysis()["flops"]
 
-    @pytest.mark.parametrize("family", REALISTIC)
+    @pytest.mark.parametrize(
+        "family",
+        [
+            pytest.param(f, marks=[] if f == "GPT2" else [pytest.mark.slow])
+            for f in REALISTIC
+        ],
+    )
     def test_forward_and_loss_with_gradients(self, family):
         import jax
 

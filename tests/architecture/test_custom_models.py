@@ -65,7 +65,7 @@ def test_new_tags_leave_the_old_ones_in_place():
     assert relative_difference(after[..., :5], before) <= ROUNDING
 
 
-@pytest.mark.each
+@pytest.mark.compiles
 def test_a_class_trains_grows_saves_and_loads(tmp_path):
     model = tagger()
     x = np.arange(24).reshape(4, 6) % 20

@@ -101,6 +101,7 @@ OTHER = {
 }
 
 
+@pytest.mark.compiles
 @pytest.mark.parametrize("case", OTHER)
 def test_a_backup_of_a_run_started_otherwise_is_refused(case, tmp_path):
     def made(optimizer, **sizes):
@@ -149,6 +150,7 @@ FOREIGN = {
 }
 
 
+@pytest.mark.compiles
 @pytest.mark.parametrize("first", [True, False], ids=["Growth", "Backup"])
 @pytest.mark.parametrize("case", FOREIGN)
 def test_the_backup_of_another_schedule_is_refused(case, first, tmp_path):

@@ -181,7 +181,7 @@ MORE = {
 }
 
 
-@pytest.mark.skipif(BACKEND != "jax", reason="the long mode has them all")
+@pytest.mark.skipif(BACKEND != "torch", reason="the long mode has them all")
 def test_five_kills(undisturbed, cache, tmp_path):
     run = Run(tmp_path, "stages", cache)
     for moment in MOMENTS.values():

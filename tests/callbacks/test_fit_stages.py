@@ -78,7 +78,7 @@ def test_one_call_where_the_data_stay():
     assert history.history["loss"] == plain.history.history["loss"]
 
 
-@pytest.mark.each
+@pytest.mark.compiles
 def test_batch_size_and_length_change_where_a_stage_begins():
     schedule = GrowthSchedule(
         [

@@ -67,7 +67,7 @@ def test_a_part_computes_what_a_shallower_model_does():
     assert np.abs(whole - one).max() > 1e-3
 
 
-@pytest.mark.each
+@pytest.mark.compiles
 def test_then_the_whole_model_trains():
     callback = SubModels([1], steps=2)
     model, x, moved = trained("GPT2", callback, batch_size=4)

@@ -303,7 +303,7 @@ def test_what_cannot_grow_is_refused(folder, arguments, message):
 # --- grow, strip -------------------------------------------------------------
 
 
-@pytest.mark.each
+@pytest.mark.compiles
 def test_grow_and_strip(folder, tmp_path):
     big, plain = tmp_path / "big.keras", tmp_path / "plain.keras"
     said = call(

@@ -94,8 +94,8 @@ def test_a_name_without_a_row_is_refused():
         write_hub(["GPT17Backbone"])
 
 
+@pytest.mark.once
 @jax_only
-@pytest.mark.grid
 @pytest.mark.parametrize("name", QUICK)
 def test_the_page_says_what_grows(name):
     check(name)

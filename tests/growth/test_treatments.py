@@ -275,7 +275,6 @@ def test_what_is_predicted_can_be_asked_for():
     assert_close(some, np.take_along_axis(whole, places, axis=1), "float32")
 
 
-@pytest.mark.each
 def test_pooling_is_removed_by_an_event():
     """Sec. 3.1: the small stage sees all text, at a lower resolution; what
     follows has the same weights."""

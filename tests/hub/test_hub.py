@@ -380,7 +380,7 @@ def test_an_uncompiled_task_stays_so(axes):
     model.fit(FEATURES, batch_size=2, verbose=0)
 
 
-@pytest.mark.grid
+@pytest.mark.compiles
 @pytest.mark.parametrize("strategy", ["hypercloning", "lemon"])
 def test_tied_heads_keep_the_function(axes, strategy):
     change = {"hidden_dim": 16, "num_heads": 4}

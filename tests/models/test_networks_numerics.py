@@ -155,7 +155,7 @@ def test_float64_mlp(float64):
     assert_close(outputs, dense(x, network.output_dense), "float64")
 
 
-@pytest.mark.each
+@pytest.mark.compiles
 def test_float64_gpt2(float64):
     network = GPT2Network(**TEXT)
     add_noise(network)
@@ -168,7 +168,7 @@ def test_float64_gpt2(float64):
     assert_close(network(ids), expected, "float64")
 
 
-@pytest.mark.each
+@pytest.mark.compiles
 def test_float64_bert(float64):
     network = BERTNetwork(**TEXT)
     add_noise(network)

@@ -67,6 +67,8 @@ class Item:
         ([("test", "each"), ("test", "compiles")], "jax", "slow"),
         ([("test", "compiles"), ("file", "once")], "tensorflow", "slow"),
         ([("test", "each"), ("file", "compiles")], "tensorflow", "quick"),
+        ([("test", "sample"), ("file", "compiles")], "jax", "slow"),
+        ([("test", "sample"), ("file", "once")], "jax", "elsewhere"),
     ],
 )
 def test_marks_decide(marks, backend, where):
@@ -78,7 +80,7 @@ def test_marks_decide(marks, backend, where):
 
 @pytest.mark.parametrize(
     "mark, backend, quick",
-    [("grid", "jax", 2), ("grid", "torch", 9), ("sample", "torch", 3)],
+    [("grid", "jax", 1), ("grid", "torch", 9), ("sample", "torch", 3)],
 )
 def test_grids_are_sampled(mark, backend, quick):
     items = [Item(i, ("test", mark)) for i in range(9)]

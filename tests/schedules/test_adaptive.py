@@ -86,7 +86,7 @@ def _averaging(model):
     return keras.optimizers.AdamW(0.01, use_ema=True)
 
 
-@pytest.mark.sample
+@pytest.mark.compiles
 @pytest.mark.parametrize(
     "make, optimizer",
     [
@@ -109,7 +109,7 @@ def test_a_run_that_stays_is_a_run_without_it(make, optimizer):
     assert_same_state(model, plain)
 
 
-@pytest.mark.each
+@pytest.mark.compiles
 @pytest.mark.parametrize(
     "make", [mlp, pytest.param(gpt2, marks=pytest.mark.compiles)]
 )

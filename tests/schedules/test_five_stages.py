@@ -13,7 +13,10 @@ from kgrow.datasets.text.stdlib_corpus import VOCABULARY_SIZE, ByteDataset
 from kgrow.schedules import Constant, GrowthSchedule, Rewarm, Stage
 from kgrow.strategies import MSG
 
-pytestmark = pytest.mark.filterwarnings("ignore:The ramp of stage 3 takes 5")
+pytestmark = [
+    pytest.mark.compiles,
+    pytest.mark.filterwarnings("ignore:The ramp of stage 3 takes 5"),
+]
 
 LENGTH, BATCH, STEPS = 16, 4, 3
 SIZES = dict(
@@ -28,7 +31,7 @@ GROWTHS = [
 ]
 FAMILIES = [
     "GPT2",
-    pytest.param("BERT", marks=[pytest.mark.compiles]),
+    "BERT",
 ]
 
 

@@ -71,7 +71,6 @@ def test_there_is_a_row_for_each_variant(found):
         assert row.runs[0].seconds_per_step > 0
 
 
-@pytest.mark.each
 def test_costs_are_those_of_the_networks(found):
     for row in found.rows:
         network = make_gpt2(row.config).network
@@ -83,7 +82,6 @@ def test_costs_are_those_of_the_networks(found):
     assert found.flops[-1][0] == {**START, **TARGET}
 
 
-@pytest.mark.each
 def test_gamma_is_the_fall_of_the_loss_for_its_cost(found):
     for row in found.rows[1:]:
         end = found.horizon("flops")

@@ -223,7 +223,7 @@ def xy(model, batch=16):
     return x, np.random.default_rng(0).standard_normal((batch, 7))
 
 
-@pytest.mark.grid
+@pytest.mark.compiles
 @pytest.mark.parametrize("family", ["GPT2", "BERT"])
 @pytest.mark.parametrize("name", LEARNED)
 def test_an_operator_is_fitted_and_applied(name, family):

@@ -27,7 +27,7 @@ DIMS = ("hidden_dim", "intermediate_dim", "num_heads", "num_layers")
 TRANSFORMERS = ["GPT2", "BERT"]
 # Each compiles several programs of two transformers.
 LONG = [
-    pytest.param(f, marks=[pytest.mark.compiles] if f == "BERT" else [])
+    pytest.param(f, marks=[] if f == "MLP" else [pytest.mark.compiles])
     for f in FAMILIES
 ]
 
@@ -252,7 +252,9 @@ def test_several_steps_in_one_call():
 
 @pytest.mark.each
 @pytest.mark.skipif(BACKEND != "jax", reason="programs are read from JAX")
-@pytest.mark.parametrize("family", TRANSFORMERS)
+@pytest.mark.parametrize(
+    "family", ["GPT2", pytest.param("BERT", marks=[pytest.mark.slow])]
+)
 def test_then_the_program_is_that_of_a_plain_model(family):
     import jax
 
@@ -293,7 +295,7 @@ def test_masks_stay_behind_in_mixed_precision():
 # --- files --------------------------------------------------------------------
 
 
-@pytest.mark.grid
+@pytest.mark.compiles
 @pytest.mark.parametrize("family", LONG)
 @pytest.mark.parametrize("kind", ["model.keras", "model.weights.h5"])
 def test_saving_in_the_middle_and_going_on_is_exact(tmp_path, family, kind):

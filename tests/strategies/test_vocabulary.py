@@ -106,7 +106,7 @@ def test_the_mean_takes_no_more_than_its_share_of_the_softmax(float64, family):
     assert ratio.min() >= 1
 
 
-@pytest.mark.grid
+@pytest.mark.compiles
 @RULES
 @EVERY
 @pytest.mark.parametrize("rest", ["lemon", "hypercloning", "msg"])
@@ -156,7 +156,7 @@ def test_the_same_seed_draws_the_same_rows():
     assert np.abs(one - other).max() > 0.01
 
 
-@pytest.mark.each
+@pytest.mark.compiles
 @EVERY
 def test_moments_of_new_tokens_start_as_those_of_any_entry(family):
     """Whatever the rule, the optimizer's state is the same."""

@@ -401,7 +401,7 @@ def parts_of(file):
     return [name for name in names if name != "vars/growth"]
 
 
-@pytest.mark.grid
+@pytest.mark.compiles
 @pytest.mark.parametrize("number", range(6))
 @pytest.mark.parametrize("how", ["missing", "other shape"])
 def test_an_array_that_is_wrong_is_refused(files, how, number):
