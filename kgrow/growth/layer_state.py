@@ -98,7 +98,7 @@ def _carry_seeds(layer, source):
     generators = layer._seed_generators, source._seed_generators
     if len(generators[0]) == len(generators[1]):
         for new, old in zip(*generators, strict=True):
-            new.state.assign(old.state)
+            _copy(old.state, new.state)
 
 
 def _carry_metrics(layer, source):
@@ -112,7 +112,13 @@ def _carry_metrics(layer, source):
             for variable, value in zip(
                 new.variables, old.variables, strict=True
             ):
-                variable.assign(value)
+                _copy(value, variable)
+
+
+def _copy(old, new):
+    # JAX shares the array otherwise, and a step that is given both variables,
+    # as with a teacher, would donate it twice.
+    new.assign(keras.ops.copy(old.value))
 
 
 def _carry_hooks(layer, source):

@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 from helpers.toy import array, assert_same, make_inputs, make_model, snapshot
 
+import kgrow
 from kgrow import GrowthError
+from kgrow.backend.random import seed_states
 from kgrow.strategies import KnowledgeInheritance
 
 pytestmark = pytest.mark.compiles
@@ -57,6 +59,30 @@ def test_the_teacher_rests_and_the_pupil_learns():
     assert_same(array(teacher(x)), small)
     assert np.abs(array(model(x)) - before).max() > 1e-3
     assert len(model.trainable_variables) == len(model.network.weights)
+
+
+@pytest.mark.each
+def test_a_pupil_with_dropout_learns():
+    """Its random states begin as the teacher's, and are not the same arrays."""
+    model = kgrow.models.MLP(
+        input_dim=4,
+        output_dim=7,
+        hidden_dim=8,
+        intermediate_dim=8,
+        num_layers=1,
+        dropout=0.5,
+    )
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    x = make_inputs(model, 8)
+    model.fit(x, Y, epochs=1, verbose=0)
+    model.grow({"hidden_dim": 12}, KnowledgeInheritance(steps=9), seed=0)
+    (old,), (new,) = (
+        seed_states(network).values()
+        for network in (model._inheritance.teacher, model.network)
+    )
+    assert old == new
+    model.fit(x, Y, epochs=2, verbose=0)
+    assert int(model.optimizer.iterations) == 3
 
 
 def test_no_weight_is_copied():
