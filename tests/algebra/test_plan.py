@@ -476,6 +476,7 @@ def keeps_a_function(strategy):
 KEEPING = [*filter(keeps_a_function, strategies.names(aliases=False))]
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize(
     "strategy", [*KEEPING, strategies.Net2Net("even")], ids=str
 )

@@ -76,6 +76,7 @@ def check_page(old, new):
             assert agree(one, other), (ADVICE, written, now)
 
 
+@pytest.mark.slow
 def test_the_page_says_what_is_kept(page, table):
     check_page(read(page, "preservation"), table.to_markdown())
 

@@ -338,6 +338,7 @@ def test_every_recipe_plans_a_run_to_the_final_size(name, options):
     made.schedule.check(model)
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize(
     "name",
     [

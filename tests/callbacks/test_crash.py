@@ -182,10 +182,10 @@ MORE = {
 
 
 @pytest.mark.skipif(BACKEND != "torch", reason="the long mode has them all")
-def test_five_kills(undisturbed, cache, tmp_path):
+def test_kills_in_a_growth_and_in_a_file(undisturbed, cache, tmp_path):
     run = Run(tmp_path, "stages", cache)
-    for moment in MOMENTS.values():
-        assert run.dies(*moment)
+    for moment in ("in a growth", "in a file"):
+        assert run.dies(*MOMENTS[moment])
     assert run.live() == undisturbed("stages")
 
 

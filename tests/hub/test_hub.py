@@ -336,6 +336,7 @@ def test_a_task_grows_inside_fit_and_learns_from_texts(axes):
     assert receipt.learned["steps"] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.compiles
 def test_a_task_takes_datasets_of_texts(axes):
     tf = pytest.importorskip("tensorflow")

@@ -42,6 +42,7 @@ def larger(model, extra):
 # --- the moment of growth -----------------------------------------------------
 
 
+@pytest.mark.sample
 @pytest.mark.grid
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("initializer", ["normal", "layer", "net2net"])
@@ -295,6 +296,7 @@ def test_masks_stay_behind_in_mixed_precision():
 # --- files --------------------------------------------------------------------
 
 
+@pytest.mark.sample
 @pytest.mark.compiles
 @pytest.mark.parametrize("family", LONG)
 @pytest.mark.parametrize("kind", ["model.keras", "model.weights.h5"])

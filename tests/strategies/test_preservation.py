@@ -100,6 +100,7 @@ def measure(growth, strategy):
     return plan, strategy.claims(plan), relative
 
 
+@pytest.mark.sample
 @pytest.mark.grid
 @pytest.mark.parametrize("strategy", strategies.names(aliases=False))
 @pytest.mark.parametrize("growth", GROWTHS)

@@ -57,7 +57,7 @@ def cases():
 
 def quick(strategy):
     """The strategy with two steps of learning, where it learns."""
-    for part in (strategy, getattr(strategy, "entries", None)):
+    for part in (strategy, getattr(strategy, "init", None)):
         if hasattr(part, "steps") and part.needs_data:
             part.steps, part.verbose = 2, 0
     return strategy

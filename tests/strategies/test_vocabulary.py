@@ -106,6 +106,7 @@ def test_the_mean_takes_no_more_than_its_share_of_the_softmax(float64, family):
     assert ratio.min() >= 1
 
 
+@pytest.mark.sample
 @pytest.mark.compiles
 @RULES
 @EVERY

@@ -39,6 +39,7 @@ CASES = [("mlp", name) for name in OPTIMIZERS] + [
 ]
 
 
+@pytest.mark.sample
 @pytest.mark.grid
 @pytest.mark.parametrize("family, name", CASES)
 def test_growing_by_nothing_changes_nothing(family, name):
@@ -136,6 +137,7 @@ def assert_slots_are_of_gradients(family, name, target, strategy):
 EXACT = {"mlp": "net2net", "gpt2": strategies.Net2Net(split="even")}
 
 
+@pytest.mark.sample
 @pytest.mark.grid
 @pytest.mark.parametrize("family, name", GRADIENT_SUMS)
 def test_slots_grow_as_gradients_do(family, name):
