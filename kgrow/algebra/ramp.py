@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any, Self
 
-from kgrow.algebra.deserialization import registered_function
+from kgrow.algebra.deserialization import object_of, registered_function
 from kgrow.algebra.errors import GrowthError
 from kgrow.algebra.lazy_keras import keras, ops, serializable
 from kgrow.algebra.scalar_checks import check_count
@@ -108,10 +108,14 @@ class Ramp:
 
         >>> Ramp.get(500), Ramp.get(Ramp(3).get_config())
         (Ramp(500), Ramp(3))
+        >>> Ramp.get(keras.saving.serialize_keras_object(Ramp(3)))
+        Ramp(3)
         """
         if isinstance(identifier, cls):
             return identifier
         if isinstance(identifier, dict):
+            if "class_name" in identifier:
+                return object_of(identifier, cls, "a ramp")
             return cls.from_config(identifier)
         return cls(identifier)
 

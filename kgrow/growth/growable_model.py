@@ -274,7 +274,7 @@ class GrowableModel(NetworkFacade, NetworkTraining, NetworkSwap, keras.Model):
         >>> receipt = model.grow({"num_layers": 2}, "llama_pro")
         >>> len(model.trainable_variables), len(model.variables)
         (4, 12)
-        >>> model.unfreeze(["output_dense"])
+        >>> model.unfreeze(["^output_dense"])
         >>> len(model.trainable_variables)
         6
         >>> model.unfreeze()

@@ -371,7 +371,7 @@ def test_a_refused_growth_writes_nothing(folder, tmp_path):
         (
             ["-o", "b.keras", "--trainable", "old"],
             1,
-            "`trainable` must be one of",
+            "`trainable` must be 'all', 'new'",
         ),
     ],
 )

@@ -588,7 +588,6 @@ def test_a_blueprint_of_another_function_is_refused(function):
 PLACES = {
     "building the network": (growth_state, "initialize"),
     "freezing by hand": (growth_state, "set_untrainable"),
-    "freezing": (growth_state, "set_trainable"),
     "installing": (kgrow.GrowableModel, "_install"),
     "building the optimizer": (growth_state, "rebuild_fresh"),
     "guarding": (growth_state, "guard"),
