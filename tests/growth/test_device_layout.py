@@ -17,7 +17,7 @@ SCRIPT = PROGRAMS / "distributed_growth.py"
 # Runs that share a process: starting one takes as long as a run.
 ALWAYS = {
     "jax": ("maps", "derived", "places", "gates"),
-    "tensorflow": ("mirrored", "mirrored_gates"),
+    "tensorflow": ("mirrored",),
     "torch": (),
 }[BACKEND]
 RARELY = {
@@ -34,7 +34,7 @@ RARELY = {
         "plain",
         "rests",
     ),
-    "tensorflow": ("mirrored_resume", "compiled_steps"),
+    "tensorflow": ("mirrored_gates", "mirrored_resume", "compiled_steps"),
     "torch": (),
 }[BACKEND]
 COMPARED = ("derived", "gates", *RARELY) if BACKEND == "jax" else ()

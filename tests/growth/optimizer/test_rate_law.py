@@ -96,6 +96,7 @@ def follows(make, data, target, strategy, steps=STEPS, **arguments):
 WIDER = {"hidden_dim": 16, "intermediate_dim": 24}
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize("name", ALL)
 def test_the_grown_run_follows_the_small_one(name, float64):
     parted, receipt = follows(

@@ -130,6 +130,7 @@ def kill(model):
     raise Killed
 
 
+@pytest.mark.sample
 @pytest.mark.grid
 @pytest.mark.parametrize("died", [1, 3])
 @pytest.mark.parametrize("name", RESUMED)
