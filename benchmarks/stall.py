@@ -6,6 +6,10 @@ compiled and to do its first step, less a step. Each is measured in a process
 of its own, in turns: within one process the second would find compiled code of
 the first.
 
+`prepared` is a growth whose step was compiled while `fit` went on, and for how
+many steps that took; `restarted` one in a process that finds the programs of
+another on the disk, on JAX.
+
     KERAS_BACKEND=jax python benchmarks/stall.py
 """
 
@@ -13,6 +17,7 @@ import json
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
 import keras
@@ -33,8 +38,9 @@ TARGET = {
     "hidden_dim": 384,
     "intermediate_dim": 1536,
 }
+STRATEGY = kgrow.strategies.Combine("net2net", "stack")
 VOCABULARY, LENGTH, BATCH = 4096, 128, 8
-QUICK = {"rounds": 1}
+QUICK = {"rounds": 1, "layers": 2}
 
 
 def make(sizes):
@@ -54,9 +60,11 @@ def make(sizes):
 class Clock(keras.callbacks.Callback):
     """Times steps, and grows the model at the end of one."""
 
-    def __init__(self, grow_at=None):
+    def __init__(self, grow_at=None, prepare=False):
         super().__init__()
         self.grow_at = grow_at
+        self.prepare = prepare
+        self.preparation = None
         self.seconds = []
         self.growth = 0.0
 
@@ -66,12 +74,16 @@ class Clock(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         float(logs["loss"])
         self.seconds.append(time.perf_counter() - self.start)
-        if batch == self.grow_at:
+        if batch == self.grow_at and self.prepare:
+            self.preparation = self.model.prepare(TARGET, STRATEGY)
+        if self.preparation is not None and not self.preparation.is_done:
+            self.grow_at = batch + 1
+        elif batch == self.grow_at:
             start = time.perf_counter()
-            self.model.grow(
-                TARGET, kgrow.strategies.Combine("net2net", "stack")
-            )
+            self.model.grow(TARGET, STRATEGY)
             self.growth = time.perf_counter() - start
+        elif self.grow_at is not None and batch == self.grow_at + 4:
+            self.model.stop_training = True
 
 
 def data(steps):
@@ -80,16 +92,21 @@ def data(steps):
     return tokens[:, :-1], tokens[:, 1:]
 
 
-def grown():
-    clock = Clock(grow_at=2)
-    x, y = data(7)
+def grown(prepare=False):
+    clock = Clock(grow_at=2, prepare=prepare)
+    x, y = data(500 if prepare else 7)
     make(SOURCE).fit(x, y, batch_size=BATCH, callbacks=[clock], verbose=0)
-    step = min(clock.seconds[4:])
+    first = clock.grow_at + 1
+    step = min(clock.seconds[first + 1 :])
     return {
         "event": clock.growth,
-        "first step": clock.seconds[3] - step,
-        "total": clock.growth + clock.seconds[3] - step,
+        "first step": clock.seconds[first] - step,
+        "total": clock.growth + clock.seconds[first] - step,
     }
+
+
+def prepared():
+    return grown(prepare=True)
 
 
 def fresh():
@@ -111,38 +128,64 @@ def fresh():
     return {"event": built, "first step": first, "total": built + first}
 
 
-def in_process(which):
-    out = subprocess.run(
-        [sys.executable, __file__, "--only", which],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
+RUNS = {
+    "grown": grown,
+    "prepared": prepared,
+    "restarted": grown,
+    "fresh": fresh,
+}
+
+
+def in_process(which, *arguments):
+    command = [sys.executable, __file__, "--only", which, *arguments]
+    out = subprocess.run(command, check=True, capture_output=True, text=True)
     return json.loads(out.stdout.strip().splitlines()[-1])
+
+
+def measure(which, layers):
+    arguments = ["--layers", str(layers)]
+    if which != "restarted":
+        return in_process(which, *arguments)
+    with tempfile.TemporaryDirectory() as folder:
+        arguments += ["--programs", folder]
+        in_process(which, *arguments)
+        return in_process(which, *arguments)
 
 
 def main():
     parser = Flags(__doc__, QUICK)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", choices=["grown", "fresh"])
+    parser.add_argument(
+        "--layers", type=int, default=8, help="in the end; half before"
+    )
+    parser.add_argument("--only", choices=list(RUNS))
+    parser.add_argument("--programs", help="folder, of `restarted`")
     options = parser.parse_args()
+    TARGET["num_layers"] = options.layers
+    SOURCE["num_layers"] = options.layers // 2
     if options.only:
-        print(json.dumps({"grown": grown, "fresh": fresh}[options.only]()))
+        if options.programs:
+            kgrow.backend.keep_programs(options.programs)
+        print(json.dumps(RUNS[options.only]()))
         return
-    results = {"grown": [], "fresh": []}
+    results = {which: [] for which in RUNS}
+    if keras.backend.backend() != "jax":
+        del results["restarted"]
     for _ in range(options.rounds):
         for which, runs in results.items():
-            runs.append(in_process(which))
+            runs.append(measure(which, options.layers))
     median = {
         which: {k: statistics.median(r[k] for r in runs) for k in runs[0]}
         for which, runs in results.items()
     }
     rows = [[which, *median[which].values()] for which in results]
-    ratio = median["grown"]["total"] / median["fresh"]["total"]
-    rows.append(["grown / fresh", "", "", ratio])
+    for which in list(results)[:-1]:
+        ratio = median[which]["total"] / median["fresh"]["total"]
+        rows.append([f"{which} / fresh", "", "", ratio])
     publish(
         "stall",
-        "GPT2(4, 256) to GPT2(8, 384): seconds training stands still",
+        f"GPT2({SOURCE['num_layers']}, 256) to GPT2({options.layers}, 384): "
+        "seconds training stands still",
         ["", "grow or build [s]", "compile [s]", "total [s]"],
         rows,
         folder=options.results,

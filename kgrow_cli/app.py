@@ -173,6 +173,14 @@ def demo(
         str | None,
         typer.Option(help="TFDS's folder.", show_default=False),
     ] = None,
+    programs: Annotated[
+        pathlib.Path | None,
+        typer.Option(
+            help="Folder of compiled programs, which a later demo need not "
+            "compile again; on JAX.",
+            show_default=False,
+        ),
+    ] = None,
     backend: OnBackend = None,
     debug: Debug = False,
 ):
@@ -204,6 +212,7 @@ def demo(
             tokenizer,
             vocabulary,
             data_dir,
+            programs,
         )
 
 

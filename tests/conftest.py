@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import sys
 import tempfile
 
 import keras
@@ -111,6 +112,16 @@ def _clean_slate():
     keras.utils.set_random_seed(0)
     yield
     keras.config.set_dtype_policy("float32")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_compiled_ahead(request, monkeypatch):
+    """Schedules prepare no stage, which would compile most programs of the
+    tests twice, unless a test is marked `prepares`."""
+    module = sys.modules.get("kgrow.callbacks.stage_preparation")
+    if module and not request.node.get_closest_marker("prepares"):
+        nothing = lambda *arguments: None  # noqa: E731
+        monkeypatch.setattr(module.StagePreparation, "look", nothing)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from kgrow.algebra.arrays import WHOLE
+from kgrow.algebra.errors import GrowthError
 
 
 class Backend(abc.ABC):
@@ -24,9 +25,12 @@ class Backend(abc.ABC):
     Attributes:
         pieces: module of what can be done with an array that several devices
             hold in pieces, or `None` where there are no such arrays.
+        compiles: bool, whether a training step is compiled before it runs, so
+            that time is saved by `compile_ahead()`.
     """
 
     pieces = None
+    compiles = False
 
     # State of a running `fit`.
 
@@ -122,6 +126,82 @@ class Backend(abc.ABC):
         """The `flash_attention` to give a Keras layer where `requested` was
         asked for: what the platform computes correctly."""
         return requested
+
+    # Programs that are compiled ahead of the step that runs them.
+
+    def trace_settings(self):
+        """dict of the backend's settings that a compiled step depends on, as
+        they hold in this thread."""
+        return {}
+
+    def with_settings(self, settings):
+        """Context in which the settings of another thread hold here, as far
+        as that is possible.
+
+        Args:
+            settings: dict, what `trace_settings()` gave there.
+        """
+        del settings
+        return contextlib.nullcontext()
+
+    def traced_dtype(self, dtype):
+        """The dtype, a string, in which a step takes an array of a dtype."""
+        return keras.backend.standardize_dtype(dtype)
+
+    def traced_shape(self, shape):
+        """The shape that a step is traced with, where `fit` is given arrays
+        that come in batches of a shape."""
+        return tuple(shape)
+
+    def hold_places(self, variables):
+        """Gives variables without values what a trace needs of them, and no
+        memory."""
+        del variables
+
+    def compile_ahead(self, model, kind, batch, rows):
+        """Compiles a step of a model, which need not have values.
+
+        Args:
+            model: compiled and built `keras.Model`.
+            kind: `"train"` or `"test"`.
+            batch: structure of `KerasTensor`s, as the step is traced with.
+            rows: int, the size of the batch where `batch` leaves it open, or
+                `None` if it is not known.
+
+        Returns:
+            `AheadProgram`.
+        """
+        raise NotImplementedError
+
+    def with_programs(self, model, function, calls):
+        """A function like one that Keras made to train or test with, that
+        runs a program compiled ahead where there is one.
+
+        Args:
+            model: `keras.Model` whose variables the programs take.
+            function: what Keras made.
+            calls: object with `find(data, rows)`, which gives an
+                `AheadProgram` or `None`, and `refuse(data, error)`, called
+                when the program cannot run and has changed nothing.
+        """
+        del model, calls
+        return function
+
+    def keep_programs(self, folder):
+        """Keeps compiled programs in a folder, where later processes find
+        them.
+
+        Args:
+            folder: path, `gs://` too; made if it does not exist.
+
+        Raises:
+            GrowthError: the backend keeps none.
+        """
+        raise GrowthError(
+            "Compiled programs are kept on JAX only. Leave the folder out, or "
+            "set KERAS_BACKEND=jax. Received: "
+            f"folder={str(folder)!r}, KERAS_BACKEND={keras.backend.backend()}"
+        )
 
     # Randomness.
 

@@ -9,7 +9,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from kgrow.algebra.errors import GrowthError
-from kgrow.backend import jax_sharded
+from kgrow.backend import jax_ahead, jax_sharded
 from kgrow.backend.contract import Backend
 from kgrow.backend.jax_arrays import ArraysInPieces
 
@@ -18,6 +18,7 @@ class JAXBackend(Backend):
     """State is in the training loop, arrays may be in pieces."""
 
     pieces = jax_sharded
+    compiles = True
 
     def sync(self, model):
         model.jax_state_sync()
@@ -166,6 +167,28 @@ class JAXBackend(Backend):
                 f"made. Received: flash_attention={requested}"
             )
         return False
+
+    def trace_settings(self):
+        return jax_ahead.trace_settings()
+
+    def with_settings(self, settings):
+        return jax_ahead.with_settings(settings)
+
+    def traced_dtype(self, dtype):
+        dtype = keras.backend.standardize_dtype(dtype)
+        if dtype in ("bfloat16", "string"):
+            return dtype
+        return str(jax.dtypes.canonicalize_dtype(dtype))
+
+    def compile_ahead(self, model, kind, batch, rows):
+        del rows
+        return jax_ahead.compile_ahead(model, kind, batch)
+
+    def with_programs(self, model, function, calls):
+        return jax_ahead.with_programs(model, function, calls)
+
+    def keep_programs(self, folder):
+        jax_ahead.keep_programs(folder)
 
     def gradients(self, function, tensors):
         return [np.asarray(g) for g in jax.jit(jax.grad(function))(tensors)]

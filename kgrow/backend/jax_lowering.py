@@ -6,10 +6,14 @@ that has none.
 """
 
 import contextlib
+import functools
 import time
 from unittest import mock
 
 import jax
+import keras
+
+from kgrow.backend.jax_sharded import place_of
 
 # Of the compiler: as little as it can do, which halves its time.
 _QUICK = {
@@ -39,6 +43,59 @@ def everywhere(mesh):
     """The sharding of what lies whole on every device of a Keras mesh."""
     mesh = mesh.backend_mesh
     return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+
+
+def lower_step(model, kind, batch, distribution=None, device=None):
+    """Lowers a step of a compiled and built model.
+
+    Args:
+        model: `keras.Model`, its variables with values or without.
+        kind: `"train"` or `"test"`.
+        batch: structure of `KerasTensor`s.
+        distribution: the active `keras.distribution.Distribution`, or `None`.
+        device: optional `jax.Device` to lower for where there is no
+            distribution.
+
+    Returns:
+        `(jax.stages.Lowered, seconds, state)`.
+    """
+    devices, default = None, None
+    if distribution is not None:
+        devices = list(distribution.device_mesh.devices.flat)
+        if isinstance(devices[0], str):
+            # Keras' names of devices that this process has.
+            devices = None
+        default = everywhere(distribution.device_mesh)
+    elif device is not None:
+        devices, default = [device], on(device)
+
+    def variable(v):
+        return form(v.shape, v.dtype, place_of(v) or default)
+
+    def tensor(t):
+        if t is None:
+            return None
+        place = default
+        if distribution is not None:
+            place = distribution.get_data_layout(t.shape).backend_layout
+        return form(t.shape, t.dtype, place)
+
+    state = tuple(
+        [variable(v) for v in variables] for variables in _state(model, kind)
+    )
+    # A bound method would be equal to that of any other step of the model.
+    step = functools.partial(getattr(type(model), f"{kind}_step"), model)
+    forms = keras.tree.map_structure(tensor, batch)
+    lowered, seconds = lower(step, state, forms, devices)
+    return lowered, seconds, state
+
+
+def _state(model, kind):
+    """The variables that a step takes over, as Keras orders them."""
+    state = [model.trainable_variables, model.non_trainable_variables]
+    if kind == "train":
+        state.append(model.optimizer.variables)
+    return [*state, model.metrics_variables]
 
 
 def lower(step, state, batch, devices):

@@ -55,9 +55,11 @@ __all__ = [
     "restore_methods",
     "set_attributes",
     "set_optimizer_variables",
+    "set_thread_attributes",
     "set_untracked",
     "stop_reading",
     "sublayers_allowed",
+    "thread_attributes",
     "with_attributes",
 ]
 
@@ -79,6 +81,34 @@ def global_attribute(name, value):
         yield
     finally:
         global_state.set_global_attribute(name, before)
+
+
+# What a user may have set for a thread, and what is computed depends on.
+_OF_A_THREAD = (
+    "custom_objects_scope_dict",
+    "distribution",
+    "dtype_policy",
+    "flash_attention",
+    "global_seed_generator",
+    "remat_scope_stack",
+    "traceback_filtering",
+    GLOBAL_RANDOM_SEED,
+)
+
+
+def thread_attributes():
+    """dict of the global attributes of this thread that another one needs in
+    order to compute the same."""
+    return {
+        name: global_state.get_global_attribute(name) for name in _OF_A_THREAD
+    }
+
+
+def set_thread_attributes(attributes):
+    """Gives this thread what `thread_attributes()` found in another."""
+    for name, value in attributes.items():
+        if value is not None:
+            global_state.set_global_attribute(name, value)
 
 
 def process_id():

@@ -44,6 +44,11 @@ class PeakMemory:
             self.extra_bytes = max(0, _resident("VmHWM") - self._host)
 
 
+def resident_bytes():
+    """Memory of this process now, or `None` where the system does not say."""
+    return _resident("VmRSS") if _STATUS.exists() else None
+
+
 def _reset_peak():
     try:
         _RESET.write_text("5")

@@ -6,11 +6,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from kgrow.backend import tensorflow_ahead
 from kgrow.backend.contract import Backend
 
 
 class TensorFlowBackend(Backend):
     """Variables belong to a distribution strategy."""
+
+    compiles = True
 
     def scope(self, model):
         return model.distribute_strategy.scope()
@@ -45,6 +48,22 @@ class TensorFlowBackend(Backend):
             yield
         finally:
             config.enable_tensor_float_32_execution(rounded)
+
+    def trace_settings(self):
+        return tensorflow_ahead.trace_settings()
+
+    def traced_shape(self, shape):
+        # The last batch may be smaller.
+        return (None, *shape[1:])
+
+    def hold_places(self, variables):
+        tensorflow_ahead.hold_places(variables)
+
+    def compile_ahead(self, model, kind, batch, rows):
+        return tensorflow_ahead.compile_ahead(model, kind, batch, rows)
+
+    def with_programs(self, model, function, calls):
+        return tensorflow_ahead.with_programs(model, function, calls)
 
     def gradients(self, function, tensors):
         tensors = [tf.convert_to_tensor(t) for t in tensors]

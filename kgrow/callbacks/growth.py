@@ -5,12 +5,14 @@ import warnings
 
 import keras
 
+from kgrow import backend
 from kgrow.algebra.errors import GrowthError
 from kgrow.algebra.scalar_checks import check_count
 from kgrow.backend.keras_internals import print_msg
 from kgrow.callbacks.data_position import resumes_inside_epoch, was_stopped
 from kgrow.callbacks.metric_readings import check_monitor, running, since
 from kgrow.callbacks.stage_message import announcement
+from kgrow.callbacks.stage_preparation import StagePreparation
 from kgrow.growth.process_agreement import agreed_number
 from kgrow.growth.update_scale import steps_taken
 from kgrow.schedules import device_checks
@@ -54,10 +56,16 @@ class Growth(keras.callbacks.Callback):
         tokens_per_batch: optional int, for bounds in `Tokens`; by default a
             stage's `batch_size * sequence_length`.
         verbose: 0 or 1, whether each stage is announced.
+        prepare: bool, whether the steps of the next stage are compiled while
+            the present one trains, see `GrowableModel.prepare()`. What an
+            `Adaptive` schedule decides is not known before.
+        programs: optional folder in which compiled programs are kept, so that
+            a run that is resumed does not compile them again; on JAX.
 
     Raises:
-        GrowthError: at the start of `fit`, before the first batch, if the
-            schedule cannot be run on this model, or is at its end.
+        GrowthError: `programs` is given on another backend than JAX; or, at
+            the start of `fit`, before the first batch, the schedule cannot be
+            run on this model, or is at its end.
 
     Example:
 
@@ -82,7 +90,14 @@ class Growth(keras.callbacks.Callback):
     async_safe = True
 
     def __init__(
-        self, schedule, data=None, probe=None, tokens_per_batch=None, verbose=1
+        self,
+        schedule,
+        data=None,
+        probe=None,
+        tokens_per_batch=None,
+        verbose=1,
+        prepare=True,
+        programs=None,
     ):
         super().__init__()
         # One that decides as it goes is a plain schedule at any time.
@@ -94,6 +109,10 @@ class Growth(keras.callbacks.Callback):
             tokens_per_batch = check_count("tokens_per_batch", tokens_per_batch)
         self.tokens_per_batch = tokens_per_batch
         self.verbose = verbose
+        self.prepare = bool(prepare)
+        if programs is not None:
+            backend.keep_programs(programs)
+        self._preparation = None
         # Set by `kgrow.fit`, which calls `fit` again where the data change.
         self.driven = False
         self.is_checked = False
@@ -233,11 +252,22 @@ class Growth(keras.callbacks.Callback):
             self._enter(progress.stage + 1)
             progress = self.progress
         self._look(progress)
+        self._prepare(progress)
         batches = self.model.steps_per_execution
         if progress.epoch_steps is not None:
             batches = max(min(batches, progress.epoch_steps - batch), 1)
         progress.count(batches, self._tokens(progress.stage) or 0)
         self._stop_if_due(progress)
+
+    def _prepare(self, progress):
+        if not self.prepare or self.adaptive is not None:
+            return
+        prepared = self._preparation
+        if prepared is None or prepared.schedule is not self.schedule:
+            prepared = StagePreparation(self.schedule, self._changes_data)
+            self._preparation = prepared
+        tokens = self._tokens(progress.stage)
+        prepared.look(self.model, progress, tokens, self._total_iterations)
 
     def on_train_batch_end(self, batch, logs=None):
         # In another thread, perhaps, and late; all are done when an epoch is.

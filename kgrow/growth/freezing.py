@@ -231,13 +231,18 @@ def begin_pace(architecture, start, new, old, steps):
     return UpdateScale(start, new, old, steps, known, olds)
 
 
-def carry_update_scales(model, plan):
+def carry_update_scales(model, plan, step=None):
     """The update scales still in force, for the network that a plan makes.
+
+    Args:
+        model: `GrowableModel` before the growth.
+        plan: `Plan`.
+        step: int, the optimizer's iterations; by default they are read.
 
     Raises:
         GrowthError: the plan mixes the entries.
     """
-    step = steps_taken(model)
+    step = steps_taken(model) if step is None else step
     update_scales = [
         p for p in model.architecture.update_scales if not p.is_over(step)
     ]

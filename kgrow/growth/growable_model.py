@@ -25,6 +25,8 @@ from kgrow.growth.log_callback import GrowthLog
 from kgrow.growth.network_facade import NetworkFacade
 from kgrow.growth.network_swap import NetworkSwap
 from kgrow.growth.network_training import NetworkTraining, check_overrides
+from kgrow.growth.prepared.prepared_growth import PreparedGrowth
+from kgrow.growth.prepared.program_store import ProgramStore
 from kgrow.growth.saving import growth_state, orbax
 from kgrow.growth.saving.rollback import all_or_nothing
 from kgrow.growth.saving.safe_write import whole_file
@@ -54,7 +56,13 @@ def register_kind(fits, cls):
 
 
 @keras.saving.register_keras_serializable("kgrow")
-class GrowableModel(NetworkFacade, NetworkTraining, NetworkSwap, keras.Model):
+class GrowableModel(
+    NetworkFacade,
+    NetworkTraining,
+    NetworkSwap,
+    PreparedGrowth,
+    keras.Model,
+):
     """Wraps a network, and swaps it for a larger one on `grow()`.
 
     It is an ordinary Keras model: `compile()`, `fit()`, `evaluate()`,
@@ -125,6 +133,7 @@ class GrowableModel(NetworkFacade, NetworkTraining, NetworkSwap, keras.Model):
         # Past `__setattr__`: dicts that Keras or TensorFlow track are no plain
         # data.
         set_untracked(self, "callback_state", {})
+        set_untracked(self, "_programs", ProgramStore())
         # Keras' iterator over the data of the running `fit`, or `None`.
         self._epoch_iterator = None
         self.built = True
@@ -210,6 +219,13 @@ class GrowableModel(NetworkFacade, NetworkTraining, NetworkSwap, keras.Model):
         if self._growth_log is not None:
             self._growth_log.on_growth(receipt)
         return receipt
+
+    def _like(self, network):
+        """A model of the same class around another network."""
+        made = GrowableModel.__new__(type(self), network)
+        axes = self._architecture.axes
+        GrowableModel.__init__(made, network, axes, name=self.name)
+        return made
 
     @property
     def training_options(self):
@@ -398,10 +414,16 @@ class GrowableModel(NetworkFacade, NetworkTraining, NetworkSwap, keras.Model):
     ):
         log, own, callbacks = _with_own_callbacks(self, callbacks)
         self._growth_log = log
+        # Of data that are no longer those of this run.
+        self._programs.seen.clear()
         try:
             return super().fit(
                 x, y, batch_size, epochs, verbose, callbacks, *args, **kwargs
             )
+        except KeyboardInterrupt:
+            # The process is likely to end, and would wait for the thread.
+            self._programs.cancel()
+            raise
         finally:
             self._growth_log = self._epoch_iterator = None
             if isinstance(callbacks, keras.callbacks.CallbackList):

@@ -44,6 +44,24 @@ def carry_layer_state(network, old, plan):
     backend.register_parameters(network)
 
 
+def carry_flags(network, old, plan):
+    """Gives a grown network the flags by which a user has frozen the old one,
+    and nothing else; see `carry_layer_state()`."""
+    _carry_flags(network, old, plan, _pairs(network, old, plan))
+
+
+def stateful_layer(network):
+    """A layer that keeps more than variables, which its computation may have
+    as constants; `None` if there is none."""
+    for layer in _layers(network):
+        if isinstance(layer, keras.Model):
+            continue
+        finalizes = hasattr(layer, "finalize_state")
+        if finalizes or _defines(layer, *_ASSETS) or _holds_more(layer):
+            return layer
+    return None
+
+
 def _carry_flags(network, old, plan, pairs):
     """What a user froze stays so, in copies too."""
     # A layer's flag sets those inside it, which come after it.

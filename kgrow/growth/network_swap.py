@@ -66,8 +66,20 @@ class NetworkSwap:
             self.make_train_function(force=True)
 
     def make_train_function(self, force=False):
-        if force or self.train_function is None:
-            # The optimizer may be another one since.
-            guard(self)
-            backend.retrace(self)
-        return super().make_train_function(force)
+        if self.train_function is not None and not force:
+            return
+        # The optimizer may be another one since.
+        guard(self)
+        backend.retrace(self)
+        super().make_train_function(force)
+        self.train_function = self._programs.attach(
+            self, "train", self.train_function
+        )
+
+    def make_test_function(self, force=False):
+        if self.test_function is not None and not force:
+            return
+        super().make_test_function(force)
+        self.test_function = self._programs.attach(
+            self, "test", self.test_function
+        )

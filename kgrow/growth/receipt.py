@@ -49,6 +49,11 @@ class Receipt:
         rates: dict with the smallest and the largest factor of the learning
             rate and the largest residual, after a growth with
             `learning_rate="transfer"`, or `None`.
+        prepared: dict of what was compiled ahead of the growth, or `None`:
+            the number of `programs`, the `seconds` it took beside the run,
+            `code_bytes` on the device, `host_bytes` by which the process
+            became larger meanwhile (both `None` where unknown), and why there
+            is not more, `failure`.
     """
 
     strategy: str
@@ -71,6 +76,7 @@ class Receipt:
     loss_after: float | None = None
     learned: dict | None = None
     rates: dict | None = None
+    prepared: dict | None = None
 
     def __post_init__(self):
         # Plain from the start: a receipt that cannot be written would be
@@ -163,6 +169,8 @@ class Receipt:
                 f"{self.rates['largest']:g}, residual up to "
                 f"{self.rates['residual']:.1e}"
             )
+        if self.prepared:
+            lines.append(_prepared(self.prepared))
         peak = self.peak_bytes
         memory = "" if peak is None else f", peak +{peak / 2**20:.0f} MiB"
         at = "" if self.step is None else f" at step {self.step:,}"
@@ -171,3 +179,15 @@ class Receipt:
             f"{self.slots_fresh} fresh{at}; {self.seconds:.2f} s{memory}"
         )
         return lines
+
+
+def _prepared(prepared):
+    """A line on what was compiled ahead."""
+    if not prepared["programs"]:
+        return f"compiled ahead: nothing, {prepared['failure']}"
+    size = prepared["host_bytes"]
+    memory = "" if size is None else f", +{size / 2**20:.0f} MiB"
+    return (
+        f"compiled ahead: {prepared['programs']} programs in "
+        f"{prepared['seconds']:.2f} s{memory}"
+    )

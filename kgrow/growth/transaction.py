@@ -103,7 +103,7 @@ class GrowthTransaction:
         self.source.check_training_options(self.training_options)
         self.policy = optimizer_state
         self.learning_rate = learning_rate
-        self.seed = _seed(model, seed)
+        self.seed = growth_seed(model, seed)
         self.data = None if data is None else Data(data)
         self.batch = self.data and self.data.first
         self.probe = probe
@@ -143,7 +143,12 @@ class GrowthTransaction:
             target.rate_factors, rates = self._rate_factors(plan)
             measured = self._check(network, plan)
             with backend.scope(self.model):
-                facts = {**measured, "learned": task.report, "rates": rates}
+                facts = {
+                    **measured,
+                    "learned": task.report,
+                    "rates": rates,
+                    "prepared": self.model._programs.summary(self.config),
+                }
                 receipt = self._commit(target, plan, state, facts)
         if receipt is None:
             return None
@@ -341,7 +346,13 @@ def _optimizer_state(model):
     return OptimizerState(optimizer)
 
 
-def _seed(model, seed):
+def growth_seed(model, seed):
+    """The seed of a model's next growth, an int.
+
+    Args:
+        model: `GrowableModel`.
+        seed: see `GrowableModel.grow()`.
+    """
     if seed is not None:
         return check_seed(seed)
     common = get_random_seed()

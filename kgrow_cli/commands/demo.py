@@ -15,7 +15,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from kgrow import callbacks
+from kgrow import backend, callbacks
 from kgrow.analysis.ledger import CostRecord, cost_to_reach
 from kgrow.analysis.plots import loss_over_flops
 from kgrow.analysis.run_log import Run
@@ -248,6 +248,7 @@ def run_demo(
     tokenizer="bytes",
     vocabulary=None,
     data_dir=None,
+    programs=None,
 ):
     """Trains both runs, prints who won and writes what they left.
 
@@ -263,10 +264,14 @@ def run_demo(
         tokenizer: string.
         vocabulary: optional int.
         data_dir: optional string.
+        programs: optional folder in which compiled programs are kept.
 
     Raises:
-        GrowthError: there is no such text or tokenizer.
+        GrowthError: there is no such text or tokenizer, or `programs` is given
+            on another backend than JAX.
     """
+    if programs is not None:
+        backend.keep_programs(programs)
     out = pathlib.Path(out)
     text = Text(text, tokenizer, vocabulary, out, data_dir)
     # Read before anything is written.

@@ -11,6 +11,7 @@ import os
 import keras
 
 from common import layouts
+from kgrow import backend
 from kgrow.algebra.errors import GrowthError
 
 _PROCESSES = "KERAS_DISTRIBUTION_NUM_PROCESSES"
@@ -39,6 +40,8 @@ def start(options):
         if options.simulate_devices:
             jax.config.update("jax_cpu_collectives_implementation", "gloo")
         keras.distribution.initialize()
+    if options.programs:
+        backend.keep_programs(options.programs)
     # On TPUs it computes something else; see docs/tpu.md.
     keras.config.disable_flash_attention()
     keras.config.set_dtype_policy(options.precision)

@@ -82,6 +82,11 @@ def make_parser(description, program=None):
     add("--data", help="see the program's docstring")
     add("--data-dir", help="folder of TFDS, gs:// too")
     add("--checkpoints", metavar="DIR", help="folder, gs:// too")
+    add(
+        "--programs",
+        metavar="DIR",
+        help="folder of compiled programs, which a resumed run finds again",
+    )
     add("--logs", metavar="DIR", help="for TensorBoard and metrics.jsonl")
     add(
         "--no-tensorboard",

@@ -5,10 +5,17 @@ import keras
 from kgrow.algebra.errors import GrowthError
 from kgrow.backend.lazy_variables import without_values
 from kgrow.backend.random import private_random
+from kgrow.growth.freezing import (
+    carry_update_scales,
+    first_copies,
+    freeze,
+)
 from kgrow.growth.gates import gates_of
-from kgrow.growth.growable_model import GrowableModel
+from kgrow.growth.layer_state import carry_flags
 from kgrow.growth.lowering.device_scope import without_distribution
+from kgrow.growth.optimizer.rate_law import carried, rate_factors
 from kgrow.growth.optimizer.slots import nested
+from kgrow.growth.trainable_choice import check_train
 
 
 def stage_model(
@@ -18,6 +25,9 @@ def stage_model(
     *,
     compile=None,
     training_options=None,
+    trainable=None,
+    learning_rate=None,
+    seed=0,
 ):
     """Makes the model that a growth would make of another, without values.
 
@@ -33,6 +43,9 @@ def stage_model(
         compile: optional function of the new model that compiles it; by
             default it is compiled as `model` is, with an optimizer of its own.
         training_options: optional dict, see `set_training_options()`.
+        trainable: see `grow()`.
+        learning_rate: see `grow()`.
+        seed: int, see `grow()`; which entries are new may depend on it.
 
     Returns:
         `GrowableModel`, of the class of `model`.
@@ -60,25 +73,24 @@ def stage_model(
         )
     if gates_of(source.network) is not None:
         options.setdefault("gates", [])
-    with without_values(), private_random(0):
+    with without_values(), private_random(seed):
         network, spec = source.build(source.check(target_config), options)
+        plan = None
         if strategy is not None:
-            _add_gate(network, strategy.plan(source.spec, spec, 0))
-        made = _like(model, network)
+            plan = strategy.plan(source.spec, spec, seed)
+            _add_gate(network, plan)
+        made = model._like(network)
+    if plan is not None:
+        _carry(model, made, plan, check_train(trainable, strategy))
+        if learning_rate is not None:
+            factors, _ = rate_factors(model, plan)
+            made.architecture.rate_factors = factors
     if compile is None and model.compiled:
         compile = _compiled_like(model)
     if compile is not None:
         # Scalars need values, which devices elsewhere cannot hold.
         with without_distribution():
             compile(made)
-    return made
-
-
-def _like(model, network):
-    """A model of the same class around another network."""
-    made = GrowableModel.__new__(type(model), network)
-    axes = model.architecture.axes
-    GrowableModel.__init__(made, network, axes, name=model.name)
     return made
 
 
@@ -92,6 +104,21 @@ def _add_gate(network, plan):
             f"Received: {network.name!r} (of type {type(network).__name__})"
         )
     gates.set_active_gates([plan.gate], [0])
+
+
+def _carry(model, made, plan, trainable):
+    """What a growth writes down of entries that are frozen, or slower. Scales
+    that end by themselves are taken to have ended."""
+    source, target = model.architecture, made.architecture
+    carry_flags(made.network, source.network, plan)
+    target.frozen = freeze(made.network, source, plan, trainable)
+    target.first_copies = first_copies(source, plan)
+    target.rate_factors = carried(source.rate_factors, plan)
+    target.update_scales = [
+        scale
+        for scale in carry_update_scales(model, plan, step=0)
+        if scale.steps is None
+    ]
 
 
 def _compiled_like(model):

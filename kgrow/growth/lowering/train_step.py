@@ -1,11 +1,9 @@
 """A model's training step, lowered on shapes."""
 
-import functools
-
 import keras
 
 from kgrow.algebra.errors import GrowthError
-from kgrow.backend import place_of, storage
+from kgrow.backend import hold_places, place_of, storage
 from kgrow.growth.lowering.compiled_step import LoweredStep
 from kgrow.growth.lowering.device_scope import under, without_distribution
 from kgrow.growth.lowering.jax_only import jax_lowering
@@ -62,7 +60,7 @@ def lower_train_step(model, batch, *, distribution=None, device=None):
 
 
 def lower_step(model, batch, distribution, device):
-    """Lowers the step of any compiled and built model.
+    """Lowers the training step of any compiled and built model.
 
     Args:
         model: `keras.Model`, its variables with values or without.
@@ -70,39 +68,9 @@ def lower_step(model, batch, distribution, device):
         distribution: the active `keras.distribution.Distribution`, or `None`.
         device: see `lower_train_step()`.
     """
-    jax, devices, default = jax_lowering(), None, None
-    if distribution is not None:
-        devices = list(distribution.device_mesh.devices.flat)
-        if isinstance(devices[0], str):
-            # Keras' names of devices that this process has.
-            devices = None
-        default = jax.everywhere(distribution.device_mesh)
-    elif device is not None:
-        devices, default = [device], jax.on(device)
-
-    def variable(v):
-        return jax.form(v.shape, v.dtype, place_of(v) or default)
-
-    def tensor(t):
-        place = default
-        if distribution is not None:
-            place = distribution.get_data_layout(t.shape).backend_layout
-        return jax.form(t.shape, t.dtype, place)
-
-    state = tuple(
-        [variable(v) for v in variables]
-        for variables in (
-            model.trainable_variables,
-            model.non_trainable_variables,
-            model.optimizer.variables,
-            model.metrics_variables,
-        )
+    return LoweredStep(
+        *jax_lowering().lower_step(model, "train", batch, distribution, device)
     )
-    # A bound method would be equal to that of any other step of the model.
-    step = functools.partial(type(model).train_step, model)
-    forms = keras.tree.map_structure(tensor, batch)
-    lowered, seconds = jax.lower(step, state, forms, devices)
-    return LoweredStep(lowered, seconds, state)
 
 
 def build(model, batch):
@@ -118,6 +86,7 @@ def build(model, batch):
         # Before there are slots, which lie as their variable does.
         place_of(v)
         deferred = deferred or storage(v) is None
+    hold_places(model.variables)
     if not optimizer.built:
         if not deferred:
             raise GrowthError(

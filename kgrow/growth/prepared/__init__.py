@@ -1,0 +1,1 @@
+"""The next stage's steps, compiled beside the run that is to grow into it."""

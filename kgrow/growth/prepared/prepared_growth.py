@@ -1,0 +1,167 @@
+"""A growth that is prepared while the model trains."""
+
+import keras
+
+from kgrow import backend, strategies
+from kgrow.algebra.errors import GrowthError
+from kgrow.backend.keras_internals import global_attribute
+from kgrow.backend.scopes import own_scopes
+from kgrow.growth.gates import gates_of
+from kgrow.growth.layer_state import stateful_layer
+from kgrow.growth.lowering.abstract_model import stage_model
+from kgrow.growth.prepared.batch_form import arrays_as_traced, form_of
+from kgrow.growth.prepared.preparation import Preparation
+from kgrow.growth.transaction import growth_seed
+
+
+class PreparedGrowth:
+    """The part of a growable model that compiles ahead."""
+
+    def prepare(
+        self,
+        target_config,
+        strategy="net2net",
+        *,
+        data=None,
+        seed=None,
+        trainable=None,
+        learning_rate=None,
+    ):
+        """Compiles the steps of a coming growth while this model trains.
+
+        The network is built without values, and its training step compiled in
+        a thread of its own, so that `grow()` with the same arguments need not
+        wait for the compiler. Weights, random states and results are the same
+        with it and without. If anything that a step depends on is another at
+        the growth, or the step is not ready, it is compiled then, and a line
+        says why. On torch nothing is compiled, so that nothing happens.
+
+        Args:
+            target_config: see `grow()`.
+            strategy: see `grow()`.
+            data: optional batch `(x, y)` or `(x, y, sample_weight)`, of which
+                only shapes and dtypes are taken; by default batches like
+                those that the model has trained on, and like those of
+                validation if there was any.
+            seed: see `grow()`.
+            trainable: see `grow()`.
+            learning_rate: see `grow()`.
+
+        Returns:
+            `Preparation`; `wait()` waits for it.
+
+        Raises:
+            GrowthError: the model is not compiled, has not been trained and no
+                data is given, or the growth cannot be prepared.
+
+        Example:
+
+        >>> import kgrow, numpy as np
+        >>> model = kgrow.models.MLP(input_dim=2, output_dim=1, hidden_dim=4,
+        ...     intermediate_dim=8, num_layers=1)
+        >>> model.compile("adam", "mse")
+        >>> batch = np.zeros((8, 2), "float32"), np.zeros((8, 1), "float32")
+        >>> model.prepare({"hidden_dim": 6}, data=batch).wait()
+        True
+        >>> receipt = model.grow({"hidden_dim": 6})
+        """
+        if data is None:
+            batches = dict(self._programs.seen)
+        else:
+            batch = arrays_as_traced(data)
+            rows = len(keras.tree.flatten(data)[0])
+            batches = {("train", form_of(batch)): (batch, rows)}
+        if not batches and backend.compiles:
+            raise GrowthError(
+                "What is compiled depends on the batches, and this model has "
+                "seen none. Give one: prepare(..., data=(x, y)). Received: "
+                "data=None"
+            )
+        preparation = begin_preparation(
+            self, target_config, strategy, seed, trainable, learning_rate
+        )
+        for (kind, form), (batch, rows) in batches.items():
+            preparation.ask(kind, form, batch, rows)
+        return preparation
+
+
+def begin_preparation(
+    model,
+    target_config,
+    strategy,
+    seed=None,
+    trainable=None,
+    learning_rate=None,
+    training_options=None,
+    finish=None,
+):
+    """Makes a `Preparation`, and the model's last one end.
+
+    Args:
+        model: compiled `GrowableModel`.
+        target_config: see `grow()`.
+        strategy: see `grow()`.
+        seed: see `grow()`.
+        trainable: see `grow()`.
+        learning_rate: see `grow()`.
+        training_options: optional dict, those set right after the growth.
+        finish: optional function of the model without values, that does to it
+            whatever is done to the grown one before it trains.
+
+    Raises:
+        GrowthError: see `GrowableModel.prepare()`.
+    """
+    if not model.compiled:
+        raise GrowthError(
+            "A step is compiled for a loss and an optimizer. Call `compile()` "
+            f"first. Received: {model.name!r}, not compiled"
+        )
+    strategy = strategies.get(strategy)
+    sizes = model.architecture.check(target_config)
+
+    def stage():
+        made = stage_model(
+            model,
+            target_config,
+            strategy,
+            training_options=training_options,
+            trainable=trainable,
+            learning_rate=learning_rate,
+            seed=growth_seed(model, seed),
+        )
+        if finish is not None:
+            finish(made)
+        return made
+
+    models = []
+    if backend.compiles:
+        # A rate is read off the optimizer.
+        backend.sync(model)
+        _check_layers(model.network)
+        # Not in the thread: Keras seeds layers from a generator of the whole
+        # process, and what is drawn there must not depend on a thread.
+        with (
+            own_scopes(),
+            global_attribute("object_name_uids", None),
+            backend.scope(model),
+        ):
+            models.append(stage())
+            gates = gates_of(models[0].network)
+            if gates is not None and gates.active_gates:
+                # The network that is left when the gates are open.
+                models.append(stage())
+                gates_of(models[1].network).set_active_gates([])
+    preparation = Preparation(sizes, models)
+    model._programs.begin(preparation, model.growth_config)
+    return preparation
+
+
+def _check_layers(network):
+    layer = stateful_layer(network)
+    if layer is not None:
+        raise GrowthError(
+            "A layer keeps state beside its weights, such as a vocabulary or "
+            "the statistics of `adapt()`, which is a part of the compiled "
+            "step and has no value before the growth. Received: "
+            f"{layer.name!r} (of type {type(layer).__name__})"
+        )

@@ -1,0 +1,164 @@
+"""The programs of a model that were compiled ahead, and who takes them."""
+
+import dataclasses
+
+from kgrow import backend
+from kgrow.backend.ahead_program import AheadProgram
+from kgrow.growth.prepared.batch_form import form_of, tensors_of
+from kgrow.growth.prepared.step_facts import (
+    differing,
+    step_facts,
+    surroundings,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class PreparedStep:
+    """A step that was compiled ahead, and what it is for.
+
+    Args:
+        kind: `"train"` or `"test"`.
+        form: see `form_of()`.
+        facts: see `step_facts()`.
+        program: `AheadProgram`.
+    """
+
+    kind: str
+    form: tuple
+    facts: dict
+    program: AheadProgram
+
+
+class ProgramStore:
+    """What a model knows of steps that are compiled before they are needed.
+
+    Attributes:
+        seen: `{(kind, form): (batch, rows)}` of the batches that the steps
+            of this model have taken, as `Backend.compile_ahead()` has them.
+    """
+
+    def __init__(self):
+        self.seen = {}
+        self._preparations = []
+
+    def preparation_of(self, sizes):
+        """The last `Preparation` of a model of these sizes, or `None`."""
+        found = [p for p in self._preparations if p.sizes == sizes]
+        return found[-1] if found else None
+
+    def summary(self, sizes):
+        """What was prepared for these sizes, as data for a receipt, or
+        `None`."""
+        preparation = self.preparation_of(sizes)
+        if not backend.compiles or preparation is None:
+            return None
+        return preparation.summary()
+
+    def begin(self, preparation, present):
+        """Takes a preparation in the place of others.
+
+        Args:
+            preparation: `Preparation`.
+            present: dict, the sizes of the model now. Whatever was prepared
+                for these, such as the steps without gates, is still to come.
+        """
+        kept = [p for p in self._preparations if p.sizes == present]
+        for other in self._preparations:
+            if other not in kept:
+                other.cancel()
+        self._preparations = [*kept, preparation]
+
+    def cancel(self):
+        """Ends what is under way, each after the program that it is at."""
+        for preparation in self._preparations:
+            preparation.cancel()
+
+    def attach(self, model, kind, function):
+        """A function of Keras', with prepared programs where there are some.
+
+        Args:
+            model: `GrowableModel`.
+            kind: `"train"` or `"test"`.
+            function: what Keras made.
+        """
+        if not backend.compiles or model.run_eagerly:
+            return function
+        preparation, facts = self.preparation_of(model.growth_config), None
+        if preparation is not None:
+            facts = _facts(model)
+        calls = _Calls(self, kind, preparation, facts)
+        return backend.with_programs(model, function, calls)
+
+    def see(self, kind, form, data, rows):
+        """Notes down that a step took such a batch."""
+        if (kind, form) not in self.seen:
+            self.seen[kind, form] = tensors_of(data), rows
+
+
+def _facts(model):
+    """`step_facts()`, or what keeps them from being known: a growth does not
+    fail by it."""
+    try:
+        return step_facts(model)
+    except Exception as error:
+        return {f"(by {type(error).__name__}: {error}) what it computes": True}
+
+
+class _Calls:
+    """The calls of one function, each of which may have its program.
+
+    Args:
+        store: `ProgramStore`.
+        kind: `"train"` or `"test"`.
+        preparation: `Preparation` for a model of these sizes, or `None`.
+        facts: see `step_facts()`, or `None` where there is none.
+    """
+
+    def __init__(self, store, kind, preparation, facts):
+        self.store = store
+        self.kind = kind
+        self.preparation = preparation
+        self.facts = facts
+        self._known = {}
+
+    def find(self, data, rows):
+        """The `AheadProgram` of a batch, or `None`."""
+        form = form_of(data)
+        self.store.see(self.kind, form, data, rows)
+        if form not in self._known:
+            self._known[form] = self._look(form)
+        return self._known[form]
+
+    def refuse(self, data, error):
+        """Notes down that a program did not fit its arguments after all."""
+        self._known[form_of(data)] = None
+        reason = str(error).strip().partition("\n")[0]
+        self.preparation.report(self.kind, f"it does not fit: {reason}")
+
+    def _look(self, form):
+        preparation = self.preparation
+        if preparation is None:
+            return None
+        # They hold where the step runs, not where the function was made.
+        facts = self.facts | surroundings()
+        steps = [s for s in list(preparation.steps) if s.kind == self.kind]
+        alike = [s for s in steps if not differing(s.facts, facts)]
+        for step in alike:
+            if step.form == form:
+                preparation.report(self.kind, None)
+                return step.program
+        reason = _reason(preparation, steps, alike, facts)
+        preparation.report(self.kind, reason)
+        return None
+
+
+def _reason(preparation, steps, alike, facts):
+    """Why no program of a preparation is taken."""
+    if preparation.failure is not None:
+        return preparation.failure
+    if not preparation.is_done or not steps:
+        return "it was not ready yet"
+    if alike:
+        return "the batches have another shape, dtype or structure"
+    changed = min((differing(s.facts, facts) for s in steps), key=len)
+    return f"{' and '.join(changed)} changed since it was prepared"
