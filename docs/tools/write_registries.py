@@ -1,5 +1,5 @@
-"""Writes what follows from the registry of strategies: what
-`kgrow.strategies` exports, and the entries of the reference.
+"""Writes what follows from the registries of strategies and of families: what
+their packages export, and the entries of the reference.
 
 python -m docs.tools.write_registries
 """
@@ -7,60 +7,147 @@ python -m docs.tools.write_registries
 import pathlib
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from docs.tools.write_tables import replace
-from kgrow.strategies import registry
+from kgrow.models import registry as families
+from kgrow.strategies import registry as strategies
 
 ROOT = pathlib.Path(__file__).parents[2]
-EXPORTS = ROOT / "kgrow" / "strategies" / "__init__.py"
-PAGE = ROOT / "docs" / "api" / "strategies.md"
-
-# What the package exports besides the strategies.
-_TOOLS = {
-    "kgrow.strategies.base": ["Strategy"],
-    "kgrow.strategies.depth_maps": ["DepthMap"],
-    "kgrow.strategies.registry": ["get", "names", "register", "serialize"],
-    "kgrow.strategies.task": ["Task"],
-}
-_HEAD = '''"""Growth strategies: each chooses the matrices of a growth.
+_HEAD = '''"""{summary}
 
 The imports are written by `make registries`.
 """
+
+import sys
 
 '''
 _TAIL = """
 # A file that is not listed above yet registers what it holds as well.
 discover(sys.modules[__name__])
 """
-_GROUPS = ("Width", "Depth", "Width and depth", "Learned", "With arguments")
 
 
-def strategies():
-    """The package's own strategies, sorted by name."""
-    inside = [c for c in registry.classes() if _is_inside(c)]
-    return sorted(inside, key=lambda cls: cls.__name__.lower())
+@dataclass(frozen=True)
+class Registry:
+    """A registry, and what is written of it.
+
+    Args:
+        name: string, its package and the marker of its entries.
+        page: string, the page of the reference.
+        summary: string, the package's docstring.
+        tools: dict from modules to the names that the package exports beside
+            the registered classes.
+        classes: function without arguments to the registered classes.
+        title: function of a class to the title that it is listed under.
+        titles: tuple of the titles in their order; others come behind them.
+    """
+
+    name: str
+    page: str
+    summary: str
+    tools: dict
+    classes: Callable
+    title: Callable
+    titles: tuple
+
+    @property
+    def exports_file(self):
+        return ROOT / "kgrow" / self.name / "__init__.py"
+
+    @property
+    def page_file(self):
+        return ROOT / "docs" / "api" / f"{self.page}.md"
+
+    def own(self):
+        """The package's own classes, sorted by name."""
+        place = f"kgrow.{self.name}."
+        inside = [c for c in self.classes() if c.__module__.startswith(place)]
+        return sorted(inside, key=lambda cls: cls.__name__.lower())
+
+    def exports(self):
+        """The text of the package's `__init__.py`."""
+        names = {module: list(found) for module, found in self.tools.items()}
+        for cls in self.own():
+            names.setdefault(cls.__module__, []).append(cls.__name__)
+        every = sum(names.values(), [])
+        # Modules are not listed: `configurations as configurations`.
+        public = sorted(name for name in every if " as " not in name)
+        names["kgrow.algebra.discovery"] = ["discover"]
+        lines = [
+            f"from {module} import {', '.join(sorted(found))}"
+            for module, found in sorted(names.items())
+        ]
+        listed = "".join(f"    {name!r},\n" for name in public)
+        return formatted(
+            _HEAD.format(summary=self.summary)
+            + "\n".join(lines)
+            + f"\n\n__all__ = [\n{listed}]\n{_TAIL}"
+        )
+
+    def entries(self, classes=None):
+        """The entries of the reference, by title.
+
+        Args:
+            classes: optional list of classes; by default the package's own.
+        """
+        groups = {title: [] for title in self.titles}
+        for cls in self.own() if classes is None else classes:
+            entry = f"::: kgrow.{self.name}.{cls.__name__}"
+            groups.setdefault(self.title(cls), []).append(entry)
+        return "\n\n".join(
+            "\n\n".join([f"## {title}", *found])
+            for title, found in groups.items()
+            if found
+        )
+
+    def write(self):
+        self.exports_file.write_text(self.exports())
+        page = replace(self.page_file.read_text(), self.name, self.entries())
+        self.page_file.write_text(page)
 
 
-def _is_inside(cls):
-    return cls.__module__.startswith("kgrow.strategies.")
+def _title_of_strategy(cls):
+    if cls.registered_name is None or "registered_name" not in vars(cls):
+        return "With arguments"
+    if cls.needs_data:
+        return "Learned"
+    if set(cls.grows) == {"width", "depth"}:
+        return "Width and depth"
+    return "".join(cls.grows).capitalize()
 
 
-def exports():
-    """The text of `kgrow/strategies/__init__.py`."""
-    names = {module: list(found) for module, found in _TOOLS.items()}
-    for cls in strategies():
-        names.setdefault(cls.__module__, []).append(cls.__name__)
-    public = sorted(sum(names.values(), []))
-    names["kgrow.strategies.registry"].append("discover")
-    lines = [
-        f"from {module} import {', '.join(sorted(found))}"
-        for module, found in sorted(names.items())
-    ]
-    listed = "".join(f"    {name!r},\n" for name in public)
-    return formatted(
-        f"{_HEAD}import sys\n\n" + "\n".join(lines) + "\n\n"
-        f"__all__ = [\n{listed}]\n{_TAIL}"
-    )
+STRATEGIES = Registry(
+    "strategies",
+    "strategies",
+    "Growth strategies: each chooses the matrices of a growth.",
+    {
+        "kgrow.strategies.base": ["Strategy"],
+        "kgrow.strategies.depth_maps": ["DepthMap"],
+        "kgrow.strategies.registry": ["get", "names", "register", "serialize"],
+        "kgrow.strategies.task": ["Task"],
+    },
+    strategies.classes,
+    _title_of_strategy,
+    ("Width", "Depth", "Width and depth", "Learned", "With arguments"),
+)
+FAMILIES = Registry(
+    "models",
+    "families",
+    "Model families that can be grown.",
+    {
+        "kgrow.models": ["configurations as configurations"],
+        "kgrow.models.example": ["Example"],
+        "kgrow.models.family": ["Family"],
+        "kgrow.models.network": ["Network"],
+        "kgrow.models.registry": ["register", "registered"],
+    },
+    lambda: families.registered().values(),
+    lambda cls: cls.kind.capitalize(),
+    ("Text", "Images", "Vectors"),
+)
+REGISTRIES = (STRATEGIES, FAMILIES)
 
 
 def formatted(source):
@@ -77,31 +164,9 @@ def formatted(source):
     return source
 
 
-def entries():
-    """The entries of the reference, under what each strategy grows."""
-    groups = {title: [] for title in _GROUPS}
-    for cls in strategies():
-        groups[_group(cls)].append(f"::: kgrow.strategies.{cls.__name__}")
-    return "\n\n".join(
-        "\n\n".join([f"## {title}", *found])
-        for title, found in groups.items()
-        if found
-    )
-
-
-def _group(cls):
-    if cls.registered_name is None or "registered_name" not in vars(cls):
-        return "With arguments"
-    if cls.needs_data:
-        return "Learned"
-    if set(cls.grows) == {"width", "depth"}:
-        return "Width and depth"
-    return "".join(cls.grows).capitalize()
-
-
 def main():
-    EXPORTS.write_text(exports())
-    PAGE.write_text(replace(PAGE.read_text(), "strategies", entries()))
+    for registry in REGISTRIES:
+        registry.write()
 
 
 if __name__ == "__main__":

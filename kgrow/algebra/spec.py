@@ -47,6 +47,13 @@ class Dim:
         _check_option("norm", self.norm, NORMS)
         object.__setattr__(self, "field", self.field or self.name)
 
+    @property
+    def is_placed(self) -> bool:
+        """Whether its entries have places of their own: what is indexed keeps
+        its index, and what is treated by its position goes where the larger
+        network treats it alike."""
+        return self.kind in ("lookup", "rotary", "alibi")
+
 
 @dataclass(frozen=True)
 class BlockStack:

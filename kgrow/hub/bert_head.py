@@ -2,8 +2,7 @@
 
 import keras
 
-from kgrow.models.bert import BERT
-from kgrow.models.bert_network import BERTNetwork
+from kgrow.models.bert import BERT, BERTNetwork
 
 # That of KerasHub's `MaskedLMHead`, which `BertMaskedLM` does not set.
 EPSILON = 1e-5

@@ -1,26 +1,17 @@
 """Models by name: the sizes of those that papers on growth start from and
 arrive at.
 
-Fields that a table leaves out are what its models' own papers say: feedforward
-networks are four times as wide as the stream, images have 3 colours and 1000
-classes. What is printed as sequence length is that of the inputs; tables of
-positions are as long as in the models' own papers, which holds them all.
+Fields that a table leaves out have the values of its models' own papers:
+feedforward networks are four times as wide as the stream, images have 3 colours
+and 1000 classes. The sequence lengths that the tables print are those of the
+inputs; tables of positions are as long as in the models' own papers.
 """
 
 import difflib
 import inspect
 
 from kgrow.algebra.errors import GrowthError
-from kgrow.models.bert import BERT
-from kgrow.models.cait import CaiT
-from kgrow.models.gpt2 import GPT2
-from kgrow.models.roberta import RoBERTa
-from kgrow.models.swin import Swin
-from kgrow.models.vit import ViT
-
-_FAMILIES = {
-    cls.__name__: cls for cls in (BERT, CaiT, GPT2, RoBERTa, Swin, ViT)
-}
+from kgrow.models.registry import registered
 
 # Family, layers, width, heads, vocabulary, positions.
 _TEXT = {
@@ -171,7 +162,7 @@ def build(name, /, **overrides):
     512
     """
     fields = configuration(name)
-    family = _FAMILIES[fields.pop("family")]
+    family = registered()[fields.pop("family")]
     known = list(inspect.signature(family).parameters)
     for field, value in overrides.items():
         if field not in known:

@@ -1,11 +1,10 @@
-"""Hard distillation: a teacher's verdicts as a second set of labels.
+"""Hard distillation: a teacher's decisions as a second set of labels.
 
 DeiT has a head that learns from another network, most often a convolutional
-one. Its targets are the teacher's decisions on the very images that the model
-is shown, after all augmentation. `TaughtDataset` adds them to the data, so that
-the rest is Keras' own: a loss for each output, in `compile`. The model is the
-one that `fit` trains, and may grow while it does, which a model inside
-`keras.distillation.Distiller` could not.
+one. Its targets are the teacher's decisions on the same augmented images that
+the model gets. `TaughtDataset` adds them to the data; a loss for each output is
+passed to `compile()`. As `fit()` trains the model itself, the model may grow
+meanwhile, which a model inside `keras.distillation.Distiller` could not.
 """
 
 import itertools
@@ -49,7 +48,7 @@ class TaughtDataset(keras.utils.PyDataset):
     ((4,), (4,))
 
     With `kgrow.models.DeiT(..., logits="both")`, whose outputs have the same
-    names, `HARD` is what the paper's Eq. 3 says;
+    names, `HARD` holds the weights of the paper's Eq. 3;
     `model.set_training_options(logits="mean")` then answers with both heads::
 
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -103,7 +102,7 @@ class TaughtDataset(keras.utils.PyDataset):
         return x, {CLASS: y, DISTILLATION: decisions}
 
     def _next(self):
-        """The next batch, whatever its number: it is a stream."""
+        """The next batch of the stream; batches have no numbers there."""
         if self._batches is None:
             self._batches = itertools.chain.from_iterable(
                 itertools.repeat(self.data)

@@ -5,6 +5,7 @@ The imports are written by `make registries`.
 
 import sys
 
+from kgrow.algebra.discovery import discover
 from kgrow.strategies.base import Strategy
 from kgrow.strategies.bert2bert import AKI, FPI
 from kgrow.strategies.combine import Combine
@@ -31,7 +32,7 @@ from kgrow.strategies.msg import MSG
 from kgrow.strategies.mslt import MSLT
 from kgrow.strategies.net2net import Net2Net
 from kgrow.strategies.position_table import Positions
-from kgrow.strategies.registry import discover, get, names, register, serialize
+from kgrow.strategies.registry import get, names, register, serialize
 from kgrow.strategies.solar import SOLAR
 from kgrow.strategies.staged import Staged
 from kgrow.strategies.task import Task

@@ -23,7 +23,7 @@ _UNMADE = NewEntryInit(incoming="zeros", outgoing="initializer")
 
 def is_placed(dim: Dim) -> bool:
     """Whether entries of a dimension have places of their own."""
-    return dim.kind in ("lookup", "rotary", "alibi")
+    return dim.is_placed
 
 
 def place(dim: Dim, source: int, target: int) -> tuple[Expansion, NewEntryInit]:

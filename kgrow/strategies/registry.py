@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import difflib
-import importlib
-import pkgutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from types import ModuleType
 from typing import Any, TypeAlias, TypeVar
 
 from kgrow.algebra.deserialization import object_of
+from kgrow.algebra.discovery import place
 from kgrow.algebra.errors import GrowthError
 from kgrow.algebra.lazy_keras import keras, serializable
 from kgrow.strategies.base import Strategy
@@ -89,15 +87,11 @@ def _check(cls: Any, name: str | None, aliases: Iterable[str]) -> None:
         if word != str(word).lower():
             raise GrowthError(f"A name is in lower case. Received: {word!r}")
         # The same class once more is a module or a cell that ran again.
-        if other and _place(other) != _place(cls):
+        if other and place(other) != place(cls):
             raise GrowthError(
-                f"{word!r} is the name of {_place(other)} already. Received: "
-                f"{_place(cls)}. Choose another name."
+                f"{word!r} is the name of {place(other)} already. Received: "
+                f"{place(cls)}. Choose another name."
             )
-
-
-def _place(cls):
-    return f"{cls.__module__}.{cls.__qualname__}"
 
 
 def forget(name: str) -> None:
@@ -109,16 +103,6 @@ def forget(name: str) -> None:
     _CLASSES.remove(_STRATEGIES.pop(name))
     for alias in [a for a, n in _ALIASES.items() if n == name]:
         del _ALIASES[alias]
-
-
-def discover(package: ModuleType) -> None:
-    """Imports every module of a package, so that what they register is known.
-
-    Args:
-        package: the imported package.
-    """
-    for module in pkgutil.iter_modules(package.__path__):
-        importlib.import_module(f"{package.__name__}.{module.name}")
 
 
 def classes() -> list[type[Strategy]]:

@@ -19,6 +19,7 @@ from helpers.toy import (
     make_model,
     make_targets,
     relative_difference,
+    shallow,
     toy_spec,
     toy_terms,
     toy_values,
@@ -368,7 +369,12 @@ def test_noise_is_as_large_as_asked_and_is_not_read(snr):
 def test_a_model_gets_what_its_plan_makes(family, strategy):
     """The same bytes in two growths, and from the plan alone."""
     model = make_model(family)
-    target = {"intermediate_dim": 20, "hidden_dim": 16}
+    source = model.architecture
+    target = {
+        field: 2 * size
+        for field, size in source.config.items()
+        if kinds(source, field) == "width"
+    }
     network, _ = grow_offline(model, target, strategy, seed=4)
     expected = [array(weight) for weight in network.weights]
     model.grow(target, strategy, seed=4)
@@ -484,7 +490,7 @@ KEEPING = [*filter(keeps_a_function, strategies.names(aliases=False))]
 def test_the_dual_maps_gradients(float64, family, strategy):
     """First and second moments, wherever the dual writes anything; noise is
     left out, for it changes what flows back."""
-    model = make_model(family, num_layers=1)
+    model = make_model(family, **shallow(family))
     target = mapped_fields(model, strategy)
     if not target:
         pytest.skip(f"{strategy} keeps the function of no grown {family}")

@@ -8,7 +8,7 @@ from keras import layers
 
 from kgrow import AxisMap, BlockStack, Dim, GrowableModel, GrowthError
 from kgrow.backend.lazy_variables import without_values
-from kgrow.models.transformer_axes import BLOCK_RULES, block_dims
+from kgrow.models.transformer import BLOCK_RULES, block_dims
 
 pytestmark = pytest.mark.compiles
 

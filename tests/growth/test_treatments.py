@@ -308,7 +308,7 @@ def test_a_pool_of_one_pools_nothing():
     plain = array(model.network(x))
     model.network.pooling = 1 + 1e-9
     pool = pool_tokens
-    import kgrow.models.encoder_network as module
+    import kgrow.models.encoder as module
 
     module.pool_tokens = lambda x, size, mask: pool(x, 1, mask)
     try:

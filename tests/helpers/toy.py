@@ -1,7 +1,6 @@
 """Small models with no zeros in them, and random maps for the algebra."""
 
 import dataclasses
-import inspect
 
 import keras
 import numpy as np
@@ -17,53 +16,40 @@ from kgrow.algebra.linear_maps import UNWRITTEN
 from kgrow.architecture.architecture import relative_path
 from kgrow.backend.lazy_variables import give_value, without_values
 from kgrow.growth.gates import carry_gates
+from kgrow.models import registered
 
 settings.register_profile(
     "kgrow", deadline=None, derandomize=True, max_examples=50
 )
 settings.load_profile("kgrow")
 
-# Arguments by name, for every family there is; no two sizes are equal, so
-# that no axis can be taken for another.
-SIZES = {
-    "vocabulary_size": 11,
-    "max_sequence_length": 5,
-    "num_segments": 2,
-    "num_layers": 2,
-    "num_heads": 3,
-    "num_query_heads": 9,
-    "num_key_value_heads": 3,
-    "head_dim": 4,
-    "hidden_dim": 8,
-    "intermediate_dim": 10,
-    "input_dim": 6,
-    "output_dim": 7,
-    "dropout": 0.0,
-}
-
-# Those that take their sizes from the table above. The others, on images, are
-# held to the same laws in files of their own.
+# Families of images cut them into patches, so that their sizes do not all grow
+# alone: they are held to the laws in growths of their own.
 FAMILIES = {
-    name: getattr(kgrow.models, name)
-    for name in kgrow.models.__all__
-    if "image_size"
-    not in inspect.signature(getattr(kgrow.models, name)).parameters
+    name: cls for name, cls in registered().items() if cls.kind != "images"
 }
+# Of these, the ones with the sizes of a transformer or a residual network.
+RESIDUAL = [
+    name
+    for name, cls in FAMILIES.items()
+    if {"hidden_dim", "intermediate_dim", "num_layers"} <= {*cls.axes.fields}
+]
 # Sums of this many terms, this many layers deep, bound what rounding explains.
 FAN_IN = 64
 DEPTH = 16
 
 
 def make_model(family, **overrides):
-    """A model of a family with noise in every weight."""
-    cls = FAMILIES[family]
-    names = inspect.signature(cls.__init__).parameters
-    config = {name: SIZES[name] for name in names if name in SIZES}
-    config.update(overrides)
+    """The small model of a family, with noise in every weight."""
     # Initial values would each be compiled on JAX, to be overwritten here.
     with without_values():
-        model = cls(**config)
+        model = registered()[family].small(**overrides)
     return randomize(give_zeros(model))
+
+
+def shallow(family):
+    """Arguments by which each stack of a family has one block."""
+    return {s.field: 1 for s in registered()[family].axes.stacks.values()}
 
 
 def give_zeros(network):
@@ -76,13 +62,16 @@ def give_zeros(network):
 
 
 def randomize(model, seed=0):
-    """Gives every weight noise, gains and biases too: zeros hide errors."""
+    """Gives every weight noise, gains and biases too: zeros hide errors.
+    Variances stay positive."""
     rng = np.random.default_rng(seed)
     for weight in model.weights:
         shape = tuple(weight.shape)
         scale = 1.0 if weight.path.endswith(("gamma", "scale")) else 0.0
         std = 0.4 if len(shape) < 2 else np.prod(shape[:-1]) ** -0.5
         weight.assign(scale + std * rng.standard_normal(shape))
+        if weight.path.endswith("moving_variance"):
+            weight.assign(rng.uniform(0.5, 1.5, shape))
     return model
 
 

@@ -25,8 +25,8 @@ from kgrow.algebra import tolerance
 from kgrow.architecture.architecture import grown_weights, relative_path
 from kgrow.growth.gates import carry_gates
 from kgrow.layers import LlamaBlock, RotaryAttention, RotaryEmbedding
-from kgrow.models.llama_network import LlamaNetwork
-from kgrow.models.roberta_network import RoBERTaNetwork
+from kgrow.models.llama import LlamaNetwork
+from kgrow.models.roberta import RoBERTaNetwork
 
 # Mostly compilation; `test_families` runs each family on every backend.
 pytestmark = pytest.mark.compiles

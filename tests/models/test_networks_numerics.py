@@ -10,9 +10,9 @@ from keras import ops
 from kgrow.algebra.rounding import tolerance
 from kgrow.layers import TransformerBlock
 from kgrow.layers.gelu import gelu_approximate, gelu_exact
-from kgrow.models.bert_network import BERTNetwork
-from kgrow.models.gpt2_network import GPT2Network
-from kgrow.models.mlp_network import MLPNetwork
+from kgrow.models.bert import BERTNetwork
+from kgrow.models.gpt2 import GPT2Network
+from kgrow.models.mlp import MLPNetwork
 
 pytestmark = pytest.mark.compiles
 

@@ -47,16 +47,7 @@ pytestmark = pytest.mark.compiles
 
 FAMILIES = {"ViT": ViT, "DeiT": DeiT, "CaiT": CaiT}
 EACH = pytest.mark.parametrize("family", FAMILIES)
-SIZES = {
-    "image_size": 8,
-    "patch_size": 4,
-    "num_layers": 2,
-    "num_heads": 3,
-    "head_dim": 2,
-    "hidden_dim": 8,
-    "intermediate_dim": 10,
-    "num_classes": 5,
-}
+SIZES = ViT.example.sizes
 ROUNDING = tolerance("float64", 64, 16)
 
 

@@ -1,6 +1,7 @@
-"""Whoever adds a strategy or an optimizer's rule writes it and nothing else:
-tried from outside the package."""
+"""Adding a strategy, a family or an optimizer's rule takes its own file and
+nothing else: tried from outside the package."""
 
+import inspect
 import os
 import pathlib
 import subprocess
@@ -17,6 +18,7 @@ from kgrow.algebra import tolerance
 from kgrow.analysis.preservation import preservation_table
 from kgrow.analysis.preservation.completion import completed
 from kgrow.growth.optimizer.slot_rules import RULES
+from kgrow.models.registry import forget as forget_family
 
 ROOT = pathlib.Path(__file__).parents[2]
 ROUNDING = tolerance("float32", 64, 16)
@@ -39,40 +41,57 @@ def outsiders():
     sys.modules.pop("helpers.outsiders")
 
 
-# --- a strategy --------------------------------------------------------------
-
-# Two of the files whose cases are all registered strategies.
-LAWS = (
-    "tests/strategies/test_all.py",
-    "tests/strategies/test_preservation.py",
-)
+# Files whose cases are all registered strategies or families, and the words
+# by which their cases name those from outside.
+LAWS = {
+    "tests/strategies/test_all.py": ("mirror",),
+    "tests/models/test_families.py": ("Perceptron",),
+    "tests/algebra/test_spec.py": ("Perceptron",),
+    "tests/algebra/test_plan.py": ("mirror", "Perceptron"),
+    "tests/strategies/test_preservation.py": ("mirror", "Perceptron"),
+}
+# Those that are run as well.
+RUN = (*LAWS,)[:3]
 
 
 # In a process of its own: laws find their cases when they are imported.
 _PROGRAM = """
 import sys, pytest
-options = ["-q", "-n0", "-p", "helpers.outsiders", "-p", "no:cacheprovider"]
-options += ["-k", "mirror or Mirror", "-m", "not slow"]
-laws = sys.argv[1:]
-code = pytest.main([*options, "--collect-only", *laws])
-sys.exit(code or pytest.main([*options, laws[0]]))
+
+class Some:
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items):
+        print(*(item.nodeid for item in items), sep="\\n")
+        run = tuple(sys.argv[1].split())
+        items[:] = [item for item in items if item.nodeid.startswith(run)]
+
+options = ["-q", "-n0", "-p", "no:cacheprovider", "-m", "not slow"]
+options += ["-p", "helpers.outsiders", "-p", "helpers.outsider_family"]
+options += ["-k", "mirror or Mirror or Perceptron"]
+sys.exit(pytest.main([*options, *sys.argv[2:]], plugins=[Some()]))
 """
 
 
 @once
-def test_the_laws_take_a_strategy_in():
-    """All have cases of it, and those of the first file hold."""
+def test_the_laws_take_in_what_is_registered_outside():
+    """All have cases of it, and those of the first files hold."""
     done = subprocess.run(
-        [sys.executable, "-c", _PROGRAM, *LAWS],
+        [sys.executable, "-c", _PROGRAM, " ".join(RUN), *LAWS],
         capture_output=True,
         text=True,
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"},
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
-    for file in LAWS:
-        assert f"{file}::" in done.stdout, f"{file} has no case of it"
+    cases = [line for line in done.stdout.splitlines() if "::" in line]
+    for file, words in LAWS.items():
+        for word in words:
+            found = [c for c in cases if c.startswith(file) and word in c]
+            assert found, f"{file} has no case of {word}"
     assert " passed" in done.stdout
+
+
+# --- a strategy --------------------------------------------------------------
 
 
 def test_a_strategy_is_found(outsiders):
@@ -122,6 +141,78 @@ def test_a_model_grows_saves_and_loads_by_it(outsiders, tmp_path):
     np.testing.assert_array_equal(array(loaded(x)), array(model(x)))
 
 
+# --- a family ----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def perceptron():
+    """The family; forgotten again afterwards."""
+    from helpers.outsider_family import Perceptron
+
+    yield Perceptron
+    forget_family("Perceptron")
+    sys.modules.pop("helpers.outsider_family")
+
+
+@once
+def test_a_family_has_the_arguments_of_its_network(perceptron):
+    parameters = inspect.signature(perceptron).parameters
+    assert [*parameters] == [
+        "num_features",
+        "num_units",
+        "num_outputs",
+        "name",
+        "dtype",
+    ]
+    assert parameters["num_outputs"].default == 2
+    model = perceptron(3, 4, 1, "mine")
+    assert model.name == "mine" and model.network.num_outputs == 1
+    for wrong, message in (
+        ({"num_units": 4}, "missing a required argument: 'num_features'"),
+        ({**perceptron.example.sizes, "gates": ()}, "keyword argument 'gates'"),
+    ):
+        with pytest.raises(TypeError, match=rf"Perceptron\(\).*{message}"):
+            perceptron(**wrong)
+
+
+def test_a_family_grows_saves_and_loads(perceptron, tmp_path):
+    model = perceptron.small()
+    x = make_inputs(model)
+    before = array(model(x))
+    assert model.grow(perceptron.example.exact, seed=0).exact
+    assert relative_difference(array(model(x)), before) <= ROUNDING
+    model.grow({"num_units": 9}, strategies.MSG(ramp=4), seed=0)
+    (gate, _), *_ = model.active_gates
+    assert set(gate.units) == {"units"}
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert type(loaded) is perceptron
+    assert loaded.get_config() == model.get_config()
+    np.testing.assert_array_equal(array(loaded(x)), array(model(x)))
+
+
+@once
+def test_golden_files_are_written_for_a_family(perceptron, tmp_path):
+    from golden import check_golden, write_golden
+
+    write_golden.write("Perceptron", tmp_path)
+    check_golden.check_files("Perceptron", tmp_path)
+    assert {p.name for p in tmp_path.iterdir()} == {
+        f"Perceptron{ending}" for ending in write_golden.ENDINGS
+    }
+
+
+@once
+def test_the_reference_takes_a_family_in(perceptron):
+    from docs.tools.write_registries import FAMILIES
+
+    assert perceptron in FAMILIES.classes()
+    assert FAMILIES.entries([perceptron]) == (
+        "## Vectors\n\n::: kgrow.models.Perceptron"
+    )
+    assert perceptron not in FAMILIES.own()
+
+
 # --- a rule for an optimizer's slot -------------------------------------------
 
 
@@ -163,8 +254,24 @@ def test_a_rule_is_checked(slot, rule):
 @once
 def test_exports_and_pages_are_as_the_registries_say():
     """`make registries` writes them."""
-    from docs.tools import write_registries as tool
+    from docs.tools.write_registries import REGISTRIES
     from docs.tools.write_tables import read
 
-    assert tool.EXPORTS.read_text() == tool.exports()
-    assert read(tool.PAGE.read_text(), "strategies") == tool.entries()
+    for registry in REGISTRIES:
+        assert registry.exports_file.read_text() == registry.exports()
+        page = registry.page_file.read_text()
+        assert read(page, registry.name) == registry.entries()
+
+
+@once
+def test_the_reference_shows_the_arguments_of_families():
+    """It is made from the sources, which say them once, in the network."""
+    from docs.tools.write_registries import FAMILIES
+
+    griffe = pytest.importorskip("griffe")
+    tool = griffe.load_extensions(ROOT / "docs/tools/family_signatures.py")
+    sources = griffe.load("kgrow", search_paths=[ROOT], extensions=tool)
+    for cls in FAMILIES.own():
+        path = f"{cls.__module__}.{cls.__name__}".removeprefix("kgrow.")
+        shown = [p.name for p in sources[path].parameters]
+        assert shown == ["self", *inspect.signature(cls).parameters]

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 from helpers.toy import (
-    FAMILIES,
+    RESIDUAL,
     array,
     assert_close,
     assert_same,
@@ -28,7 +28,7 @@ TRANSFORMERS = ["GPT2", "BERT"]
 # Each compiles several programs of two transformers.
 LONG = [
     pytest.param(f, marks=[] if f == "MLP" else [pytest.mark.compiles])
-    for f in FAMILIES
+    for f in RESIDUAL
 ]
 
 
@@ -46,7 +46,7 @@ def larger(model, extra):
 @pytest.mark.grid
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("initializer", ["normal", "layer", "net2net"])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", RESIDUAL)
 def test_no_jump_in_four_dimensions_at_once(
     float64, family, initializer, dtype
 ):
@@ -70,7 +70,7 @@ def test_no_jump_for_any_size(family, extra, seed):
 
 
 @pytest.mark.parametrize("depth", ["stack", "interpolate", "top", [0, None, 1]])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", RESIDUAL)
 def test_new_blocks_may_stand_anywhere(family, depth):
     target = 3 if isinstance(depth, list) else 4
     model = make_model(family)

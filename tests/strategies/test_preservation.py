@@ -8,7 +8,7 @@ from helpers.toy import (
     DEPTH,
     FAMILIES,
     FAN_IN,
-    SIZES,
+    RESIDUAL,
     array,
     give_zeros,
     make_inputs,
@@ -36,23 +36,22 @@ from kgrow.algebra import GatherMap, MatrixMap, PlanTerm, tolerance
 from kgrow.architecture.architecture import grown_weights, relative_path
 from kgrow.architecture.output_check import difference
 from kgrow.growth.gates import carry_gates
+from kgrow.models import registered
 
 pytestmark = pytest.mark.compiles
 
 ROUNDING = tolerance("float64", FAN_IN, DEPTH)
 
 
-def fields(family):
-    return list(FAMILIES[family].axes.fields)
-
-
 def growths(family):
     """Each size alone, to a multiple and to none; then all of them at once."""
+    cls = FAMILIES[family]
+    sizes = {field: cls.example.sizes[field] for field in cls.axes.fields}
     for name, grow in {
         "double": lambda n: 2 * n,
         "more": lambda n: n + 1 + n // 4,
     }.items():
-        everything = {field: grow(SIZES[field]) for field in fields(family)}
+        everything = {field: grow(size) for field, size in sizes.items()}
         yield f"{family}-{name}-all", everything
         for field, size in everything.items():
             yield f"{family}-{name}-{field}", {field: size}
@@ -62,6 +61,12 @@ GROWTHS = {
     name: (family, target)
     for family in FAMILIES
     for name, target in growths(family)
+}
+GROWTHS |= {
+    f"{family}-{name}": (family, getattr(cls.example, name))
+    for family, cls in registered().items()
+    for name in ("exact", "gated")
+    if family not in FAMILIES
 }
 
 # Networks are built and compiled once; strategies only change their weights.
@@ -152,7 +157,7 @@ def test_without_a_norm_any_number_of_copies_will_do(float64):
 
 
 @pytest.mark.parametrize("blocks", [[0, None, 1], [0, 1, None], [None, 0, 1]])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", RESIDUAL)
 def test_silent_blocks_keep_the_function(float64, family, blocks):
     """Behind a norm only above a block that takes its scale back."""
     strategy = strategies.StackingList(blocks, zero_exits=True)
@@ -177,7 +182,7 @@ def test_silent_blocks_change_no_bit(family, strategy):
 
 @pytest.mark.grid
 @pytest.mark.parametrize("strategy", ["net2net", "random"])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", RESIDUAL)
 def test_the_receipt_tells_what_was_measured(family, strategy):
     model = make_model(family)
     target = {"intermediate_dim": 13, "num_heads": 5}

@@ -14,7 +14,7 @@ from kgrow.layers import (
 from kgrow.layers.blocks.block_stack import run_blocks
 from kgrow.layers.float64 import float64_exact
 from kgrow.layers.gelu import gelu_approximate
-from kgrow.models.transformer_axes import BLOCK_RULES, block_dims
+from kgrow.models.transformer import BLOCK_RULES, block_dims
 
 # `{placement: (norm, norm_first)}`.
 PLACEMENTS = {

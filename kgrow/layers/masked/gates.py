@@ -70,6 +70,14 @@ class Gates(keras.layers.Layer):
         opened = self._advance(training)
         return {name: self._mask(name, opened) for name in self.sizes}
 
+    def set_sizes(self, sizes):
+        """Sets the sizes, in a network that knows them once it is built.
+
+        Args:
+            sizes: dict, as that of the constructor. There may be no gates yet.
+        """
+        self.sizes = dict(sizes)
+
     def set_active_gates(self, active_gates, steps=None):
         """Replaces all gates, and the counters with them.
 

@@ -1,20 +1,45 @@
-"""What vision transformers have in common: images in, classes out."""
+"""Vision transformers: the axes around their blocks, and their base class.
+
+The table of positions has rows and columns, and one dimension stands for both:
+larger images have more of each. Colours and the pixels of a patch never grow.
+"""
 
 import keras
-import numpy as np
 from keras import ops
 
 from kgrow.algebra.errors import GrowthError
+from kgrow.algebra.spec import Dim
 from kgrow.layers import MaskedDense, argument_checks
 from kgrow.layers.embeddings.class_token import ClassToken
 from kgrow.layers.embeddings.grid_position_embedding import (
     GridPositionEmbedding,
 )
 from kgrow.layers.embeddings.patch_embedding import PatchEmbedding
-from kgrow.models.transformer_network import TransformerNetwork
+from kgrow.models.image_classifier import ImageClassifier
+from kgrow.models.transformer import TransformerNetwork, stream_dims
+
+IMAGE_RULES = {
+    "patch_embedding/kernel": "_ _ _ -> hidden",
+    "patch_embedding/bias": "-> hidden",
+    "position_embedding/embeddings": "grid grid -> hidden",
+    "class_token/token": "_ _ -> hidden",
+    "layer_norm/gamma": "-> hidden | scale",
+    "layer_norm/beta": "-> hidden | offset",
+    "predictions/kernel": "hidden -> classes",
+    "predictions/bias": "-> classes",
+}
 
 
-class VisionNetwork(TransformerNetwork):
+def image_dims(hidden):
+    """The dims of a vision transformer; `hidden` is the kind of its stream."""
+    return [
+        *stream_dims(hidden),
+        Dim("grid", "image_size", kind="lookup"),
+        Dim("classes", "num_classes", kind="lookup"),
+    ]
+
+
+class VisionNetwork(ImageClassifier, TransformerNetwork):
     """Base class of vision transformers: patches with positions, a head.
 
     Images may be smaller than `image_size`: they take the positions of the
@@ -25,7 +50,7 @@ class VisionNetwork(TransformerNetwork):
 
     Example:
 
-    >>> from kgrow.models.vit_network import ViTNetwork
+    >>> from kgrow.models.vit import ViTNetwork
     >>> issubclass(ViTNetwork, VisionNetwork)
     True
     """
@@ -95,18 +120,3 @@ class VisionNetwork(TransformerNetwork):
         x = x + self.position_embedding(x, gate=gate)
         _, rows, columns, features = x.shape
         return ops.reshape(x, (-1, rows * columns, features))
-
-    def example_inputs(self, batch_size, seed=0):
-        """Random images, `(batch_size, image_size, image_size,
-        num_channels)`, for comparing outputs."""
-        shape = (batch_size, self.image_size, self.image_size)
-        return (
-            np.random.default_rng(seed)
-            .standard_normal((*shape, self.num_channels))
-            .astype("float32")
-        )
-
-    def compute_output_spec(self, inputs, training=None):
-        return keras.KerasTensor(
-            (inputs.shape[0], self.num_classes), dtype=self.compute_dtype
-        )

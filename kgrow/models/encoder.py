@@ -1,4 +1,4 @@
-"""The encoders that predict masked tokens, but for what tells them apart."""
+"""Encoders that predict masked tokens: their axes, and their base class."""
 
 import keras
 import numpy as np
@@ -10,7 +10,21 @@ from kgrow.layers.blocks.token_drop import gather_tokens
 from kgrow.layers.embeddings.token_pooling import pool_tokens
 from kgrow.layers.float64 import float64_exact
 from kgrow.layers.gelu import gelu_exact
-from kgrow.models.transformer_network import TransformerNetwork
+from kgrow.models.transformer import BLOCK_RULES, TransformerNetwork
+
+ENCODER_RULES = {
+    "token_embedding/embeddings": "vocab -> hidden",
+    "position_embedding/embeddings": "positions -> hidden",
+    "embeddings_layer_norm/gamma": "-> hidden | scale",
+    "embeddings_layer_norm/beta": "-> hidden | offset",
+    **BLOCK_RULES,
+    "mlm_dense/kernel": "hidden -> hidden",
+    "mlm_dense/bias": "-> hidden",
+    # What the tied embedding reads lives in the dual space.
+    "mlm_layer_norm/gamma": "-> ~hidden | scale",
+    "mlm_layer_norm/beta": "-> ~hidden | offset",
+    "mlm_bias/bias": "-> vocab",
+}
 
 
 class EncoderNetwork(TransformerNetwork):
@@ -18,12 +32,12 @@ class EncoderNetwork(TransformerNetwork):
     of embeddings, and a masked-language-model head whose output projection is
     tied to the tokens' embedding.
 
-    A subclass makes its embeddings and then calls `_make_encoder()`; what it
-    embeds beside tokens and positions it adds in `_embed()`.
+    A subclass makes its embeddings and then calls `_make_encoder()`. It adds
+    embeddings other than those of tokens and positions in `_embed()`.
 
     Example:
 
-    >>> from kgrow.models.bert_network import BERTNetwork
+    >>> from kgrow.models.bert import BERTNetwork
     >>> issubclass(BERTNetwork, EncoderNetwork)
     True
     """
@@ -36,7 +50,7 @@ class EncoderNetwork(TransformerNetwork):
         return keras.initializers.TruncatedNormal(stddev=0.02)
 
     def _make_encoder(self, activation, gates, layer_drop, token_drop, pooling):
-        """Makes all that stands behind the embeddings."""
+        """Makes the layers above the embeddings and ends the constructor."""
         self.embeddings_layer_norm = self._norm("embeddings_layer_norm")
         self.embeddings_dropout = self._dropout("embeddings_dropout")
         self.transformer_layers = self._blocks(
@@ -57,7 +71,7 @@ class EncoderNetwork(TransformerNetwork):
                 "Tokens are pooled in the first block, and there is none. "
                 f"Received: pooling={pooling}, num_layers={self.num_layers}"
             )
-        self._finish(gates, layer_drop, token_drop)
+        self.finish(gates, layer_drop, token_drop)
 
     def build(self, input_shape=None):
         stream = (None, None, self.hidden_dim)
@@ -71,7 +85,6 @@ class EncoderNetwork(TransformerNetwork):
         self.mlm_layer_norm.build(stream)
         self.mlm_bias.build((None, None, self.vocabulary_size))
 
-    @float64_exact
     def call(self, inputs, training=None):
         gates = self.gates(training=training)
         x = self._encode(inputs, training, gates)
@@ -83,7 +96,7 @@ class EncoderNetwork(TransformerNetwork):
         """The encoder's output, KerasHub's `sequence_output`.
 
         Args:
-            inputs: what the network is called with.
+            inputs: the inputs of the network.
             training: bool or `None`, whether dropout is active.
 
         Returns:
@@ -116,13 +129,13 @@ class EncoderNetwork(TransformerNetwork):
         return x + self.position_embedding(x)
 
     def _pooled(self, x, padding_mask, predicted):
-        """A shorter sequence, and what is to be predicted behind it as it
-        is."""
+        """The pooled sequence, followed by the predicted positions as they
+        are, and the padding mask of both."""
         if predicted is None:
             raise ValueError(
                 "A network that pools its tokens has no position for each of "
-                'them. Say with the key "masked_positions" which ones it is '
-                "to predict; they are kept as they are. Received: "
+                'them. Name those to predict under the key "masked_positions"; '
+                "they are not pooled. Received: "
                 f"pooling={self.pooling} and no masked_positions"
             )
         short, mask = pool_tokens(x, self.pooling, padding_mask)
