@@ -65,8 +65,17 @@ class AxisMap:
                 f"such as {{'dense/kernel': 'hidden -> ffn'}}. Received: "
                 f"{rules!r}"
             )
+        for path, axes in rules.items():
+            if not isinstance(path, str) or not isinstance(axes, (str, Axes)):
+                raise GrowthError(
+                    "Rules are strings: a path expression and its axes. "
+                    f"Received: {path!r}: {axes!r}"
+                )
         self.rules = {p: Axes.parse(axes) for p, axes in rules.items()}
         self.outputs = _outputs(outputs)
+        dims = _parts("dims", dims, Dim)
+        stacks = _parts("stacks", stacks, BlockStack)
+        _check_notes(notes)
         self.notes = {f: list(why) for f, why in (notes or {}).items()}
         self.stacks = {s.name: s for s in stacks}
         for pattern in self.rules:
@@ -197,11 +206,43 @@ class AxisMap:
         )
 
 
+def _parts(name: str, given: Any, kind: type) -> list[Any]:
+    """The entries of an argument, each of a kind."""
+    listed = isinstance(given, Iterable) and not isinstance(given, str)
+    entries = list(given) if listed else [None]
+    if not all(isinstance(entry, kind) for entry in entries):
+        raise GrowthError(
+            f"`{name}` is a list of `{kind.__name__}`s. Received: "
+            f"{name}={given!r}"
+        )
+    return entries
+
+
+def _check_notes(notes: Any) -> None:
+    if notes is None:
+        return
+    if not isinstance(notes, Mapping) or not all(
+        isinstance(field, str) and isinstance(why, (list, tuple))
+        for field, why in notes.items()
+    ):
+        raise GrowthError(
+            "`notes` is a dict from fields to lists of reasons. Received: "
+            f"notes={notes!r}"
+        )
+
+
 def _outputs(outputs):
     if outputs is None:
         return None
     if isinstance(outputs, (str, Axes)):
         outputs = [outputs]
+    if not isinstance(outputs, (list, tuple)) or not all(
+        isinstance(axes, (str, Axes)) for axes in outputs
+    ):
+        raise GrowthError(
+            "`outputs` is the axes of the output, such as '_ -> classes', or a "
+            f"list of these. Received: outputs={outputs!r}"
+        )
     return tuple(Axes.parse(axes) for axes in outputs)
 
 

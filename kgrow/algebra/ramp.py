@@ -116,6 +116,11 @@ class Ramp:
         if isinstance(identifier, dict):
             if "class_name" in identifier:
                 return object_of(identifier, cls, "a ramp")
+            if not {"steps"} <= set(identifier) <= {"steps", "shape"}:
+                raise GrowthError(
+                    "The config of a ramp has `steps`, and perhaps `shape`. "
+                    f"Received: {identifier!r}"
+                )
             return cls.from_config(identifier)
         return cls(identifier)
 

@@ -7,6 +7,7 @@ from keras import ops
 from kgrow import backend
 from kgrow.algebra.contraction import contract
 from kgrow.algebra.errors import GrowthError
+from kgrow.algebra.plain_data import short
 from kgrow.algebra.rounding import tolerance
 from kgrow.backend import forward, is_spread
 
@@ -74,7 +75,14 @@ def run(network, inputs):
 
 def _outputs(network, inputs, forward=forward):
     """The same in the network's own structure."""
-    inputs = keras.tree.map_structure(backend.as_batch, inputs)
+    try:
+        inputs = keras.tree.map_structure(backend.as_batch, inputs)
+    except Exception as error:
+        raise GrowthError(
+            "The inputs must be arrays of numbers, or structures of these, as "
+            f"the model takes them: {error}. Received: "
+            f"{short(inputs)} (of type {type(inputs).__name__})"
+        ) from error
     try:
         return forward(network, inputs)
     except Exception as error:

@@ -6,12 +6,15 @@ by the packages that know such networks.
 """
 
 import importlib
+import numbers
 
 import keras
+import numpy as np
 
 from kgrow.algebra.config_fields import check_size
 from kgrow.algebra.deserialization import registered_function
 from kgrow.algebra.errors import GrowthError
+from kgrow.algebra.plain_data import plain
 from kgrow.architecture.nested_config import closed, opened
 from kgrow.architecture.stable_paths import counted_names
 from kgrow.backend.keras_internals import (
@@ -67,13 +70,18 @@ def recipe_of(network):
     return ClassRecipe(network)
 
 
-def load_recipe(source):
+def load_recipe(source, module=None):
     """The recipe that `source()` of another process described.
+
+    Args:
+        source: dict.
+        module: optional module that has the class or function; by default the
+            one that `source` names.
 
     Raises:
         GrowthError: the class or the function is not where it was.
     """
-    found = importlib.import_module(source["module"])
+    found = module or importlib.import_module(source["module"])
     for name in source["name"].split("."):
         found = getattr(found, name, None)
     if found is None:
@@ -177,7 +185,10 @@ class ModelBuilder:
         build: function from the fields of `config`, by name, to a
             `keras.Model`. Its layers have names of their own, the same at
             every call.
-        config: dict of sizes, integers or lists of them.
+        config: dict of its arguments. Integers and lists of them are sizes,
+            which may grow; anything else is passed on as it is. To save the
+            model they must be plain data: numbers, strings, flags, `None`,
+            lists and dicts of these.
 
     Raises:
         GrowthError: what it builds is no model, or has no weights yet.
@@ -201,7 +212,7 @@ class ModelBuilder:
                 f"call it with. Received: build={build!r}, config={config!r}"
             )
         self.build = build
-        self.config = {f: check_size(f, v) for f, v in config.items()}
+        self.config = {f: _argument(f, v) for f, v in config.items()}
 
     def make(self, fields=None):
         """The network with the given sizes."""
@@ -225,16 +236,36 @@ class ModelBuilder:
             "kind": "function",
             "module": self.build.__module__,
             "name": self.build.__qualname__,
-            "config": self.config,
+            "config": plain(self.config, "config"),
         }
 
     def get_config(self):
         return {
             "build": keras.saving.serialize_keras_object(self.build),
-            "config": self.config,
+            "config": plain(self.config, "config"),
         }
 
     @classmethod
     def from_config(cls, config):
         build = registered_function(config["build"], "what builds a network")
         return cls(build, config["config"])
+
+
+def _argument(field, value):
+    """A size, or a value that is fixed."""
+    if _is_size(value) or _is_sizes(value):
+        return check_size(field, value)
+    return value
+
+
+def _is_size(value):
+    integer = isinstance(value, numbers.Integral)
+    return integer and not isinstance(value, (bool, np.bool_))
+
+
+def _is_sizes(value):
+    return (
+        isinstance(value, (list, tuple))
+        and len(value) > 0
+        and all(_is_size(v) or _is_sizes(v) for v in value)
+    )

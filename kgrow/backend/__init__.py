@@ -66,6 +66,7 @@ processes = current.processes
 random_states = current.random_states
 register_parameters = current.register_parameters
 reload_state = current.reload_state
+retire = current.retire
 retrace = current.retrace
 scope = current.scope
 set_random_states = current.set_random_states

@@ -74,6 +74,15 @@ class Backend(abc.ABC):
     def delete_buffers(self, values):
         """Frees the device memory of arrays at once; others are ignored."""
 
+    def retire(self, value, message):
+        """Makes an array that was given up raise where it is used.
+
+        Args:
+            value: array of a variable, `delete_buffers()` done.
+            message: string, of the error where the backend lets one choose.
+        """
+        del value, message
+
     def register_parameters(self, network):
         """Registers the variables of a network that got their values late."""
         del network

@@ -77,6 +77,14 @@ class TensorFlowBackend(Backend):
         # Reference counting gives TensorFlow's buffers back.
         del values
 
+    def retire(self, value, message):
+        # Functions that were traced before hold the resource itself, whose
+        # value then fits nothing that they do.
+        for each in getattr(value, "values", (value,)):
+            tf.raw_ops.AssignVariableOp(
+                resource=each.handle, value=tf.zeros((0,), each.dtype)
+            )
+
     def peak_bytes(self):
         if not tf.config.list_physical_devices("GPU"):
             return None

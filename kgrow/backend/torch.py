@@ -6,7 +6,25 @@ import keras
 import torch
 from keras.src.backend.torch.core import get_device
 
+from kgrow.algebra.errors import GrowthError
 from kgrow.backend.contract import Backend
+
+
+class Retired(torch.Tensor):
+    """A tensor that was given up: every operation on it raises, and so does a
+    torch optimizer that asks for its gradient."""
+
+    @property
+    def grad(self):
+        raise GrowthError(vars(self)["said"])
+
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        del func, types, kwargs
+        for each in keras.tree.flatten(args):
+            if isinstance(each, cls):
+                raise GrowthError(vars(each)["said"])
+        raise GrowthError("A tensor of a network that grew is used.")
 
 
 class TorchBackend(Backend):
@@ -97,6 +115,10 @@ class TorchBackend(Backend):
             if isinstance(value, torch.Tensor):
                 value.grad = None
                 value.data = value.data.new_empty(0)
+
+    def retire(self, value, message):
+        value.__class__ = Retired
+        value.said = message
 
     def peak_bytes(self):
         if get_device() != "cuda":

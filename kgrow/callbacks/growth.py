@@ -19,6 +19,7 @@ from kgrow.schedules import device_checks
 from kgrow.schedules.checks import KEY, as_entered, check_past, seed_of
 from kgrow.schedules.learning_rate import apply_policies
 from kgrow.schedules.progress import Progress
+from kgrow.schedules.schedule import GrowthSchedule
 from kgrow.schedules.stage_bounds import Tokens
 from kgrow.schedules.triggers import Trigger
 
@@ -100,6 +101,13 @@ class Growth(keras.callbacks.Callback):
         programs=None,
     ):
         super().__init__()
+        if not isinstance(schedule, GrowthSchedule) and not hasattr(
+            schedule, "decide"
+        ):
+            raise GrowthError(
+                "`schedule` is a `GrowthSchedule` or an `Adaptive`. Received: "
+                f"schedule={schedule!r} (of type {type(schedule).__name__})"
+            )
         # One that decides as it goes is a plain schedule at any time.
         self.adaptive = schedule if hasattr(schedule, "decide") else None
         self.schedule = schedule
@@ -109,7 +117,12 @@ class Growth(keras.callbacks.Callback):
             tokens_per_batch = check_count("tokens_per_batch", tokens_per_batch)
         self.tokens_per_batch = tokens_per_batch
         self.verbose = verbose
-        self.prepare = bool(prepare)
+        if not isinstance(prepare, bool):
+            raise GrowthError(
+                "`prepare` must be True or False. Received: "
+                f"prepare={prepare!r} (of type {type(prepare).__name__})"
+            )
+        self.prepare = prepare
         if programs is not None:
             backend.keep_programs(programs)
         self._preparation = None

@@ -38,6 +38,7 @@ from kgrow.growth.saving.size_limits import (
 from kgrow.growth.saving.state_schema import pack, unpack
 from kgrow.growth.saving.state_tree import load_tree, tree_of
 from kgrow.growth.transaction import GrowthTransaction
+from kgrow.growth.weights_list import SizedWeights
 
 _STORE_KEY = "growth"
 
@@ -61,6 +62,7 @@ class GrowableModel(
     NetworkTraining,
     NetworkSwap,
     PreparedGrowth,
+    SizedWeights,
     keras.Model,
 ):
     """Wraps a network, and swaps it for a larger one on `grow()`.
@@ -576,14 +578,18 @@ def _with_own_callbacks(model, callbacks):
     if not isinstance(callbacks, keras.callbacks.CallbackList):
         others = [c for c in keras.tree.flatten(callbacks) if c is not None]
         log = GrowthLog(others)
-        return log, [log, keeper], [*others, log, keeper]
-    # Such a list is ready, with the `History` in it that is to see the logs.
+        others.insert(_place_of_history(others), log)
+        return log, [log, keeper], [*others, keeper]
+    # Such a list is ready.
     log = GrowthLog(callbacks.callbacks)
     for callback in (log, keeper):
         callback.set_model(model)
-    kinds = [
-        isinstance(c, keras.callbacks.History) for c in callbacks.callbacks
-    ]
-    callbacks.callbacks.insert((kinds + [True]).index(True), log)
+    callbacks.callbacks.insert(_place_of_history(callbacks.callbacks), log)
     callbacks.callbacks.append(keeper)
     return log, [log, keeper], callbacks
+
+
+def _place_of_history(callbacks):
+    """Where the callback is that is to see what is written into the logs."""
+    kinds = [isinstance(c, keras.callbacks.History) for c in callbacks]
+    return (kinds + [True]).index(True)

@@ -97,11 +97,21 @@ def chosen_paths(choice, candidates, name="trainable"):
         rules = {repr(p): re.compile(p).search for p in choice}
     chosen = set()
     for said, matches in rules.items():
-        found = {path for path in candidates if matches(path)}
+        found = _matching(matches, candidates, said, name)
         if not any(not candidates[path] for path in found):
             _refuse(said, found, candidates, name)
         chosen |= found
     return chosen
+
+
+def _matching(matches, candidates, said, name):
+    try:
+        return {path for path in candidates if matches(path)}
+    except Exception as error:
+        raise GrowthError(
+            f"`{name}`: {said} must take the path of a variable and say "
+            f"whether it is chosen. Received: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _name(function):

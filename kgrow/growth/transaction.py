@@ -40,11 +40,16 @@ from kgrow.growth.freezing import (
 from kgrow.growth.gates import carry_gates, copy_gates
 from kgrow.growth.layer_state import carry_layer_state
 from kgrow.growth.optimizer.entry_masks import guard
-from kgrow.growth.optimizer.grow_state import POLICIES, OptimizerState
+from kgrow.growth.optimizer.grow_state import (
+    POLICIES,
+    OptimizerState,
+    is_policy,
+)
 from kgrow.growth.optimizer.rate_law import carried, rate_factors
 from kgrow.growth.optimizer.rebuild import FrozenEntries
 from kgrow.growth.process_agreement import check_agreement, plan_facts
 from kgrow.growth.receipt import Receipt
+from kgrow.growth.retired import retire
 from kgrow.growth.running_loops import check_loops
 from kgrow.growth.teacher import Inheritance
 from kgrow.growth.trainable_choice import check_train
@@ -71,13 +76,14 @@ class GrowthTransaction:
         training_options=None,
         learning_rate=None,
     ):
-        if learning_rate not in (None, "transfer"):
+        word = learning_rate is None or isinstance(learning_rate, str)
+        if not word or learning_rate not in (None, "transfer"):
             raise GrowthError(
                 "`learning_rate` must be None or 'transfer'; other policies "
                 "belong to a stage of a schedule. Received: "
                 f"learning_rate={learning_rate!r}"
             )
-        if optimizer_state not in POLICIES:
+        if not is_policy(optimizer_state):
             raise GrowthError(
                 f"`optimizer_state` must be one of {POLICIES}. Received: "
                 f"optimizer_state={optimizer_state!r}"
@@ -324,6 +330,7 @@ class GrowthTransaction:
         kept = [] if state is None else state.optimizer.variables
         kept = {id(backend.storage(v)) for v in [*model.variables, *kept]}
         backend.delete_buffers([v for v in replaced if id(v) not in kept])
+        retire(old.network, {id(v) for v in model.variables}, model.name)
         return receipt
 
 

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+from collections.abc import Iterable
 
 import keras
 
@@ -48,6 +49,8 @@ class GrowthSchedule:
     """
 
     def __init__(self, stages, name=None, source=None, expected=None):
+        if not isinstance(stages, Iterable):
+            stages = [stages]
         self.stages = tuple(_stage(stage) for stage in stages)
         self.name = name
         self.source = source

@@ -8,7 +8,7 @@ from kgrow.algebra.errors import GrowthError
 from kgrow.algebra.plain_data import plain
 from kgrow.algebra.ramp import Ramp
 from kgrow.algebra.scalar_checks import check_count, check_seed
-from kgrow.growth.optimizer.grow_state import POLICIES
+from kgrow.growth.optimizer.grow_state import POLICIES, is_policy
 from kgrow.growth.trainable_choice import check_patterns, is_word
 from kgrow.schedules import stage_bounds
 from kgrow.schedules.learning_rate import apply_policies
@@ -192,7 +192,7 @@ class Stage:
                 "`data` of a stage is the name of data, which `kgrow.fit` is "
                 f"given in a dict. Received: data={self.data!r}"
             )
-        if self.optimizer_state not in POLICIES:
+        if not is_policy(self.optimizer_state):
             raise GrowthError(
                 f"`optimizer_state` must be one of {POLICIES}. Received: "
                 f"optimizer_state={self.optimizer_state!r}"
@@ -302,10 +302,11 @@ def _training_options(training_options, dropout):
         )
     training_options = plain(training_options or {}, "training_options")
     if dropout is not None:
+        dropout = plain(dropout, "dropout")
         if training_options.get("dropout", dropout) != dropout:
             raise GrowthError(
                 "Give dropout once. Received: "
                 f"dropout={dropout}, training_options={training_options}"
             )
-        training_options["dropout"] = plain(dropout, "dropout")
+        training_options["dropout"] = dropout
     return training_options or None

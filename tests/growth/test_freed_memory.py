@@ -52,7 +52,12 @@ class GrowAndLook(keras.callbacks.Callback):
 
 def _is_freed(value):
     if keras.backend.backend() == "torch":
-        return value.numel() == 0 and value.grad is None
+        import torch
+
+        # Used as a tensor, one of a network that was replaced raises.
+        with torch._C.DisableTorchFunctionSubclass():
+            grad = torch.Tensor.grad.__get__(value)
+            return value.numel() == 0 and grad is None
     return value.is_deleted()
 
 

@@ -65,7 +65,7 @@ def derive(network, inputs=None, check=True):
             "arguments of its constructor, the sizes among them. Received: "
             f"{recipe.config}"
         )
-    source = recipe.source()
+    source = _source(recipe)
     key = cache.key_of({**source, "inputs": str(inputs)})
     kept = cache.load(key) or {}
     if "axes" not in kept or (check and not kept["checked"]):
@@ -78,6 +78,16 @@ def derive(network, inputs=None, check=True):
         if source["module"] != "__main__":
             cache.save(key, kept)
     return AxisMap.from_config(kept["axes"])
+
+
+def _source(recipe):
+    try:
+        return recipe.source()
+    except GrowthError:
+        if keras.backend.backend() != "jax":
+            raise
+        # An argument that no file holds; the result is kept nowhere.
+        return {"module": "__main__"}
 
 
 def _derived(recipe, inputs):

@@ -13,6 +13,7 @@ import sys
 import keras
 
 from kgrow.algebra.errors import GrowthError
+from kgrow.architecture.inference.main_source import definition, module_of
 from kgrow.architecture.recipes import load_recipe
 
 _TIMEOUT = 600
@@ -25,8 +26,7 @@ def derive_remotely(recipe, inputs=None):
         GrowthError: the network cannot be made in another process, or JAX is
             not installed.
     """
-    source = recipe.source()
-    _check_importable(source)
+    source = _importable(recipe.source())
     request = {"recipe": source, "inputs": _packed(inputs)}
     environment = {
         **os.environ,
@@ -60,20 +60,27 @@ def serve():
     from kgrow.architecture.inference.analysis import analyse
 
     request = json.loads(sys.stdin.read())
-    recipe = load_recipe(request["recipe"])
+    source = request["recipe"]
+    text = source.pop("text", None)
+    recipe = load_recipe(source, text and module_of(text))
     axes = analyse(recipe, _unpacked(request["inputs"]))
     print(json.dumps(axes.get_config()))
 
 
-def _check_importable(source):
-    if source["module"] == "__main__" or "<" in source["name"]:
+def _importable(source):
+    """The source of a recipe, with the text of what no module has."""
+    if "<" in source["name"]:
         raise GrowthError(
-            "What can grow is read off in another process, which imports the "
-            "network's class or function from its module. Move it into a "
-            "module of its own, run on the JAX backend, or pass "
-            f"`axes=kgrow.AxisMap(...)`. Received: {source['name']!r} of "
-            f"{source['module']!r}"
+            "What can grow is read off in another process, which needs the "
+            "network's class or function by its name. Define it at the top of "
+            "a module or of a notebook's cell and not inside a function, run "
+            "on the JAX backend, or pass `axes=kgrow.AxisMap(...)`. Received: "
+            f"{source['name']!r} of {source['module']!r}"
         )
+    if source["module"] != "__main__":
+        return source
+    name = source["name"].partition(".")[0]
+    return {**source, "text": definition(name, vars(sys.modules["__main__"]))}
 
 
 def _packed(inputs):

@@ -8,6 +8,12 @@ from kgrow.architecture.inference.rules import RULES
 from kgrow.architecture.inference.value_ops import pinned
 from kgrow.architecture.inference.values import Value
 
+# What Keras' recurrent layers, and other loops, are traced as.
+_LOOPS = {
+    "scan": "recurrent layers and other loops cannot be read yet",
+    "while": "recurrent layers and other loops cannot be read yet",
+}
+
 
 class Tracer:
     """Carries what is found out from one operation to the next."""
@@ -29,7 +35,8 @@ class Tracer:
         if known is None:
             self.facts.unknown.add(name)
             self.flush(values)
-            results = pinned(values, shapes, f"`{name}` is not known")
+            reason = _LOOPS.get(name, f"`{name}` is not known")
+            results = pinned(values, shapes, reason)
         else:
             results = known(self, values, shapes, params)
         if isinstance(results, Value):

@@ -10,26 +10,30 @@ import numpy as np
 from kgrow.backend import is_spread, storage, to_numpy_if_cpu
 
 
-def linear(optimizer, index, weight):
+def linear(optimizer, index, weight, summed):
     """The `linear` from which Ftrl computes exactly these weights.
+
+    With L1 a weight is zero for any `linear` up to the penalty; there it holds
+    the gradients that have been summed up so far, and keeps them.
 
     Args:
         optimizer: `keras.optimizers.Ftrl`.
         index: int, the variable's place among the optimizer's.
         weight: array, its value.
+        summed: array of the same shape, or 0: `linear` before, grown as a sum
+            of gradients grows.
 
     Returns:
         array of the same shape.
     """
     accumulator = to_numpy_if_cpu(storage(optimizer._accumulators[index]))
-    accumulator, sign = (
-        (accumulator, keras.ops.sign)
-        if is_spread(accumulator)
-        else (np.asarray(accumulator), np.sign)
-    )
+    xp = keras.ops if is_spread(accumulator) else np
+    if xp is np:
+        accumulator = np.asarray(accumulator)
     rate = float(keras.ops.convert_to_numpy(optimizer.learning_rate))
     l2 = optimizer.l2_regularization_strength + optimizer.beta / (2 * rate)
     power = accumulator ** (-optimizer.learning_rate_power)
     quadratic = power / rate + 2 * l2
     l1 = optimizer.l1_regularization_strength
-    return -weight * quadratic - sign(weight) * l1
+    solved = -weight * quadratic - xp.sign(weight) * l1
+    return xp.where(weight == 0, xp.clip(summed, -l1, l1), solved)

@@ -44,6 +44,11 @@ _UNIFORM = (
 POLICIES = ("carry", "reset", "reset_new")
 
 
+def is_policy(optimizer_state):
+    """Whether it is one of `POLICIES`; an array is not."""
+    return isinstance(optimizer_state, str) and optimizer_state in POLICIES
+
+
 class OptimizerState:
     """The state of a built optimizer, held while its variables are replaced.
 
@@ -128,7 +133,7 @@ class _Transfer:
                     continue
                 if rule.recompute:
                     value, carried = self._recomputed(
-                        rule, old, slot, variable, index
+                        rule, old, old_slots, slot, variable, index
                     )
                 elif old is None:
                     value, carried = self._first(
@@ -156,7 +161,7 @@ class _Transfer:
             )
         }
 
-    def _recomputed(self, rule, old, slot, variable, index):
+    def _recomputed(self, rule, old, old_slots, slot, variable, index):
         """The value of a slot that determines the weights: as it was where
         these are, else solved for them."""
         path = self.origin.paths.get(id(variable))
@@ -173,8 +178,12 @@ class _Transfer:
             if not _has_values(to_numpy_if_cpu(storage(old))):
                 return np.broadcast_to(np.float32(0), tuple(slot.shape)), True
         weight = _at_hand(storage(variable))
-        value = rule.recompute(self.part.optimizer, index, weight)
-        return value, carry and old is not None
+        history, summed = carry and old is not None, np.float32(0)
+        if history:
+            summed, _ = self._grown(rule, old, old_slots, slot, variable, 0.0)
+            summed = self._anew(rule, old, slot, variable, summed)
+        value = rule.recompute(self.part.optimizer, index, weight, summed)
+        return value, history
 
     def _grown(self, rule, old, old_slots, slot, variable, fresh):
         """A new slot's value, and whether any of it has a history."""

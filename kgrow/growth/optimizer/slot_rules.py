@@ -23,8 +23,9 @@ class SlotRule:
         reduced_axis: the axis of the variable, counted from behind, that a slot
             of one axis less is averaged over.
         carry_always: bool, whether it is carried under every policy.
-        recompute: function of `(optimizer, index, weight)` for a slot that
-            determines the weights, and must be solved for the grown ones.
+        recompute: function of `(optimizer, index, weight, summed)` for a slot
+            that determines the weights, and must be solved for the grown
+            ones; `summed` is the slot grown by its degree, or 0.
     """
 
     degree: int | str

@@ -7,6 +7,7 @@ from kgrow.backend.keras_internals import set_untracked
 from kgrow.growth.optimizer.entry_masks import guard
 from kgrow.growth.optimizer.rebuild import remember
 from kgrow.growth.optimizer.slots import nested
+from kgrow.growth.retired import retire
 
 
 @contextlib.contextmanager
@@ -37,6 +38,7 @@ def all_or_nothing(model):
     backend.sync(model)
     optimizer = getattr(model, "optimizer", None)
     optimizers = [] if optimizer is None else nested(optimizer)
+    network = model.network
     variables = [*model.variables, *model.metrics_variables]
     for each in optimizers:
         variables += each.variables
@@ -48,6 +50,8 @@ def all_or_nothing(model):
         undo.callback(model._remember())
         yield
         undo.pop_all()
+    if model.network is not network:
+        retire(network, {id(v) for v in model.variables}, model.name)
 
 
 def _attributes(model):

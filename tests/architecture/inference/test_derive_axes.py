@@ -195,6 +195,28 @@ def counted(units, shift):
     return keras.Model(inputs, dense(2, "outer")(x))
 
 
+@keras.saving.register_keras_serializable("tests")
+def recurrent(units, hidden, kind="LSTM"):
+    """A recurrent layer, and a head that is none."""
+    inputs = keras.Input((5, 4))
+    x = getattr(layers, kind)(units, name="cell")(inputs)
+    return keras.Model(inputs, dense(2, "head")(dense(hidden, "inner")(x)))
+
+
+@jax_only
+@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+def test_recurrent_layers_keep_their_size_and_say_why(kind):
+    axes = derived(recurrent, units=6, hidden=8, kind=kind)
+    assert "hidden" in axes.dims and "units" not in axes.dims
+    builder = kgrow.ModelBuilder(
+        recurrent, {"units": 6, "hidden": 8, "kind": kind}
+    )
+    model = kgrow.GrowableModel(builder)
+    assert model.grow({"hidden": 11}).exact
+    with pytest.raises(GrowthError, match="`units`.*recurrent layers"):
+        model.grow({"units": 9})
+
+
 @jax_only
 def test_packed_projections():
     axes = derived(packed, hidden=8, heads=2)

@@ -22,6 +22,7 @@ from keras import optimizers
 import kgrow
 from kgrow import GrowthError, strategies
 from kgrow.algebra.rounding import tolerance
+from kgrow.architecture.architecture import relative_path
 from kgrow.growth.optimizer.grow_state import POLICIES
 from kgrow.growth.optimizer.slot_rules import rule_for
 from kgrow.growth.optimizer.slot_scaling import WEIGHT
@@ -326,6 +327,28 @@ def test_ftrl_keeps_the_grown_weights(policy):
     usual = max(np.abs(step).max() for step in step_of(small).values())
     largest = max(np.abs(step).max() for step in step_of(grown).values())
     assert largest <= 2 * usual
+
+
+@pytest.mark.each
+def test_ftrl_keeps_what_zero_weights_have_summed_up():
+    model, path = mlp(dropout=0.0), "layer_0/intermediate_dense/kernel"
+    compiled(model, optimizers.Ftrl(0.1, l1_regularization_strength=0.5))
+    model.optimizer.build(model.trainable_variables)
+
+    def slot():
+        paths = [relative_path(model.network, w) for w in model.weights]
+        at = paths.index(path)
+        return model.weights[at], model.optimizer._linears[at]
+
+    weight, linear = slot()
+    below = np.random.default_rng(0).uniform(-0.4, 0.4, weight.shape)
+    weight.assign(np.zeros(weight.shape))
+    linear.assign(below)
+    model.grow({"intermediate_dim": 9}, "net2net", seed=0)
+    weight, linear = map(np.asarray, values(slot()))
+    assert not weight.any() and (np.abs(linear) <= 0.5).all()
+    # Each copy gets its share of the gradients.
+    np.testing.assert_allclose(linear.sum(1), below.sum(1), rtol=1e-5)
 
 
 class Hidden(Foreign):
