@@ -5,9 +5,17 @@ sizes as fields is made again from its config; a plain Functional or Sequential
 model, whose sizes stand in its layers, has those changed.
 """
 
+from __future__ import annotations
+
 import difflib
 import math
+from collections.abc import Mapping
+from typing import Any
 
+import keras
+import numpy as np
+
+from kgrow.algebra.axis_map import AxisMap
 from kgrow.algebra.config_fields import (
     base,
     check_size,
@@ -16,6 +24,8 @@ from kgrow.algebra.config_fields import (
     shrinks,
 )
 from kgrow.algebra.errors import GrowthError
+from kgrow.algebra.plan import Plan
+from kgrow.algebra.spec import ModelSpec
 from kgrow.architecture.functional_resize import resized_layer_config
 from kgrow.architecture.recipes import recipe_of, twin_of
 from kgrow.architecture.size_forecast import check_imaginable
@@ -46,13 +56,13 @@ class Architecture:
             the size of a dimension.
     """
 
-    def __init__(self, axes, network):
+    def __init__(self, axes: AxisMap, network: keras.Model) -> None:
         self.axes = axes
         self.network = network
-        self.frozen = {}
-        self.update_scales = []
-        self.rate_factors = {}
-        self.first_copies = None
+        self.frozen: dict[str, np.ndarray] = {}
+        self.update_scales: list[Any] = []  # of `kgrow.growth`, above
+        self.rate_factors: dict[str, float] = {}
+        self.first_copies: Plan | GrowthError | None = None
         if not network.built:
             raise GrowthError(
                 "The network has no weights yet, so there is nothing to grow. "
@@ -61,12 +71,12 @@ class Architecture:
             )
         self.spec = read_spec(axes, network)
 
-    def variables(self):
+    def variables(self) -> list[tuple[str, tuple[int, ...]]]:
         """`[(path, shape)]` of the network's weights as they are now."""
         return _variables(self.network)
 
     @property
-    def config(self):
+    def config(self) -> dict[str, Any]:
         """`{field: value}` for every field that can grow."""
         config = {}
         for part in self.axes.parts.values():
@@ -78,7 +88,7 @@ class Architecture:
                 config[field] = list(self.spec.config[field])
         return config
 
-    def check(self, target_config):
+    def check(self, target_config: Mapping[str, Any]) -> dict[str, Any]:
         """The whole config with the target's fields in it.
 
         Raises:
@@ -122,14 +132,16 @@ class Architecture:
         return f". Did you mean `{near[0]}`?" if near else "."
 
     @property
-    def training_options(self):
+    def training_options(self) -> dict[str, Any]:
         """`{field: value}` of the options that change how the network trains
         and not what its weights are."""
         names = getattr(self.network, "training_options", ())
         config = self.network.get_config() if names else {}
         return {name: config[name] for name in names}
 
-    def check_training_options(self, training_options):
+    def check_training_options(
+        self, training_options: Mapping[str, Any]
+    ) -> None:
         """Raises unless the network has all of these options."""
         known = self.training_options
         unknown = sorted(set(training_options) - set(known))
@@ -139,7 +151,11 @@ class Architecture:
                 f"{training_options}. There are: {known}"
             )
 
-    def build(self, config, options=()):
+    def build(
+        self,
+        config: Mapping[str, Any],
+        options: Mapping[str, Any] | None = None,
+    ) -> tuple[keras.Model, ModelSpec]:
         """A network of the sizes in `config`, its variables without values.
 
         Args:
@@ -154,7 +170,7 @@ class Architecture:
         """
         try:
             with without_values():
-                network = self._make(config, dict(options))
+                network = self._make(config, dict(options or {}))
                 if not network.built:
                     network.build_from_config(self.network.get_build_config())
                     network.built = True
@@ -243,7 +259,7 @@ def _value(spec, part):
     return size if value is None else value
 
 
-def read_spec(axes, network):
+def read_spec(axes: AxisMap, network: keras.Model) -> ModelSpec:
     """The `ModelSpec` of a built network."""
     recipe = recipe_of(network)
     config = {} if recipe is None else recipe.config
@@ -260,7 +276,7 @@ def _variables(network):
     return [(relative_path(network, w), w.shape) for w in weights]
 
 
-def grown_weights(network):
+def grown_weights(network: keras.Model) -> list[keras.Variable]:
     """The weights of a network that plans map: all but what counts the steps
     of its gates."""
     counters = {
@@ -272,7 +288,7 @@ def grown_weights(network):
     return [w for w in network.weights if id(w) not in counters]
 
 
-def trainable_weights(network):
+def trainable_weights(network: keras.Model) -> dict[str, keras.Variable]:
     """`{path: weight}` of what training could change; statistics are not."""
     own = {
         id(variable)
@@ -286,17 +302,17 @@ def trainable_weights(network):
     }
 
 
-def count_parameters(network):
+def count_parameters(network: keras.Model) -> int:
     """How many numbers a network has learned or will."""
     return sum(math.prod(w.shape) for w in grown_weights(network))
 
 
-def relative_path(network, variable):
+def relative_path(network: keras.Model, variable: keras.Variable) -> str:
     """A variable's path from the network on, without the network's name; see
     `stable_path()`."""
     return stable_path(network, variable, lambda: twin_of(network))
 
 
-def variable_paths(network):
+def variable_paths(network: keras.Model) -> dict[int, str]:
     """`{id: path}` of a network's weights, see `relative_path()`."""
     return {id(w): relative_path(network, w) for w in grown_weights(network)}

@@ -1,4 +1,4 @@
-"""Does a grown network keep the function? What was compared, and how well."""
+"""Compares the outputs of a network before and after a growth."""
 
 import dataclasses
 import inspect
@@ -44,19 +44,19 @@ class Comparison:
 
 
 def compare(old, new, inputs, plan):
-    """Runs both networks and compares what they put out.
+    """Runs both networks and compares their outputs.
 
     Args:
         old: the network before.
         new: the grown network.
-        inputs: arrays, what both are run on.
+        inputs: structure of arrays, the inputs of both.
         plan: `Plan` from the one to the other.
 
     Returns:
         `Comparison`.
 
     Raises:
-        GrowthError: the inputs are empty or do not fit.
+        GrowthError: the inputs are not arrays, are empty or do not fit.
     """
     _check_not_empty(inputs)
     with full_precision(old, new):

@@ -73,6 +73,7 @@ set_random_states = current.set_random_states
 snapshot = current.snapshot
 storage = current.storage
 sync = current.sync
+to_numpy = current.to_numpy
 to_numpy_if_cpu = current.to_numpy_if_cpu
 trace_settings = current.trace_settings
 traced_dtype = current.traced_dtype

@@ -3,11 +3,14 @@
 import abc
 import contextlib
 import functools
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
 
 import keras
 import numpy as np
 
-from kgrow.algebra.arrays import WHOLE
+from kgrow.algebra.arrays import WHOLE, Arrays
 from kgrow.algebra.errors import GrowthError
 
 
@@ -29,52 +32,56 @@ class Backend(abc.ABC):
             that time is saved by `compile_ahead()`.
     """
 
-    pieces = None
+    pieces: Any = None
     compiles = False
 
     # State of a running `fit`.
 
-    def sync(self, model):
+    def sync(self, model) -> None:
         """Makes the variables hold what the running step holds."""
         del model
 
-    def reload_state(self, model):
+    def reload_state(self, model) -> None:
         """Makes the next step read the variables again."""
         del model
 
-    def retrace(self, model):
+    def retrace(self, model) -> None:
         """Makes the next training function be traced anew, whatever it has in
         common with the last one."""
         del model
 
-    def scope(self, model):
+    def scope(self, model) -> AbstractContextManager[Any]:
         """Context in which variables of the model are created."""
         del model
         return contextlib.nullcontext()
 
     # Variables and arrays.
 
-    def storage(self, variable):
+    def storage(self, variable) -> Any:
         """The backend's own array of a variable; `None` before it has one."""
         return variable._value
 
     @abc.abstractmethod
-    def to_numpy_if_cpu(self, value):
+    def to_numpy_if_cpu(self, value) -> Any:
         """An array of the backend as a numpy array, if it is in host memory.
 
         Nothing is copied where that is possible. An array on an accelerator,
         or in pieces on several devices, is returned as it is.
         """
 
+    def to_numpy(self, value) -> np.ndarray:
+        """A variable or a tensor as a numpy array, copied to the host."""
+        return np.asarray(keras.ops.convert_to_numpy(value))
+
     @abc.abstractmethod
-    def snapshot(self, variables):
+    def snapshot(self, variables) -> Callable[[], None]:
         """Makes a function that gives variables the values they have now."""
 
     @abc.abstractmethod
-    def delete_buffers(self, values):
+    def delete_buffers(self, values) -> None:
         """Frees the device memory of arrays at once; others are ignored."""
 
-    def retire(self, value, message):
+    def retire(self, value, message) -> None:
         """Makes an array that was given up raise where it is used.
 
         Args:
@@ -83,21 +90,21 @@ class Backend(abc.ABC):
         """
         del value, message
 
-    def register_parameters(self, network):
+    def register_parameters(self, network) -> None:
         """Registers the variables of a network that got their values late."""
         del network
 
     # Computing.
 
     @abc.abstractmethod
-    def forward(self, network, inputs):
+    def forward(self, network, inputs) -> Any:
         """Inference outputs of a network, in the precision of their dtype.
 
         Returns:
             numpy arrays; arrays in pieces where the variables are in pieces.
         """
 
-    def forward_and_losses(self, network, inputs):
+    def forward_and_losses(self, network, inputs) -> tuple[Any, list[Any]]:
         """Inference outputs of a network, and the penalties that it adds.
 
         Returns:
@@ -106,32 +113,32 @@ class Backend(abc.ABC):
         outputs = network(inputs, training=False)
         return outputs, network.losses
 
-    def forwarder(self, network):
+    def forwarder(self, network) -> Callable[[Any], Any]:
         """A function of inputs like `forward()`, compiled once, which reads
         the variables at each call."""
         return functools.partial(self.forward, network)
 
     @abc.abstractmethod
-    def gradients(self, function, tensors):
+    def gradients(self, function, tensors) -> list[np.ndarray]:
         """Gradients of a scalar function of a list of tensors.
 
         Returns:
             list of numpy arrays.
         """
 
-    def double_precision(self):
+    def double_precision(self) -> AbstractContextManager[Any]:
         """Context in which float64 tensors exist."""
         return contextlib.nullcontext()
 
     @abc.abstractmethod
-    def exact_products(self):
+    def exact_products(self) -> AbstractContextManager[Any]:
         """Context in which products of matrices are computed in the precision
         of their dtype, whatever the backend or the user has set.
 
         It binds what is traced or run inside it.
         """
 
-    def flash_attention(self, requested):
+    def flash_attention(self, requested) -> bool | None:
         """The `flash_attention` to give a Keras layer where `requested` was
         asked for: what the platform computes correctly."""
         return requested
@@ -214,7 +221,7 @@ class Backend(abc.ABC):
 
     # Randomness.
 
-    def kept_random(self):
+    def kept_random(self) -> AbstractContextManager[Any]:
         """Context that leaves the backend's global random generators as they
         were.
 
@@ -222,26 +229,26 @@ class Backend(abc.ABC):
         """
         return contextlib.nullcontext()
 
-    def random_states(self):
+    def random_states(self) -> list[Any]:
         """States of the global generators, a list of arrays of bytes."""
         return []
 
-    def set_random_states(self, states):
+    def set_random_states(self, states) -> None:
         """Gives the global generators the states of `random_states()`."""
         del states
 
     # Several devices and processes.
 
-    def is_spread(self, value):
+    def is_spread(self, value) -> bool:
         """Whether an array is on several devices."""
         del value
         return False
 
-    def place_of(self, variable):
+    def place_of(self, variable) -> Any:
         """Where the active distribution puts a variable, or `None`."""
         del variable
 
-    def arrays_at(self, place, values):
+    def arrays_at(self, place, values) -> Arrays:
         """How a plan works on values that go to a place of `place_of()`.
 
         Returns:
@@ -250,13 +257,13 @@ class Backend(abc.ABC):
         del place, values
         return WHOLE
 
-    def with_sharding_constraint(self, value, variable):
+    def with_sharding_constraint(self, value, variable) -> Any:
         """A tensor of a traced step, laid out as the active distribution lays
         out the variable."""
         del variable
         return value
 
-    def as_batch(self, value):
+    def as_batch(self, value) -> Any:
         """The tensor of a batch that every process has whole.
 
         It is laid out as the active distribution lays out batches, or on every
@@ -264,22 +271,22 @@ class Backend(abc.ABC):
         """
         return keras.ops.convert_to_tensor(value)
 
-    def whole_data(self):
+    def whole_data(self) -> AbstractContextManager[Any]:
         """Context in which every process trains on all data that it is given,
         and leaves none of it to others."""
         return contextlib.nullcontext()
 
-    def processes(self):
+    def processes(self) -> int:
         """How many processes train together."""
         return 1
 
-    def gathered(self, words):
+    def gathered(self, words) -> np.ndarray:
         """Unsigned 32-bit numbers of every process, `(processes, words)`."""
         return np.asarray(words)[None]
 
     # Memory.
 
     @abc.abstractmethod
-    def peak_bytes(self):
+    def peak_bytes(self) -> tuple[int, int] | None:
         """`(in use, peak)` of the device's allocator in bytes, or `None` where
         it does not count."""

@@ -15,7 +15,8 @@ class Retired(torch.Tensor):
     torch optimizer that asks for its gradient."""
 
     @property
-    def grad(self):
+    def grad(self):  # pyright: ignore[reportIncompatibleVariableOverride]
+        # An attribute of tensors, and here an error.
         raise GrowthError(vars(self)["said"])
 
     @classmethod

@@ -1,6 +1,10 @@
-"""The data that a growth is given: what `fit` takes, batch by batch."""
+"""The `data` argument of `grow()`, batch by batch."""
+
+from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
+from typing import Any
 
 import keras
 import numpy as np
@@ -12,7 +16,7 @@ _FIRST = 32
 
 
 class Data:
-    """Batches `(x, y)` or `(x, y, sample_weight)`, as many as are asked for.
+    """Batches `(x, y)` or `(x, y, sample_weight)` of any data that `fit` takes.
 
     Args:
         data: arrays `(x, y[, sample_weight])`, a `keras.utils.PyDataset`, a
@@ -28,8 +32,8 @@ class Data:
     [(2, 2), (2, 2), (2, 2)]
     """
 
-    def __init__(self, data):
-        self._data = data
+    def __init__(self, data: Any) -> None:
+        self._data: Any = data
         # A list of tuples is one of batches; `[x, y]` may be arrays.
         self._arrays = (
             isinstance(data, (tuple, list))
@@ -58,15 +62,17 @@ class Data:
             )
         self.first = tuple(_checked(first))
         if batches is data:
-            # It can be gone through once only, and its head is gone.
+            # An iterator, whose first batch is already taken.
             self._data = itertools.chain([self.first], batches)
 
-    def batches(self, batch_size, seed=0):
-        """Yields batches without end, as long as the data can be read again.
+    def batches(
+        self, batch_size: int, seed: int = 0
+    ) -> Iterator[tuple[Any, ...]]:
+        """Yields batches without end: the data is read again when it ends.
 
         Args:
-            batch_size: int, used where the data are arrays.
-            seed: int, of the order in which arrays are read.
+            batch_size: int, for data given as arrays.
+            seed: int, shuffles arrays.
 
         Raises:
             GrowthError: the data came to its end and cannot be read again.
@@ -111,10 +117,10 @@ def _no_data(data, said):
 
 
 def _checked(batch):
-    """A batch whose parts are arrays with a row for each example.
+    """Checks that a batch consists of arrays with one row per example.
 
     Raises:
-        GrowthError: a part is none, or they have not as many rows.
+        GrowthError: a part is not an array, or the numbers of rows differ.
     """
     if len(batch) == 3 and batch[2] is None:
         batch = batch[:2]

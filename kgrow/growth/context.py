@@ -1,17 +1,32 @@
-"""One growth as its strategy sees it, beyond the two specs."""
+"""What a strategy may ask of the growth it is used in, and gets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import keras
+import numpy as np
 
 from kgrow import backend
 from kgrow.algebra.errors import GrowthError
+from kgrow.algebra.plan import Plan
+from kgrow.algebra.spec import ModelSpec
+from kgrow.algebra.types import Array, Config, Values
 from kgrow.architecture.architecture import grown_weights, relative_path
+from kgrow.growth.batches import Data
 from kgrow.growth.grown_values import grown_values
 from kgrow.growth.operator_fit import OperatorModel, fit_operator
+from kgrow.strategies.base import Strategy
+from kgrow.strategies.learned_operator import Learned
 from kgrow.strategies.task import Task
+
+if TYPE_CHECKING:
+    from kgrow.growth.growable_model import GrowableModel
 
 
 class GrowthContext(Task):
-    """What a strategy asks for as its `Task`, answered from the model.
+    """The `Task` of one growth of a model.
 
     Args:
         model: `GrowableModel`.
@@ -23,10 +38,17 @@ class GrowthContext(Task):
     Attributes:
         values: dict from paths to arrays, the weights that the plan will
             start from. A strategy may replace them by tuned ones.
-        report: dict of what a learned phase did, or `None`.
+        report: dict with the figures of a learned phase, or `None`.
     """
 
-    def __init__(self, model, network, sizes, data, seed):
+    def __init__(
+        self,
+        model: GrowableModel,
+        network: keras.Model,
+        sizes: Config,
+        data: Data | None,
+        seed: int,
+    ) -> None:
         self.model = model
         self.sizes = sizes
         self.network = network
@@ -35,8 +57,8 @@ class GrowthContext(Task):
         self.report = None
         self._data = data
 
-    def data_for(self, strategy):
-        """The data, which `strategy` cannot do without.
+    def data_for(self, strategy: Strategy) -> Data:
+        """The data of the growth, which `strategy` needs.
 
         Raises:
             GrowthError: there is none, or no loss.
@@ -55,8 +77,13 @@ class GrowthContext(Task):
             )
         return self._data
 
-    def fit(self, parameters, make_plan, settings):
-        """Fits an operator; see `operator_fit`.
+    def fit(
+        self,
+        parameters: Values,
+        make_plan: Callable[[Values], Plan],
+        settings: Learned,
+    ) -> dict[str, Array]:
+        """Fits an operator, see `fit_operator()`.
 
         Returns:
             dict, the fitted parameters.
@@ -80,15 +107,15 @@ class GrowthContext(Task):
             if settings.tune_small:
                 self.values = fitted.small_values()
             values = fitted.operator_values()
-            # A Keras model refers to itself; it would wait for the collector
-            # while the growth goes on.
+            # A Keras model is a reference cycle: without this its memory would
+            # be held until the garbage collector runs.
             held = [*fitted.variables, *fitted.optimizer.variables]
             backend.delete_buffers([backend.storage(v) for v in held])
         return values
 
-    def grown(self, plan):
-        """All variables that a plan makes of `values`, each where the grown
-        network's own is to lie.
+    def grown(self, plan: Plan) -> dict[str, Array]:
+        """The values that a plan makes of `values`, on the devices of the
+        grown network's variables.
 
         Args:
             plan: `Plan`.
@@ -102,8 +129,8 @@ class GrowthContext(Task):
         }
         return dict(grown_values(plan, self.values, variables))
 
-    def build(self, config):
-        """A network like the grown one with other sizes, for measurements.
+    def build(self, config: Config) -> tuple[keras.Model, ModelSpec]:
+        """The grown network with some sizes changed, for measurements.
 
         Args:
             config: dict of the fields that differ.
@@ -116,7 +143,13 @@ class GrowthContext(Task):
         with backend.scope(self.model):
             return source.build({**target, **config})
 
-    def gradients(self, network, values, paths, strategy):
+    def gradients(
+        self,
+        network: Any,
+        values: Values,
+        paths: Sequence[str],
+        strategy: Strategy,
+    ) -> dict[str, np.ndarray]:
         """Gradients of the loss, on the first batch of the data.
 
         Args:
@@ -131,7 +164,8 @@ class GrowthContext(Task):
         batch = self.data_for(strategy).first
         x, y, weights = keras.utils.unpack_x_y_sample_weight(batch)
         tensor = keras.ops.convert_to_tensor
-        x, y = keras.tree.map_structure(tensor, (x, y))
+        x = keras.tree.map_structure(tensor, x)
+        y = keras.tree.map_structure(tensor, y)
         variables = {
             relative_path(network, w): w for w in grown_weights(network)
         }

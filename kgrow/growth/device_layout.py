@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Any, TypeAlias, cast
 
 import keras
 import numpy as np
@@ -23,11 +24,15 @@ from kgrow.growth.optimizer.slots import (
     slots_without_values,
 )
 
+Distribution: TypeAlias = (
+    keras.distribution.DataParallel | keras.distribution.ModelParallel
+)
+
 
 def check_network(
     network: keras.Model,
     spec: ModelSpec,
-    distribution: keras.distribution.Distribution | None = None,
+    distribution: Distribution | None = None,
 ) -> None:
     """Makes sure that a mesh divides all variables of a network.
 
@@ -77,7 +82,7 @@ def nearest_multiples(size: int, step: int) -> str:
 
 def variable_bytes(
     variables: Iterable[keras.Variable],
-    distribution: keras.distribution.Distribution | None,
+    distribution: Distribution | None,
 ) -> int:
     """Bytes that variables take on each device."""
     return sum(
@@ -88,7 +93,7 @@ def variable_bytes(
 def slot_bytes(
     optimizer: keras.optimizers.Optimizer | None,
     variables: Iterable[keras.Variable],
-    distribution: keras.distribution.Distribution | None,
+    distribution: Distribution | None,
 ) -> int:
     """Bytes that an optimizer's slots for some variables take on each device.
 
@@ -124,17 +129,17 @@ def slot_bytes(
 
 def _parts(
     variable: keras.Variable,
-    distribution: keras.distribution.Distribution | None,
+    distribution: Distribution | None,
 ) -> list[tuple[str | None, int]]:
     """`[(mesh axis, number of parts), ...]` of a variable's axes."""
     if distribution is None:
         return []
-    layout = distribution.get_variable_layout(variable)
+    # A `TensorLayout`, or a sharding of the backend's own.
+    layout = cast(Any, distribution.get_variable_layout(variable))
     if layout is None:
         return []
     axes = getattr(layout, "axes", None)
     if axes is None:
-        # A sharding of the backend's own.
         axes, sizes = layout.spec, layout.mesh.shape
     else:
         mesh = layout.device_mesh

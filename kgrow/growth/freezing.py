@@ -1,52 +1,64 @@
-"""Training what is new: which entries rest, or go at another pace.
+"""Which entries are frozen after a growth, or learn at another rate.
 
-An entry is old if the plan's first copy of an entry of the small network
-stands there, and new otherwise: further copies, new units, new blocks. Where
-a growth trains only what is new, a variable of old entries alone is frozen as
-Keras freezes one, and has no slots; in a variable that is old in part, the
-optimizer keeps those entries, and slows down those that go at a pace of their
-own (see `optimizer_guard`).
+An entry of a grown variable is old if it holds the plan's first copy of an
+entry of the small network, and new otherwise: further copies, new units, new
+blocks. Where a growth trains new entries only, a variable whose entries are
+all old is frozen as Keras freezes variables, and has no slots. In a variable
+that is old in part, the optimizer leaves old entries as they are, and scales
+the updates of entries with an `UpdateScale` (see `optimizer/entry_masks.py`).
 """
+
+from __future__ import annotations
 
 import contextlib
 import dataclasses
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
+import keras
 import numpy as np
 
 from kgrow import backend
 from kgrow.algebra.errors import GrowthError
 from kgrow.algebra.plan import Plan
 from kgrow.algebra.plan_term import PlanTerm
+from kgrow.algebra.spec import ModelSpec
 from kgrow.architecture.architecture import (
+    Architecture,
     relative_path,
     trainable_weights,
     variable_paths,
 )
-from kgrow.growth.freezing_masks import box, product
+from kgrow.growth.freezing_masks import Masks, box, product
 from kgrow.growth.optimizer.entry_masks import guard
 from kgrow.growth.optimizer.grow_state import OptimizerState
 from kgrow.growth.optimizer.rebuild import FrozenEntries
 from kgrow.growth.running_loops import check_loops
-from kgrow.growth.trainable_choice import check_patterns, chosen_paths
+from kgrow.growth.trainable_choice import Choice, check_patterns, chosen_paths
 from kgrow.growth.update_scale import UpdateScale, steps_taken
+
+if TYPE_CHECKING:
+    from kgrow.growth.growable_model import GrowableModel
 
 _MASKS = ("known", "olds")
 
 
-def freeze(network, source, plan, trainable):
+def freeze(
+    network: keras.Model, source: Architecture, plan: Plan, trainable: Choice
+) -> dict[str, np.ndarray]:
     """Freezes the old entries of a grown network.
 
     Args:
-        network: the grown network, which nobody trains yet.
+        network: the grown network, not yet in the model.
         source: `Architecture` before.
         plan: `Plan` from the one to the other.
-        trainable: `"new"` freezes all old entries; `"all"` those that rested
-            before, wherever they now are; patterns or a function freeze old
-            entries of the variables that they do not choose.
+        trainable: `"new"` freezes all old entries; `"all"` those that were
+            frozen before, wherever they are now; patterns or a function freeze
+            old entries of the variables that they do not choose.
 
     Returns:
-        `{path: mask}`, a Boolean array in the shape of each variable that
-        rests, in whole or in part.
+        `{path: mask}`, a Boolean array in the shape of each variable that is
+        frozen in whole or in part.
 
     Raises:
         GrowthError: nothing is new, or the plan mixes old entries, so that
@@ -83,13 +95,15 @@ def freeze(network, source, plan, trainable):
     return frozen
 
 
-def lifted(source, plan, frozen):
-    """Masks of the entries that rested before a growth, and train after it.
+def lifted(
+    source: Architecture, plan: Plan, frozen: Masks
+) -> dict[str, np.ndarray]:
+    """Masks of the entries that a growth unfreezes.
 
     Args:
         source: `Architecture` before.
         plan: `Plan` of the growth.
-        frozen: `{path: mask}` of the entries that rest after it.
+        frozen: `{path: mask}` of the entries that are frozen after it.
     """
     if not source.frozen:
         return {}
@@ -102,8 +116,8 @@ def lifted(source, plan, frozen):
 
 
 def _wake_new(network, weights, masks):
-    """Lets new entries train where they continue what a user froze: layers
-    that are new altogether, and variables that are new in part."""
+    """Makes new entries trainable where their layer continues one that a user
+    froze: layers that are entirely new, and variables that are new in part."""
     fresh = {id(weights[path]) for path in weights if not masks[path].any()}
     known = {id(weight) for weight in weights.values()}
     for layer in network._flatten_layers(include_self=False):
@@ -115,9 +129,11 @@ def _wake_new(network, weights, masks):
             weight.trainable = True
 
 
-def set_trainable(network, frozen, before=()):
-    """Gives the variables of a network Keras' flag: off where all entries
-    rest, on again where they rested `before`."""
+def set_trainable(
+    network: keras.Model, frozen: Masks, before: Collection[str] = ()
+) -> None:
+    """Sets Keras' `trainable` of a network's variables: `False` where all
+    entries are frozen, `True` where they were frozen `before`."""
     for weight in network.weights:
         path = relative_path(network, weight)
         if path in frozen and frozen[path].all():
@@ -126,9 +142,8 @@ def set_trainable(network, frozen, before=()):
             weight.trainable = True
 
 
-def unfreeze(model, patterns=None):
-    """Lets train again what a growth has frozen, all or nothing; see
-    `GrowableModel.unfreeze()`."""
+def unfreeze(model: GrowableModel, patterns: Choice | None = None) -> None:
+    """Unfreezes entries that growths froze; see `GrowableModel.unfreeze()`."""
     architecture = model.architecture
     ended = _chosen_of(architecture, patterns)
     if not ended:
@@ -138,8 +153,7 @@ def unfreeze(model, patterns=None):
     network, frozen = architecture.network, architecture.frozen
     kept = {path: mask for path, mask in frozen.items() if path not in ended}
     optimizer = getattr(model, "optimizer", None)
-    built, state = optimizer is not None and optimizer.built, None
-
+    state = None
     flags = [(weight, weight.trainable) for weight in network.weights]
 
     def freeze_again():
@@ -151,7 +165,7 @@ def unfreeze(model, patterns=None):
     with contextlib.ExitStack() as undo, backend.scope(model):
         undo.callback(model._remember())
         undo.callback(freeze_again)
-        if built:
+        if optimizer is not None and optimizer.built:
             state = OptimizerState(optimizer)
             undo.callback(state.remember())
         set_trainable(network, kept, before=ended)
@@ -172,9 +186,8 @@ def unfreeze(model, patterns=None):
         undo.pop_all()
 
 
-def _chosen_of(architecture, patterns):
-    """Of the masks of what rests, those of the variables that patterns
-    choose."""
+def _chosen_of(architecture: Architecture, patterns: Choice | None) -> Masks:
+    """The masks of frozen entries, of the variables that patterns choose."""
     frozen = architecture.frozen
     if patterns is None:
         return frozen
@@ -188,10 +201,12 @@ def _chosen_of(architecture, patterns):
     return {path: mask for path, mask in frozen.items() if path in chosen}
 
 
-def first_copies(source, plan):
-    """What `begin_pace()` needs of a plan, which takes no memory: the plan
-    that writes old entries only, or the error that says why there is none.
-    Where nothing grows, what is new is what was new before."""
+def first_copies(source: Architecture, plan: Plan) -> Plan | GrowthError | None:
+    """The plan that writes old entries only, or the error why there is none.
+
+    `new_update_scale()` needs it; it takes no memory. If nothing grows it is
+    that of the growth before, as the same entries are new.
+    """
     sizes = [(spec.sizes, spec.depths) for spec in (plan.source, plan.target)]
     if sizes[0] == sizes[1]:
         return source.first_copies
@@ -202,11 +217,17 @@ def first_copies(source, plan):
     return dataclasses.replace(first, given={})
 
 
-def begin_pace(architecture, start, new, old, steps):
+def new_update_scale(
+    architecture: Architecture,
+    start: int,
+    new: float,
+    old: float,
+    steps: int | None,
+) -> UpdateScale:
     """The `UpdateScale` of new and of old entries after the last growth.
 
     Args:
-        architecture: `Architecture` that came of the growth.
+        architecture: `Architecture` after the growth.
         start: int, the optimizer's iterations at the growth.
         new: float, see `UpdateScale`.
         old: float, see `UpdateScale`.
@@ -231,8 +252,10 @@ def begin_pace(architecture, start, new, old, steps):
     return UpdateScale(start, new, old, steps, known, olds)
 
 
-def carry_update_scales(model, plan, step=None):
-    """The update scales still in force, for the network that a plan makes.
+def carry_update_scales(
+    model: GrowableModel, plan: Plan, step: int | None = None
+) -> list[UpdateScale]:
+    """The update scales that are still in effect, for the grown network.
 
     Args:
         model: `GrowableModel` before the growth.
@@ -258,7 +281,9 @@ def carry_update_scales(model, plan, step=None):
     ]
 
 
-def load_update_scales(model, config):
+def load_update_scales(
+    model: GrowableModel, config: list[dict[str, Any]]
+) -> None:
     """Sets the update scales that `update_scales_to_config()` wrote."""
     architecture = model.architecture
     if config == update_scales_to_config(architecture.update_scales):
@@ -266,31 +291,43 @@ def load_update_scales(model, config):
     backend.sync(model)
     spec = architecture.spec
     architecture.update_scales = [
-        UpdateScale(**entry | {n: from_config(entry[n], spec) for n in _MASKS})
-        for entry in config
+        _update_scale_from_config(entry, spec) for entry in config
     ]
     guard(model)
     model._refresh_functions()
 
 
-def load_rate_factors(model, factors):
+def _update_scale_from_config(
+    entry: dict[str, Any], spec: ModelSpec
+) -> UpdateScale:
+    masks: dict[str, Any] = {n: from_config(entry[n], spec) for n in _MASKS}
+    return UpdateScale(**entry | masks)
+
+
+def load_rate_factors(
+    model: GrowableModel, factors: Mapping[str, float]
+) -> None:
     """Sets the factors of the learning rate that a file has."""
     if factors != model.architecture.rate_factors:
         model.architecture.rate_factors = dict(factors)
         guard(model)
 
 
-def update_scales_to_config(update_scales):
-    """Paces as data that JSON can hold."""
+def update_scales_to_config(
+    update_scales: Sequence[UpdateScale],
+) -> list[dict[str, Any]]:
+    """Update scales as data that JSON can hold."""
     return [
         vars(scale) | {n: to_config(getattr(scale, n)) for n in _MASKS}
         for scale in update_scales
     ]
 
 
-def to_config(frozen):
-    """Masks as data that JSON can hold: `True` for a whole variable, the runs
-    of frozen entries along each axis, or (no product of axes) flat.
+def to_config(frozen: Masks) -> dict[str, Any]:
+    """Masks as data that JSON can hold.
+
+    `True` for a whole variable; the runs of frozen entries along each axis if
+    the mask is a box; otherwise the runs in the flattened mask.
 
     Example:
 
@@ -311,7 +348,9 @@ def to_config(frozen):
     return config
 
 
-def from_config(config, spec):
+def from_config(
+    config: Mapping[str, Any], spec: ModelSpec
+) -> dict[str, np.ndarray]:
     """The masks that `to_config()` wrote, for a network of that spec."""
     frozen = {}
     for path, entry in config.items():
@@ -329,8 +368,8 @@ def from_config(config, spec):
 
 
 def _first_copies(plan, instead="trainable='all' after `model.unfreeze()`"):
-    """The plan that writes old entries only. What terms divide among
-    themselves starts with the term that keeps the network as it was."""
+    """The plan that writes old entries only, by its first term: where several
+    terms share a growth, the first one keeps the old network."""
     try:
         first = plan.first_only()
     except GrowthError as error:
@@ -354,19 +393,19 @@ def _masks(first, masks, trainable):
 
 
 def _old_entries(first, path, frozen, trainable):
-    """Boolean mask of the entries of a variable that rest."""
+    """Boolean mask of the old entries of a variable that are to be frozen."""
     variable, values = first.target.variables[path], {}
     for old in first.reads(path):
         shape = first.source.variables[old].shape
-        rests = trainable != "all" or frozen.get(old, False)
-        values[old] = np.broadcast_to(rests, shape).astype("float32")
+        keep = trainable != "all" or frozen.get(old, False)
+        values[old] = np.broadcast_to(keep, shape).astype("float32")
     if not any(value.any() for value in values.values()):
         return np.zeros(variable.shape, bool)
     return first.grow(path, values, fill=0.0) != 0
 
 
 def _plain(mask):
-    """A mask of one value takes no memory."""
+    """The same mask; if all of it is true, without memory of its own."""
     if mask.all():
         return np.broadcast_to(np.True_, mask.shape)
     return mask

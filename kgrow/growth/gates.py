@@ -1,13 +1,22 @@
-"""The gates of a network through a growth, and to their end."""
+"""Gates of a network: carried through a growth, removed when fully open."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
 
 import keras
 
 from kgrow import backend
 from kgrow.algebra.errors import GrowthError
+from kgrow.algebra.plan import Plan
 from kgrow.layers.masked.gates import Gates
 
+if TYPE_CHECKING:
+    from kgrow.growth.growable_model import GrowableModel
 
-def gates_of(network):
+
+def gates_of(network: keras.Model) -> Gates | None:
     """The `Gates` of a network, or `None` if it has none.
 
     Example:
@@ -22,17 +31,16 @@ def gates_of(network):
     return gates if isinstance(gates, Gates) else None
 
 
-def copy_gates(network, old):
-    """Gives a network, just built, the gates of the one it comes from, as far
-    open as they are."""
-    before = gates_of(old)
-    if before is not None and before.active_gates:
-        # Not adopted yet: torch takes no parameters without values.
-        gates_of(network).set_active_gates(before.active_gates, before.steps())
+def copy_gates(network: keras.Model, old: keras.Model) -> None:
+    """Gives a new network the gates of the old one, as far open as they are."""
+    before, gates = gates_of(old), gates_of(network)
+    if before is not None and gates is not None and before.active_gates:
+        # Registered with torch later, once the variables have values.
+        gates.set_active_gates(before.active_gates, before.steps())
 
 
-def carry_gates(network, old, plan):
-    """Gives a grown network the gates under way and that of its growth.
+def carry_gates(network: keras.Model, old: keras.Model, plan: Plan) -> None:
+    """Gives a grown network the old one's gates, and the gate of its growth.
 
     Args:
         network: the grown network.
@@ -41,7 +49,7 @@ def carry_gates(network, old, plan):
 
     Raises:
         GrowthError: the network has no gates and the plan needs some, or the
-            plan copies what stands behind a gate that is still opening.
+            plan copies units or blocks whose gate is still opening.
     """
     gates, gate = gates_of(network), plan.gate
     if gates is None:
@@ -54,18 +62,19 @@ def carry_gates(network, old, plan):
                 f"(of type {type(network).__name__})"
             )
         return
-    before = gates_of(old)
-    active_gates = [o.moved(plan, gate) for o in before.active_gates]
-    steps = before.steps()
+    before, active_gates, steps = gates_of(old), [], []
+    if before is not None:
+        active_gates = [o.moved(plan, gate) for o in before.active_gates]
+        steps = before.steps()
     if gate is not None:
         active_gates.append(gate)
         steps.append(0)
     if active_gates:
-        _set(network, active_gates, steps)
+        _set(network, gates, active_gates, steps)
 
 
-def remember_gates(network):
-    """Makes a function that puts a network's gates back as they are now."""
+def remember_gates(network: keras.Model) -> Callable[[], None]:
+    """Returns a function that restores a network's present gates."""
     gates = gates_of(network)
     if gates is None:
         return lambda: None
@@ -78,8 +87,8 @@ def remember_gates(network):
     return rewind
 
 
-def settle(network):
-    """Takes away the gates that are fully open.
+def settle(network: keras.Model) -> bool:
+    """Removes the gates that are fully open.
 
     Returns:
         bool, whether there were any.
@@ -95,12 +104,12 @@ def settle(network):
     ]
     if len(left) == len(steps):
         return False
-    _set(network, [o for o, _ in left], [s for _, s in left])
+    _set(network, gates, [o for o, _ in left], [s for _, s in left])
     return True
 
 
-def open_all(network):
-    """Takes away all gates, however far open.
+def open_all(network: keras.Model) -> bool:
+    """Removes all gates, however far open.
 
     Returns:
         bool, whether there were any.
@@ -108,55 +117,62 @@ def open_all(network):
     gates = gates_of(network)
     if gates is None or not gates.active_gates:
         return False
-    _set(network, [], [])
+    _set(network, gates, [], [])
     return True
 
 
-def _set(network, active_gates, steps):
-    gates_of(network).set_active_gates(active_gates, steps)
+def _set(network, gates, active_gates, steps):
+    gates.set_active_gates(active_gates, steps)
     backend.register_parameters(network)
 
 
 class GateKeeper(keras.callbacks.Callback):
-    """Ends the ramps of a running `fit`.
+    """Removes gates that have fully opened, during `fit`.
 
     `GrowableModel.fit` adds it by itself. It counts batches on the host, so
-    that the device is asked once a ramp; when a gate is fully open it is taken
-    away before the next batch, whose step is compiled for the plain network.
+    that a gate's counter is read from the device once per ramp, not once per
+    batch. A gate that is fully open is removed before the next batch, whose
+    step is compiled for the plain network.
     """
 
-    # What happens at the end of a batch is nothing.
+    # Does nothing at the end of a batch, so Keras need not wait for logs.
     async_safe = True
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self._known, self._left = None, []
 
-    def on_train_batch_begin(self, batch, logs=None):
+    @property
+    def _growable(self) -> GrowableModel:
+        return cast("GrowableModel", self.model)
+
+    def on_train_batch_begin(
+        self, batch: int, logs: dict[str, Any] | None = None
+    ) -> None:
         self._look()
         if not self._left:
             return
         if min(self._left) <= 0:
-            self.model.remove_open_gates()
+            self._growable.remove_open_gates()
             self._known = None
             self._look()
-        # At most so many: what is counted too early is looked at again.
-        taken = self.model.steps_per_execution
+        # At most so many; a ramp that seems over too early is read again.
+        taken = self._growable.steps_per_execution
         self._left = [left - taken for left in self._left]
 
-    def on_train_end(self, logs=None):
-        gates = gates_of(self.model.network)
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        gates = gates_of(self._growable.network)
         if gates is not None and gates.active_gates:
-            self.model.remove_open_gates()
+            self._growable.remove_open_gates()
 
     def _look(self):
-        """Reads what is left of each ramp, where there are other gates than
-        at the last look."""
-        gates = gates_of(self.model.network)
+        """Reads the steps left of each ramp, if the gates have changed."""
+        gates = gates_of(self._growable.network)
         active_gates = None if gates is None else gates.active_gates
         if active_gates is self._known:
             return
         self._known = active_gates
         self._left = [
-            gate.ramp.steps - steps for gate, steps in self.model.active_gates
+            gate.ramp.steps - steps
+            for gate, steps in self._growable.active_gates
         ]

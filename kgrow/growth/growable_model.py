@@ -1,6 +1,11 @@
-"""A Keras model that can be made larger while it trains."""
+"""`GrowableModel`: a Keras model that can be made larger while it trains."""
+
+from __future__ import annotations
 
 import contextlib
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, Self, cast
 
 import keras
 
@@ -8,6 +13,8 @@ from kgrow import backend
 from kgrow.algebra.axis_map import AxisMap
 from kgrow.algebra.deserialization import check_names, object_of
 from kgrow.algebra.errors import FileError, GrowthError
+from kgrow.algebra.gate import Gate
+from kgrow.algebra.types import Config
 from kgrow.architecture.architecture import Architecture
 from kgrow.architecture.inference.derive_axes import derive
 from kgrow.architecture.network_changes import check_unchanged
@@ -27,6 +34,7 @@ from kgrow.growth.network_swap import NetworkSwap
 from kgrow.growth.network_training import NetworkTraining, check_overrides
 from kgrow.growth.prepared.prepared_growth import PreparedGrowth
 from kgrow.growth.prepared.program_store import ProgramStore
+from kgrow.growth.receipt import Receipt
 from kgrow.growth.saving import growth_state, orbax
 from kgrow.growth.saving.rollback import all_or_nothing
 from kgrow.growth.saving.safe_write import whole_file
@@ -37,17 +45,22 @@ from kgrow.growth.saving.size_limits import (
 )
 from kgrow.growth.saving.state_schema import pack, unpack
 from kgrow.growth.saving.state_tree import load_tree, tree_of
+from kgrow.growth.teacher import Inheritance
+from kgrow.growth.trainable_choice import Choice
 from kgrow.growth.transaction import GrowthTransaction
 from kgrow.growth.weights_list import SizedWeights
+from kgrow.strategies.base import Strategy
 
 _STORE_KEY = "growth"
 
 # `[(test of a network, subclass that wraps those that pass)]`.
-_KINDS = []
+_KINDS: list[tuple[Callable[[Any], bool], type]] = []
 
 
-def register_kind(fits, cls):
-    """Lets `GrowableModel(network)` make a subclass of some networks.
+def register_kind(
+    fits: Callable[[Any], bool], cls: type[GrowableModel]
+) -> None:
+    """Makes `GrowableModel(network)` return a subclass for some networks.
 
     Args:
         fits: function of a network, whether it is of the kind.
@@ -57,34 +70,36 @@ def register_kind(fits, cls):
 
 
 @keras.saving.register_keras_serializable("kgrow")
-class GrowableModel(
+# `NetworkFacade` says why `layers` differs.
+class GrowableModel(  # pyright: ignore[reportIncompatibleMethodOverride]
     NetworkFacade,
     NetworkTraining,
     NetworkSwap,
     PreparedGrowth,
     SizedWeights,
-    keras.Model,
 ):
-    """Wraps a network, and swaps it for a larger one on `grow()`.
+    """A model that wraps a network and makes it larger in place.
 
-    It is an ordinary Keras model: `compile()`, `fit()`, `evaluate()`,
-    `save()`. The network may be any built Keras model whose `get_config()` has
-    its sizes as fields (a KerasHub backbone, a subclass of one's own), or a
-    Functional or Sequential model, whose widths grow.
+    It is an ordinary Keras model, with `compile()`, `fit()`, `evaluate()` and
+    `save()`; `grow()` replaces its network by a larger one that continues the
+    training. The network may be any built Keras model whose `get_config()`
+    has its sizes as fields (a KerasHub backbone, a subclass of your own), or a
+    Functional or Sequential model, which can grow in width.
 
     Args:
         network: a built `keras.Model`, or a `ModelBuilder`.
-        axes: `AxisMap`, or the dict of rules for one. By default they are
-            read off the network's own computation, see `derive()`.
+        axes: `AxisMap`, or the dict of rules for one, which names the axes of
+            every variable. By default they are derived from the network's
+            computation, see `derive()`.
         name: optional string.
 
     Attributes:
-        callback_state: dict from a callback's name to what it wants to find
-            again, as data that JSON can hold. It is saved with the weights.
+        callback_state: dict from names of callbacks to their state, data that
+            JSON can hold. It is saved with the weights.
 
     Raises:
-        GrowthError: a variable of the network has no axes, or others than its
-            shape admits.
+        GrowthError: a variable of the network has no axes, or axes that do not
+            fit its shape.
 
     Example:
 
@@ -100,17 +115,23 @@ class GrowableModel(
     ({'units': 12}, True)
     """
 
-    # Methods of training of a network's class that this class replaces.
+    # Training methods of a network's class that a subclass replaces.
     _own_training = ()
 
-    def __new__(cls, *args, **kwargs):
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         if cls is GrowableModel:
             network = args[0] if args else kwargs.get("network")
             fitting = (kind for fits, kind in _KINDS if fits(network))
-            return super().__new__(next(fitting, cls), *args, **kwargs)
+            cls = cast(type[Self], next(fitting, cls))
         return super().__new__(cls, *args, **kwargs)
 
-    def __init__(self, network, axes=None, name=None, **kwargs):
+    def __init__(
+        self,
+        network: keras.Model | ModelBuilder,
+        axes: AxisMap | Mapping[str, str] | None = None,
+        name: str | None = None,
+        **kwargs: Any,
+    ) -> None:
         if isinstance(network, ModelBuilder):
             network = network.make()
         if not isinstance(network, keras.Model):
@@ -132,8 +153,7 @@ class GrowableModel(
         self._growth_history = []
         self._growth_log = None
         self._inheritance = None
-        # Past `__setattr__`: dicts that Keras or TensorFlow track are no plain
-        # data.
+        # Untracked: a dict that Keras or TensorFlow tracks is no plain data.
         set_untracked(self, "callback_state", {})
         set_untracked(self, "_programs", ProgramStore())
         # Keras' iterator over the data of the running `fit`, or `None`.
@@ -142,37 +162,37 @@ class GrowableModel(
 
     def grow(
         self,
-        target_config,
-        strategy="net2net",
+        target_config: Config,
+        strategy: str | Strategy = "net2net",
         *,
-        data=None,
-        probe=None,
-        optimizer_state="carry",
-        seed=None,
-        trainable=None,
-        learning_rate=None,
-    ):
+        data: Any = None,
+        probe: Any = None,
+        optimizer_state: str = "carry",
+        seed: int | None = None,
+        trainable: Choice | None = None,
+        learning_rate: str | None = None,
+    ) -> Receipt:
         """Makes the model larger, in place.
 
-        May be called at any time: before and after `compile()`, between two
-        calls of `fit()`, or in a callback at the end of a batch or an epoch.
-        Weights, the optimizer's state, step counters, metrics and random
-        states go on. On any error nothing has changed.
+        May be called before or after `compile()`, between two calls of
+        `fit()`, or in a callback at the end of a batch or an epoch. The
+        weights and the optimizer's state grow; step counters, metrics and
+        random states go on. If it raises, the model is unchanged.
 
         Args:
             target_config: dict of the fields that change, see
                 `growth_config`. The others stay.
             strategy: a name from `kgrow.strategies.names()`, or a strategy.
-            data: optional batch `(x, y)` or dataset, for the loss before and
-                after.
-            probe: optional inputs to compare the outputs on; by default those
-                of `data`, or drawn ones.
+            data: optional batch `(x, y)` or dataset, on which the loss is
+                measured before and after, and from which a strategy learns.
+            probe: optional inputs on which outputs are compared before and
+                after; by default those of `data`, or random ones.
             optimizer_state: `"carry"` maps the state of all entries through
-                the plan's dual; `"reset_new"` keeps it for the entries that
-                were there and starts the others anew; `"reset"` starts all
-                anew. In every case new second moments start from the mean of
-                the old ones, as the step count goes on.
-            seed: optional int. The same seed gives the same grown weights, on
+                the plan's dual; `"reset_new"` keeps the state of old entries
+                and resets that of new ones; `"reset"` resets all. As the step
+                count goes on, second moments are reset to the mean of the old
+                ones.
+            seed: optional int. The same seed gives the same grown weights on
                 every backend.
             trainable: which entries train from now on. `"new"`: only those
                 that this growth adds, down to parts of a variable; every old
@@ -185,17 +205,17 @@ class GrowableModel(
                 frozen by hand stays so, except that new entries train unless
                 it is `"all"`.
             learning_rate: `"transfer"` gives every variable a factor of the
-                learning rate with which the grown network trains on as the
-                small one would, see the page on learning rates;
-                `None` leaves the rates as they are.
+                learning rate, so that the grown network trains as the small
+                one would, see the page on learning rates; `None` leaves the
+                rates as they are.
 
         Returns:
             `Receipt`, also kept in `growth_history`.
 
         Raises:
-            GrowthError: the target, the strategy, the data or the optimizer
-                does not admit it, or a strategy that claims to keep the
-                function does not.
+            GrowthError: an argument is not valid, the strategy or the
+                optimizer cannot grow the model, or a strategy that claims to
+                keep the function does not.
 
         Example:
 
@@ -218,6 +238,7 @@ class GrowableModel(
             trainable,
             learning_rate=learning_rate,
         ).run()
+        assert receipt is not None  # None is for training options alone
         if self._growth_log is not None:
             self._growth_log.on_growth(receipt)
         return receipt
@@ -230,22 +251,20 @@ class GrowableModel(
         return made
 
     @property
-    def training_options(self):
-        """dict of the options that change how the network trains, and not
-        what its weights are: `set_training_options()` changes them."""
+    def training_options(self) -> dict[str, Any]:
+        """dict of the options that change how the network trains, but not its
+        weights. `set_training_options()` changes them."""
         return self._architecture.training_options
 
-    def set_training_options(self, **training_options):
-        """Changes how the network trains: dropout, what it leaves out.
+    def set_training_options(self, **training_options: Any) -> None:
+        """Changes how the network trains, such as its dropout.
 
-        May be called wherever `grow()` may, inside a running `fit` too.
-        Weights and the optimizer's state stay to the bit. On any error
-        nothing has changed.
+        May be called wherever `grow()` may. Weights and the optimizer's state
+        stay to the bit. If it raises, the model is unchanged.
 
         Args:
-            **training_options: those of `training_options` that change, such as
-                `dropout=0.0`, `layer_drop=0.2`, `token_drop=0.5`, or for BERT
-                `pooling=2`.
+            **training_options: the options that change, such as `dropout=0.0`,
+                `layer_drop=0.2`, `token_drop=0.5`, or for BERT `pooling=2`.
 
         Raises:
             GrowthError: the network has no such option.
@@ -261,20 +280,19 @@ class GrowableModel(
         {'dropout': 0.0, 'layer_drop': 0.5, 'token_drop': 0.0}
         """
         if training_options:
-            # A pooled network takes other inputs than the next one, so that
-            # there is nothing to compare.
+            # "direct" makes no claim: outputs may change, and with pooling
+            # the inputs too.
             GrowthTransaction(
                 self, {}, "direct", training_options=training_options
             ).run()
 
-    def unfreeze(self, patterns=None):
+    def unfreeze(self, patterns: Choice | None = None) -> None:
         """Unfreezes entries that growths with `trainable="new"` froze.
 
-        May be called wherever `grow()` may, inside a running `fit` too. The
-        entries come back to the optimizer as new entries do: momentum starts
-        from zero, second moments from the mean of those that there are.
-        Layers and variables that were frozen by hand stay so. On any error
-        nothing has changed.
+        May be called wherever `grow()` may. The optimizer treats the entries
+        as new ones: momentum starts from zero, second moments from the mean
+        of the existing ones. Layers and variables that were frozen by hand
+        stay frozen. If it raises, the model is unchanged.
 
         Args:
             patterns: optional list of regular expressions that are searched
@@ -302,7 +320,7 @@ class GrowableModel(
         unfreeze(self, patterns)
 
     @property
-    def active_gates(self):
+    def active_gates(self) -> list[tuple[Gate, int]]:
         """`[(Gate, steps), ...]`: the gates that are still opening, and
         how many batches each has been trained for."""
         backend.sync(self)
@@ -311,19 +329,19 @@ class GrowableModel(
             return []
         return list(zip(gates.active_gates, gates.steps(), strict=True))
 
-    def remove_open_gates(self):
-        """Takes away the gates that are fully open; `fit` does it by itself.
+    def remove_open_gates(self) -> None:
+        """Removes the gates that are fully open; `fit` does it by itself.
 
-        The function stays, but for rounding, and the next step is compiled
-        for a network without them.
+        The function is kept up to rounding. The next step is compiled for a
+        network without these gates.
         """
         self._change_gates(settle)
 
-    def force_open_gates(self):
-        """Takes away all gates at once, however far open.
+    def force_open_gates(self) -> None:
+        """Removes all gates at once, however far open.
 
-        What stands behind one that is not fully open takes part from now on
-        as if it were: the function changes.
+        Units and blocks behind a gate that was not fully open take full part
+        from now on: the function changes.
         """
         self._change_gates(open_all)
 
@@ -336,11 +354,11 @@ class GrowableModel(
                 self._refresh_functions()
             undo.pop_all()
 
-    def strip(self):
-        """The plain network: no gates, stock layers, stock names of weights.
+    def strip(self) -> keras.Model:
+        """Returns the network itself, with stock layers and no gates.
 
-        Gates that are fully open are taken away, from this model too, whose
-        network it is.
+        It is the network of this model, not a copy. Gates that are fully open
+        are removed from it.
 
         Returns:
             `keras.Model`.
@@ -369,18 +387,18 @@ class GrowableModel(
         return self.network
 
     @property
-    def teacher(self):
+    def teacher(self) -> keras.Model | None:
         """The network that teaches this one, or `None`."""
         return self._inheritance and self._inheritance.teacher
 
     @property
-    def inheritance(self):
-        """`Inheritance`, what the teacher adds to the loss, or `None`."""
+    def inheritance(self) -> Inheritance | None:
+        """`Inheritance`, the teacher's part of the loss, or `None`."""
         return self._inheritance
 
-    def remove_teacher(self):
-        """Ends what the strategy `ki` began: the small network no longer
-        teaches this one, and is let go."""
+    def remove_teacher(self) -> None:
+        """Ends the teaching that the strategy `ki` began, and frees the small
+        network."""
         backend.sync(self)
         with contextlib.ExitStack() as undo:
             undo.callback(self._remember())
@@ -389,31 +407,31 @@ class GrowableModel(
             undo.pop_all()
 
     @property
-    def growth_config(self):
-        """dict of the fields that can grow, and their sizes now."""
+    def growth_config(self) -> dict[str, Any]:
+        """dict of the fields that can grow, with their present sizes."""
         return self._architecture.config
 
     @property
-    def growth_history(self):
+    def growth_history(self) -> list[Receipt]:
         """The `Receipt`s of all growths, oldest first."""
         return list(self._growth_history)
 
     @property
-    def architecture(self):
+    def architecture(self) -> Architecture:
         """`Architecture` of the network."""
         return self._architecture
 
     def fit(
         self,
-        x=None,
-        y=None,
-        batch_size=None,
-        epochs=1,
-        verbose="auto",
-        callbacks=None,
-        *args,
-        **kwargs,
-    ):
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: Any = "auto",
+        callbacks: Any = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> keras.callbacks.History:
         log, own, callbacks = _with_own_callbacks(self, callbacks)
         self._growth_log = log
         # Of data that are no longer those of this run.
@@ -432,8 +450,8 @@ class GrowableModel(
                 for callback in own:
                     callbacks.callbacks.remove(callback)
 
-    # `fit` shows its iterator to nothing else than these two, of which
-    # TensorFlow calls the second.
+    # The only two methods to which `fit` passes its iterator; TensorFlow calls
+    # the second.
 
     def _symbolic_build(self, iterator=None, data_batch=None):
         self._see_iterator(iterator)
@@ -444,14 +462,14 @@ class GrowableModel(
         super()._maybe_symbolic_build(iterator, data_batch)
 
     def _see_iterator(self, iterator):
-        # The first one; validation in `fit` has its own.
-        fits = self._growth_log is not None
-        if fits and self._epoch_iterator is None:
+        # The first one is the training data's; validation has its own.
+        fitting = self._growth_log is not None
+        if fitting and self._epoch_iterator is None:
             self._epoch_iterator = iterator
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         check_unchanged(self._architecture, "Saving")
-        # What builds a network comes back with it, to build a larger one.
+        # The builder is saved with its network, to build larger ones.
         recipe = recipe_of(self.network)
         made_by = recipe if isinstance(recipe, ModelBuilder) else self.network
         return {
@@ -461,31 +479,44 @@ class GrowableModel(
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(
+        cls,
+        config: Mapping[str, Any],
+        custom_objects: Mapping[str, Any] | None = None,
+    ) -> Self:
         config = dict(config)
         if isinstance(config.get("network"), dict):
-            config["network"] = object_of(
-                config["network"],
-                (keras.Model, ModelBuilder),
-                "a network, or a `ModelBuilder`",
-            )
+            with keras.saving.custom_object_scope(custom_objects or {}):
+                config["network"] = object_of(
+                    config["network"],
+                    (keras.Model, ModelBuilder),
+                    "a network, or a `ModelBuilder`",
+                )
             config["axes"] = AxisMap.from_config(config["axes"])
         model = cls(**config)
-        # Not known of a file.
+        # A file does not say whether a user gave them.
         model.axes_given = False
         return model
 
-    def compile_from_config(self, config):
+    def compile_from_config(self, config: dict[str, Any]) -> None:
         check_names(config)
         super().compile_from_config(config)
 
-    def save(self, filepath, overwrite=True, zipped=None, **kwargs):
+    def save(
+        self,
+        filepath: str | os.PathLike,
+        overwrite: bool = True,
+        zipped: bool | None = None,
+        **kwargs: Any,
+    ) -> None:
         """Saves the model, see `keras.Model.save()`.
 
-        If anything fails, the file that was there stays as it was.
+        If saving fails, an existing file stays as it was. That does not hold
+        for `keras.saving.save_model(model, filepath)`, which writes to the
+        file before it asks the model.
 
         Raises:
-            GrowthError: what the model says of itself cannot be saved.
+            GrowthError: the model's state cannot be written to a file.
             FileError: the disk has no room for the file.
         """
         check_unchanged(self._architecture, "Saving")
@@ -493,25 +524,30 @@ class GrowableModel(
             if path is not None:
                 super().save(path, zipped=zipped, **kwargs)
 
-    def save_weights(self, filepath, overwrite=True, max_shard_size=None):
-        """Saves the weights and all of growth, see
-        `keras.Model.save_weights()`; fails as `save()` does."""
+    def save_weights(
+        self,
+        filepath: str | os.PathLike,
+        overwrite: bool = True,
+        max_shard_size: float | None = None,
+    ) -> None:
+        """Saves the weights, sizes and growth history, see
+        `keras.Model.save_weights()`; raises as `save()` does."""
         check_unchanged(self._architecture, "Saving")
         if max_shard_size is not None:
-            # Several files, which cannot be put in their place at once.
+            # Several files cannot be replaced at once.
             pack(growth_state.state_of(self))
             return super().save_weights(filepath, overwrite, max_shard_size)
         with whole_file(self, filepath, overwrite) as path:
             if path is not None:
                 super().save_weights(path)
 
-    def save_own_variables(self, store):
+    def save_own_variables(self, store: Any) -> None:
         backend.sync(self)
         state = pack(growth_state.state_of(self))
         super().save_own_variables(store)
         store[_STORE_KEY] = state
 
-    def load_own_variables(self, store):
+    def load_own_variables(self, store: Any) -> None:
         try:
             if _STORE_KEY not in store.keys():
                 raise FileError(
@@ -532,55 +568,60 @@ class GrowableModel(
             stop_reading(store, error)
             raise
 
-    def load_weights(self, filepath, skip_mismatch=False, **kwargs):
-        """Becomes what was saved, and takes its weights.
+    def load_weights(
+        self,
+        filepath: str | os.PathLike,
+        skip_mismatch: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        """Takes the sizes, state and weights of a saved model.
 
         Args:
             filepath: a file of weights, or of a model, or the directory of a
                 `keras.callbacks.OrbaxCheckpoint`.
-            skip_mismatch: see `keras.Model.load_weights()`. What the file
-                says of growth must fit all the same.
-            **kwargs: the same.
+            skip_mismatch: see `keras.Model.load_weights()`. The growth state
+                in the file must fit in any case.
+            **kwargs: see `keras.Model.load_weights()`.
 
         Raises:
-            FileError: what the file says of growth makes no sense, or is of
-                another kind of model. On this and any other error nothing
-                has changed.
+            FileError: the growth state in the file is not valid, or is of
+                another kind of model. If it raises, the model is unchanged.
         """
         with all_or_nothing(self):
             if orbax.is_for(filepath):
                 return orbax.load(self, filepath)
             super().load_weights(filepath, skip_mismatch, **kwargs)
 
-    def get_state_tree(self, value_format="backend_tensor"):
-        """The state as nested dicts of arrays, as Orbax stores it."""
+    def get_state_tree(
+        self, value_format: str = "backend_tensor"
+    ) -> dict[str, Any]:
+        """The model's state as nested dicts of arrays, which Orbax stores."""
         backend.sync(self)
         return tree_of(self, value_format)
 
-    def set_state_tree(self, state_tree):
-        """Becomes what `get_state_tree()` gave of another model.
+    def set_state_tree(self, state_tree: dict[str, Any]) -> None:
+        """Takes the state that `get_state_tree()` returned of another model.
 
         Args:
             state_tree: dict.
 
         Raises:
-            FileError: it is of another kind of model, or not whole. On any
-                error nothing has changed.
+            FileError: it is of another kind of model, or incomplete. If it
+                raises, the model is unchanged.
         """
         with all_or_nothing(self):
             load_tree(self, state_tree)
 
 
 def _with_own_callbacks(model, callbacks):
-    """Two callbacks more: one writes growths where Keras logs, one takes
-    gates away that are open."""
+    """Adds kgrow's own two callbacks: `GrowthLog` and `GateKeeper`."""
     keeper = GateKeeper()
     if not isinstance(callbacks, keras.callbacks.CallbackList):
         others = [c for c in keras.tree.flatten(callbacks) if c is not None]
         log = GrowthLog(others)
         others.insert(_place_of_history(others), log)
         return log, [log, keeper], [*others, keeper]
-    # Such a list is ready.
+    # The list is ready made.
     log = GrowthLog(callbacks.callbacks)
     for callback in (log, keeper):
         callback.set_model(model)

@@ -1,11 +1,25 @@
-"""Grown values, made where they are to be."""
+"""Values of grown variables, computed on the devices that will hold them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import keras
 
 from kgrow import backend
 from kgrow.algebra.arrays import WHOLE
 from kgrow.algebra.errors import GrowthError
+from kgrow.algebra.plan import Plan
+from kgrow.algebra.types import Array, Values
 
 
-def grown_value(plan, path, values, variable, fill=None):
+def grown_value(
+    plan: Plan,
+    path: str,
+    values: Values,
+    variable: keras.Variable,
+    fill: Array | float | None = None,
+) -> Array:
     """The value of a grown variable.
 
     Args:
@@ -13,17 +27,19 @@ def grown_value(plan, path, values, variable, fill=None):
         path: path in the target.
         values: dict with at least the source's `reads(path)`.
         variable: `keras.Variable` that will hold it.
-        fill: see `Plan.grow()`; an array in pieces, too.
+        fill: see `Plan.grow()`; may be an array in pieces.
 
     Raises:
         GrowthError: the arrays are on several devices, and no distribution
-            says where the grown ones are to be.
+            says where to put the grown ones.
     """
     return plan.grow(path, values, fill, _arrays(path, values, variable))
 
 
-def grown_values(plan, values, variables):
-    """Grows one variable after the other, those of a joint map together.
+def grown_values(
+    plan: Plan, values: Values, variables: Mapping[str, keras.Variable]
+) -> Iterator[tuple[str, Array]]:
+    """Grows the variables one by one, those of a joint map together.
 
     Args:
         plan: `Plan`.
@@ -51,13 +67,13 @@ def grown_values(plan, values, variables):
             read = {p: values[p] for p in joint.sources(path)}
             made |= backend.pieces.divided(joint.grow, read)
         arrays = _arrays(path, values, variable)
-        grown = plan.target.variables[path]
-        value = backend.pieces.moved(made.pop(path), arrays.place)
+        grown, place = plan.target.variables[path], backend.place_of(variable)
+        value = backend.pieces.moved(made.pop(path), place)
         yield path, plan.rescale(value, grown, arrays)
 
 
 def _arrays(path, values, variable):
-    """`Arrays` of what goes into a variable."""
+    """The `Arrays` that computes a variable where it will be."""
     if not any(backend.is_spread(v) for v in values.values()):
         return WHOLE
     place = backend.place_of(variable)

@@ -1,9 +1,10 @@
-"""What layers hold beside their weights, from a network into the grown one.
+"""State of layers that no plan maps, carried into the grown network.
 
-Random states, metrics, statistics that `adapt()` finalised, vocabularies: no
-plan maps them. Keras' own hooks for files say what a layer holds, and are used
-here to hand it on.
+Random states, metrics, statistics that `adapt()` computed, vocabularies. They
+are read and written with the methods by which Keras saves a layer to a file.
 """
+
+from __future__ import annotations
 
 import tempfile
 
@@ -11,6 +12,7 @@ import keras
 
 from kgrow import backend
 from kgrow.algebra.errors import GrowthError
+from kgrow.algebra.plan import Plan
 from kgrow.architecture.architecture import grown_weights, relative_path
 from kgrow.backend.lazy_variables import initialize
 from kgrow.backend.random import seed_states, set_seed_states
@@ -20,8 +22,10 @@ _ASSETS = ("save_assets", "load_assets")
 _OWN = ("save_own_variables", "load_own_variables")
 
 
-def carry_layer_state(network, old, plan):
-    """Gives the layers of a grown network what no plan maps.
+def carry_layer_state(
+    network: keras.Model, old: keras.Model, plan: Plan
+) -> None:
+    """Gives the layers of a grown network the state that no plan maps.
 
     Args:
         network: the grown network, its weights filled.
@@ -44,13 +48,13 @@ def carry_layer_state(network, old, plan):
     backend.register_parameters(network)
 
 
-def carry_flags(network, old, plan):
+def carry_flags(network: keras.Model, old: keras.Model, plan: Plan) -> None:
     """Gives a grown network the flags by which a user has frozen the old one,
     and nothing else; see `carry_layer_state()`."""
     _carry_flags(network, old, plan, _pairs(network, old, plan))
 
 
-def stateful_layer(network):
+def stateful_layer(network: keras.Model) -> keras.layers.Layer | None:
     """A layer that keeps more than variables, which its computation may have
     as constants; `None` if there is none."""
     for layer in _layers(network):
@@ -75,10 +79,10 @@ def _carry_flags(network, old, plan, pairs):
 
 
 def _pairs(network, old, plan):
-    """`[(layer, the old one it continues, whether it stands again)]`."""
+    """`[(layer, old layer that it continues, whether it is the same one)]`."""
     layers, olds = _layers(network), _layers(old)
     if [type(layer) for layer in layers] == [type(layer) for layer in olds]:
-        # By place: names may be ones that Keras makes up.
+        # By position, as Keras may have made the names up.
         return [(*both, True) for both in zip(layers, olds, strict=True)]
     by_path = {_layer_path(old, layer): layer for layer in olds}
     origin, pairs = _origins(plan), []
@@ -100,7 +104,7 @@ def _layer_path(network, layer):
 
 
 def _origins(plan):
-    """For each layer of the grown network, by path, the old one's path."""
+    """`{path of a grown layer: path of the old layer it comes from}`."""
     origins = {}
     for path in plan.target.variables:
         reads = plan.reads(path)
@@ -120,8 +124,8 @@ def _carry_seeds(layer, source):
 
 
 def _carry_metrics(layer, source):
-    """Metrics go on. One whose state is shaped by what grows, or that has
-    none yet, begins anew, as it does with every epoch."""
+    """Metrics keep their state. One whose shape grows, or that has no state
+    yet, is reset, as every metric is at the end of an epoch."""
     if len(layer._metrics) != len(source._metrics):
         return
     for new, old in zip(layer._metrics, source._metrics, strict=True):
@@ -159,7 +163,7 @@ def _holds_more(layer):
     if not _of_keras(layer, "load_own_variables"):
         return True
     if _own_variables(layer):
-        # Those of Keras write its weights down, whatever their order.
+        # Keras' own layers save their weights here, which the plan maps.
         return False
     store = {}
     layer.save_own_variables(store)
@@ -181,7 +185,7 @@ def _carry_store(layer, source):
     store = {}
     source.save_own_variables(store)
     layer.load_own_variables(store)
-    # What the plan made of its weights stays.
+    # Loading overwrote the weights; restore the grown values.
     for variable, value in zip(own, values, strict=True):
         variable.assign(value)
 

@@ -1,12 +1,21 @@
-"""Growths in the places where Keras logs."""
+"""Growths in Keras' logs: `History`, progress bar, TensorBoard."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, cast
 
 import keras
 
 from kgrow.architecture.architecture import count_parameters
+from kgrow.growth.receipt import Receipt
+
+if TYPE_CHECKING:
+    from kgrow.growth.growable_model import GrowableModel
 
 
 class GrowthLog(keras.callbacks.Callback):
-    """Writes growths into a running `fit`'s logs, and to TensorBoard.
+    """Adds growths to the logs of `fit`, and to TensorBoard.
 
     `GrowableModel.fit` adds it by itself. Each epoch's logs, and with them the
     `History`, get `growths` (so far) and `parameters`; a TensorBoard callback
@@ -17,18 +26,23 @@ class GrowthLog(keras.callbacks.Callback):
         callbacks: list of the other callbacks of the same `fit`.
     """
 
-    def __init__(self, callbacks=()):
+    def __init__(
+        self, callbacks: Iterable[keras.callbacks.Callback] = ()
+    ) -> None:
         super().__init__()
         self._boards = [
             c for c in callbacks if isinstance(c, keras.callbacks.TensorBoard)
         ]
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(
+        self, epoch: int, logs: dict[str, Any] | None = None
+    ) -> None:
         if logs is not None:
-            logs["growths"] = len(self.model.growth_history)
-            logs["parameters"] = count_parameters(self.model.network)
+            model = cast("GrowableModel", self.model)
+            logs["growths"] = len(model.growth_history)
+            logs["parameters"] = count_parameters(model.network)
 
-    def on_growth(self, receipt):
+    def on_growth(self, receipt: Receipt) -> None:
         """Called by the model after each growth."""
         for board in self._boards:
             _write(board, receipt)

@@ -1,4 +1,8 @@
-"""What a model says of itself, answered by the network that it wraps."""
+"""Attributes and methods of a model that its network answers."""
+
+from __future__ import annotations
+
+from typing import Any
 
 import keras
 
@@ -8,20 +12,21 @@ from kgrow.architecture.output_check import symbolic_inputs
 from kgrow.backend.keras_internals import set_untracked
 
 
-class NetworkFacade:
-    """Everything that Keras or a user reads off a model, read off `network`.
+class NetworkFacade(keras.Model):
+    """The part of `GrowableModel` that looks like the network it wraps.
 
-    What Keras' base class defines is delegated by name; any other public
-    attribute is looked up on the network: `inputs`, `output_names`,
-    `input_shape`, `backbone`, a layer that its class keeps in an attribute.
-    So an attribute that only some networks have is missing here where it is
-    missing there, and `hasattr()` tells the truth.
+    Attributes and methods that `keras.Model` defines are delegated by name;
+    any other public attribute is looked up on the network: `inputs`,
+    `output_names`, `backbone`, a layer that its class keeps in an attribute.
+    An attribute that the network lacks is missing here too, so `hasattr()`
+    is right.
     """
 
+    network: keras.Model
     _in_file = False
 
-    def __getattr__(self, name):
-        # On torch a layer finds its sublayers through its base class.
+    def __getattr__(self, name: str) -> Any:
+        # On torch the base class finds sublayers.
         inherited = getattr(super(), "__getattr__", None)
         if inherited is not None:
             try:
@@ -34,49 +39,55 @@ class NetworkFacade:
             )
         return getattr(self.network, name)
 
-    def call(self, inputs, training=None, mask=None):
-        # By name, not through Keras' call context: `stateless_call`, which JAX
-        # trains with, opens none. Networks that do not name it never see it.
+    def call(
+        self, inputs: Any, training: bool | None = None, mask: Any = None
+    ) -> Any:
+        # `training` is passed explicitly: `stateless_call()`, which JAX trains
+        # with, opens no call context. Keras drops it for networks whose
+        # `call()` does not take it.
         del mask
         return self.network(inputs, training=training)
 
-    def build(self, input_shape=None):
+    def build(self, input_shape: Any = None) -> None:
         del input_shape
         self.built = True
 
     def _obj_type(self):
-        # Keras asks when it writes or reads a file, before it looks at
-        # `layers`: there the network is the one layer, with what is its own.
+        # Keras calls this when it saves or loads, just before it reads
+        # `layers`. In files the network is the model's only layer.
         set_untracked(self, "_in_file", True)
         return super()._obj_type()
 
     @property
-    def layers(self):
+    def layers(self) -> list[keras.layers.Layer]:
         if self._in_file:
             set_untracked(self, "_in_file", False)
             return super().layers
         return self.network.layers
 
     @layers.setter
-    def layers(self, value):
+    def layers(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, value: list[keras.layers.Layer]
+    ) -> None:
+        # Keras' setter always raises; a network's class may have its own.
         self.network.layers = value
 
     @property
-    def input(self):
+    def input(self) -> Any:
         return self.network.input
 
     @property
-    def output(self):
+    def output(self) -> Any:
         return self.network.output
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Any) -> Any:
         return self.network.compute_output_shape(input_shape)
 
-    def compute_output_spec(self, *args, **kwargs):
-        # Read off `call()`: shapes alone would not tell dtypes.
+    def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
+        # By tracing `call()`: shapes alone would not tell the dtypes.
         return keras.Operation.compute_output_spec(self, *args, **kwargs)
 
-    def summary(self, *args, **kwargs):
+    def summary(self, *args: Any, **kwargs: Any) -> None:
         """Prints the summary of the network, see `keras.Model.summary()`."""
         backend.sync(self)
         with self._lent_to(self.network):
@@ -84,20 +95,20 @@ class NetworkFacade:
 
     def export(
         self,
-        filepath,
-        format="tf_saved_model",
-        verbose=None,
-        input_signature=None,
-        **kwargs,
-    ):
+        filepath: str,
+        format: str = "tf_saved_model",
+        verbose: bool | None = None,
+        input_signature: Any = None,
+        **kwargs: Any,
+    ) -> Any:
         """Exports the network for inference, see `keras.Model.export()`.
 
         Args:
-            filepath: string, where to.
+            filepath: string, the path to write to.
             format: string, see `keras.Model.export()`.
             verbose: optional bool.
             input_signature: shapes and dtypes of the inputs; by default those
-                that the network was built on.
+                that the network was built with.
             **kwargs: options of the format.
 
         Raises:
@@ -114,7 +125,7 @@ class NetworkFacade:
             **kwargs,
         )
 
-    def get_quantization_layer_structure(self, mode=None):
+    def get_quantization_layer_structure(self, mode: str | None = None) -> Any:
         return self.network.get_quantization_layer_structure(mode)
 
 

@@ -1,16 +1,24 @@
 """Losses, metrics and steps of a model, as the network it wraps defines them.
 
-Keras calls the methods of the model that is compiled, which is the wrapper. A
-network whose class defines its own `compute_loss()`, `train_step()`, metrics
-and the like must be asked, and must find what was compiled where it looks for
-it: in its own attributes. So the wrapper lends the network its compiled state
-for the length of each call.
+Keras calls the methods of the compiled model, which is the wrapper. A network
+whose class has its own `compute_loss()`, `train_step()` or metrics expects the
+compiled state (loss, optimizer, metrics) in its own attributes. So the wrapper
+lends the network its compiled state for the duration of each call.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import keras
+
 from kgrow.algebra.errors import GrowthError
+from kgrow.algebra.types import Array
 from kgrow.backend.keras_internals import set_untracked, with_attributes
 
-# What `compile()` sets, and what a JAX step collects losses in.
+# Set by `compile()`; `_losses_override` by a training step on JAX.
 _COMPILED = (
     "compiled",
     "loss",
@@ -24,7 +32,7 @@ _COMPILED = (
     "_run_eagerly",
 )
 _STEPS = ("train_step", "test_step", "predict_step")
-# A network's own version of these never runs: Keras calls the wrapper's.
+# A network's own version of these would never run: Keras calls the wrapper's.
 _OURS = (
     "compile",
     "fit",
@@ -42,18 +50,18 @@ _OURS = (
 )
 
 
-def overrides(network, name):
+def overrides(network: keras.Model, name: str) -> bool:
     """Whether a network's class has its own version of a method of Keras'."""
     definer = next(c for c in type(network).__mro__ if name in vars(c))
     return definer.__module__.partition(".")[0] != "keras"
 
 
-def check_overrides(network, handled=()):
+def check_overrides(network: keras.Model, handled: Sequence[str] = ()) -> None:
     """Refuses a network whose own training would silently not be run.
 
     Args:
         network: a `keras.Model`.
-        handled: names of methods that the wrapper's class sees to.
+        handled: names of methods that the wrapper's class replaces itself.
 
     Raises:
         GrowthError: its class overrides methods that a wrapper cannot
@@ -79,11 +87,13 @@ def check_overrides(network, handled=()):
         )
 
 
-class NetworkTraining:
-    """The part of a growable model that trains as its network says."""
+class NetworkTraining(keras.Model):
+    """The part of `GrowableModel` that trains as its network's class says."""
 
-    def _lent_to(self, network):
-        """Context in which a network finds what was compiled here."""
+    def _lent_to(
+        self, network: keras.Model
+    ) -> AbstractContextManager[keras.Model]:
+        """Context in which a network has this model's compiled state."""
         own = vars(self)
         return with_attributes(
             network, {name: own[name] for name in _COMPILED if name in own}
@@ -91,15 +101,15 @@ class NetworkTraining:
 
     def loss_with(
         self,
-        network,
-        x,
-        y,
-        y_pred,
-        sample_weight=None,
-        training=True,
-        penalties=(),
-    ):
-        """The loss that a network's class computes of what was compiled here.
+        network: keras.Model,
+        x: Any,
+        y: Any,
+        y_pred: Any,
+        sample_weight: Any = None,
+        training: bool = True,
+        penalties: Sequence[Array] = (),
+    ) -> Array:
+        """The loss of a network, by its class and this model's `compile()`.
 
         Args:
             network: the present network, or one of other sizes.
@@ -116,15 +126,20 @@ class NetworkTraining:
         """
         with self._lent_to(network):
             if penalties:
-                # As Keras' step on JAX hands them over.
+                # The same attribute as in Keras' step on JAX.
                 set_untracked(network, "_losses_override", list(penalties))
             return network._compute_loss(
                 x, y, y_pred, sample_weight, training=training
             )
 
     def compute_loss(
-        self, x=None, y=None, y_pred=None, sample_weight=None, training=True
-    ):
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Array:
         loss = self.loss_with(
             self.network, x, y, y_pred, sample_weight, training
         )
@@ -132,33 +147,35 @@ class NetworkTraining:
             return loss
         return self._inheritance.blend(loss, x, y_pred)
 
-    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+    def compute_metrics(
+        self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
+    ) -> dict[str, Any]:
         with self._lent_to(self.network) as network:
             return network.compute_metrics(x, y, y_pred, sample_weight)
 
     @property
-    def metrics(self):
+    def metrics(self) -> list[keras.Metric]:
         with self._lent_to(self.network) as network:
             return network.metrics
 
-    def get_metrics_result(self):
+    def get_metrics_result(self) -> dict[str, Any]:
         with self._lent_to(self.network) as network:
             return network.get_metrics_result()
 
-    def reset_metrics(self):
+    def reset_metrics(self) -> None:
         with self._lent_to(self.network) as network:
             network.reset_metrics()
 
-    # Steps that Keras defines run here, where a teacher is seen; on JAX they
-    # take the state beside the data.
+    # Keras' own steps run on the wrapper, which knows the teacher. On JAX the
+    # arguments are the state and the data.
 
-    def train_step(self, *args):
+    def train_step(self, *args: Any) -> Any:
         return self._step("train_step", super().train_step, args)
 
-    def test_step(self, *args):
+    def test_step(self, *args: Any) -> Any:
         return self._step("test_step", super().test_step, args)
 
-    def predict_step(self, *args):
+    def predict_step(self, *args: Any) -> Any:
         return self._step("predict_step", super().predict_step, args)
 
     def _step(self, name, step, args):
@@ -167,8 +184,8 @@ class NetworkTraining:
         with self._lent_to(self.network) as network:
             return getattr(network, name)(*args)
 
-    def check_teachable(self):
-        """Raises if a teacher's part of the loss would not be computed."""
+    def check_teachable(self) -> None:
+        """Raises if the network would train without a teacher's loss."""
         if overrides(self.network, "train_step"):
             raise GrowthError(
                 "A teacher's loss is added in the step that Keras defines, "

@@ -1,15 +1,17 @@
-"""Fitting a learned operator: an ordinary Keras `fit` of a model whose weights
-are the operator's.
+"""Fitting a learned operator by an ordinary Keras `fit`.
 
-The model expands the small network's weights by the operator, in every step
-anew, and computes with the grown network what that would have computed: its
-own variables are replaced by the expanded tensors and never get values. What
-the optimizer sees is the operator alone.
+In every step the operator expands the small network's weights, and the grown
+network runs with the expanded tensors in place of its variables, which never
+get values. The optimizer trains the operator's parameters alone.
 """
+
+from __future__ import annotations
 
 import math
 import re
 import time
+from collections.abc import Callable
+from typing import Any, cast
 
 import keras
 import numpy as np
@@ -17,20 +19,24 @@ from keras import ops
 
 from kgrow import backend
 from kgrow.algebra.errors import GrowthError
+from kgrow.algebra.plan import Plan
+from kgrow.algebra.types import Array, Values
 from kgrow.architecture.architecture import grown_weights, relative_path
 from kgrow.backend.flops import training_flops
 from kgrow.backend.keras_internals import set_untracked
 from kgrow.backend.lazy_variables import give_value, without_values
+from kgrow.growth.batches import Data
+from kgrow.strategies.learned_operator import Learned
 
 
 class OperatorModel(keras.Model):
-    """A network whose weights are made by an operator from smaller ones.
+    """A network whose weights an operator computes from smaller ones.
 
     Args:
         parameters: dict from names to arrays, the operator's initial values.
         make_plan: function from such a dict, of tensors, to a `Plan`.
         values: dict from paths to arrays, the small network's weights; or to
-            its variables, of which only shapes and places are taken, for a
+            its variables, of which only shapes and layouts are used, for a
             step that is lowered and not run.
         network: the grown network; its weights need no values.
         loss_with: function, see `NetworkTraining.loss_with()`.
@@ -39,21 +45,21 @@ class OperatorModel(keras.Model):
 
     def __init__(
         self,
-        parameters,
-        make_plan,
-        values,
-        network,
-        loss_with,
-        tune_small=False,
-    ):
+        parameters: Values,
+        make_plan: Callable[[Values], Plan],
+        values: Values,
+        network: keras.Model,
+        loss_with: Callable[..., Array],
+        tune_small: bool = False,
+    ) -> None:
         super().__init__(name="operator", dtype=network.dtype_policy)
         self._make_plan = make_plan
         self._loss_with = loss_with
-        # The network's penalties, from a forward pass to the loss of it.
+        # The network's penalties, kept from the forward pass for the loss.
         set_untracked(self, "_penalties", [])
         weights = {id(w) for w in grown_weights(network)}
         states = [v for v in network.variables if id(v) not in weights]
-        # The network is used, its variables are not ours.
+        # Untracked: its variables are not variables of this model.
         self._held = _Held(network, states)
         self._operator = {
             name: self._variable(f"operator/{name}", value)
@@ -70,8 +76,8 @@ class OperatorModel(keras.Model):
         self.built = True
 
     def _variable(self, name, value, trainable=True):
-        # A copy: a backend may take host memory over as it is, and what is
-        # trained here must not be what the model holds.
+        # A copy: a backend may use the host memory without copying, and
+        # training must not change the small network's weights.
         name = re.sub(r"\W", "_", name)
         is_shape = isinstance(value, keras.Variable)
         if is_shape or backend.is_spread(value):
@@ -101,18 +107,18 @@ class OperatorModel(keras.Model):
             autocast=False,
         )
 
-    def build(self, input_shape=None):
+    def build(self, input_shape: Any = None) -> None:
         del input_shape
 
-    def operator_values(self):
-        """The operator's values now, as arrays."""
+    def operator_values(self) -> dict[str, Array]:
+        """The parameters of the operator as they are now, as arrays."""
         return {n: _array(v) for n, v in self._operator.items()}
 
-    def small_values(self):
-        """The small network's weights now, each where it lies."""
+    def small_values(self) -> dict[str, Array]:
+        """The small network's weights as they are now, on their devices."""
         return {p: _copy(v) for p, v in self._small.items()}
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
         network = self._held.network
         with backend.exact_products():
             grown = self._grown()
@@ -138,7 +144,7 @@ class OperatorModel(keras.Model):
         return outputs
 
     def _grown(self):
-        """The grown network's weights, as the operator makes them now."""
+        """The grown network's weights, as the operator computes them now."""
         plan = self._make_plan(
             {n: ops.convert_to_tensor(v) for n, v in self._operator.items()}
         )
@@ -146,9 +152,14 @@ class OperatorModel(keras.Model):
         return plan.apply(small)
 
     def compute_loss(
-        self, x=None, y=None, y_pred=None, sample_weight=None, training=True
-    ):
-        # Trackers inside the compiled loss must not see these batches.
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Array:
+        # Metrics inside the compiled loss must not count these batches.
         penalties = self._penalties
         set_untracked(self, "_penalties", [])
         with keras.StatelessScope():
@@ -164,7 +175,7 @@ class OperatorModel(keras.Model):
 
 
 class _Held:
-    """Keeps a network from being tracked as a part of what holds it."""
+    """Holds a network that Keras must not track as a sublayer."""
 
     def __init__(self, network, states):
         self.network = network
@@ -172,7 +183,7 @@ class _Held:
 
 
 class _Watch(keras.callbacks.Callback):
-    """Ends the fit when the loss is no number, or no longer falls."""
+    """Ends the fit when the loss is not finite, or no longer falls."""
 
     def __init__(self, patience):
         super().__init__()
@@ -180,13 +191,13 @@ class _Watch(keras.callbacks.Callback):
         self.taken, self.best, self.waited = 0, math.inf, 0
         self.fault = None
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self.taken += 1
         if not math.isfinite(float(logs["loss"])):
             self.fault = self.taken
-            self.model.stop_training = True
+            self._stop()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         if self.patience is None or self.fault:
             return
         if logs["loss"] < self.best:
@@ -194,20 +205,29 @@ class _Watch(keras.callbacks.Callback):
             return
         self.waited += 1
         if self.waited >= self.patience:
-            self.model.stop_training = True
+            self._stop()
+
+    def _stop(self):
+        cast(keras.Model, self.model).stop_training = True
 
 
-def fit_operator(model, before, data, settings, seed=0):
+def fit_operator(
+    model: OperatorModel,
+    before: Values,
+    data: Data,
+    settings: Learned,
+    seed: int = 0,
+) -> dict[str, Any]:
     """Fits an `OperatorModel`.
 
     Args:
         model: `OperatorModel`.
         before: dict of arrays, the parameters that it was made with.
         data: `Data`.
-        settings: what says how: `steps`, `batch_size`, `patience`,
-            `verbose`, `callbacks` and `make_optimizer()`, as a strategy that
-            learns has them.
-        seed: int, of the order of the data.
+        settings: the learned strategy, of which `steps`, `batch_size`,
+            `patience`, `verbose`, `callbacks` and `make_optimizer()` are
+            used.
+        seed: int, shuffles the data.
 
     Returns:
         dict with the loss before, during and after, the steps taken, how far
@@ -219,14 +239,14 @@ def fit_operator(model, before, data, settings, seed=0):
     start = time.perf_counter()
     model.compile(optimizer=settings.make_optimizer())
     loss_before = _loss_on(model, data.first)
-    # Ten figures are enough of a curve.
+    # Epochs for the curve of the loss, which has about ten points.
     per_epoch = max(1, settings.steps // 10)
     watch = _Watch(settings.patience)
     history = keras.callbacks.History()
     epochs, rest = divmod(settings.steps, per_epoch)
     inputs = []
     batches = _watched(data.batches(settings.batch_size, seed), inputs)
-    options = dict(
+    options: dict[str, Any] = dict(
         verbose=settings.verbose,
         shuffle=False,
         callbacks=[history, watch, *settings.callbacks],
@@ -267,7 +287,7 @@ def fit_operator(model, before, data, settings, seed=0):
 
 
 def _watched(batches, inputs):
-    """The batches, the first one's inputs noted down as shapes."""
+    """Passes batches on, and keeps the shapes of the first one's inputs."""
     try:
         for batch in batches:
             if not inputs:
@@ -278,7 +298,7 @@ def _watched(batches, inputs):
 
 
 def _shapes(batch):
-    """What a batch's inputs look like; all batches are as large."""
+    """Shapes of a batch's inputs, the same in all batches."""
     inputs = keras.utils.unpack_x_y_sample_weight(batch)[0]
     return keras.tree.map_structure(
         lambda x: keras.KerasTensor(
@@ -295,31 +315,31 @@ def _loss_on(model, batch):
 
 
 def _relative(after, before):
-    """Length of the step from `before`, relative to it."""
+    """Norm of `after - before`, relative to that of `before`."""
     size = float(np.linalg.norm(before))
     moved = float(np.linalg.norm(after - before))
     return moved / size if size else moved
 
 
 def _array(variable):
-    """A value on the host, unless no device has the whole of it."""
+    """A value on the host, unless it lies in pieces on several devices."""
     value = backend.storage(variable)
     if backend.is_spread(value) and value.is_fully_replicated:
-        return np.array(ops.convert_to_numpy(variable))
+        return np.array(backend.to_numpy(variable))
     return _copy(variable)
 
 
 def _copy(variable):
-    # The variable's memory is given back after the fit.
+    # The variable's memory is freed after the fit.
     value = backend.storage(variable)
     if backend.is_spread(value):
         return backend.pieces.copy_of(value)
-    return np.array(ops.convert_to_numpy(variable))
+    return np.array(backend.to_numpy(variable))
 
 
 def _initial(variable):
-    """The initial value of a state that may have none yet."""
+    """The value of a state variable, or its initial value."""
     if variable._value is not None:
         return _array(variable)
     value = variable._initializer(variable.shape, dtype=variable.dtype)
-    return np.array(ops.convert_to_numpy(value))
+    return np.array(backend.to_numpy(value))

@@ -1,23 +1,28 @@
-"""Do all processes of a run do the same?
+"""Checks that all processes of a distributed run plan the same growth.
 
-Each process of a distributed run plans a growth for itself. Were the plans
-not equal, the pieces of a weight would be of different networks, and nobody
-would notice. So they compare what they plan before anything is changed.
+Each process plans for itself. If two plans differed, the pieces of a weight
+would come from different networks without any error. So the processes compare
+their plans before anything is changed.
 """
 
+from __future__ import annotations
+
 import hashlib
+from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
 
 from kgrow import backend
 from kgrow.algebra.errors import GrowthError
+from kgrow.algebra.plan import Plan
 
 _WORDS = 2
 
 
-def check_agreement(facts):
-    """Makes sure that all processes know the same.
+def check_agreement(facts: Callable[[], dict[str, Any]]) -> None:
+    """Makes sure that some facts are equal in all processes.
 
     Args:
         facts: function that makes a dict from names to numpy arrays, numbers,
@@ -30,11 +35,11 @@ def check_agreement(facts):
     """
     if backend.processes() == 1:
         return
-    facts = facts()
-    words = np.concatenate([_digest(value) for value in facts.values()])
-    rows = backend.gathered(words).reshape(-1, len(facts), _WORDS)
+    own = facts()
+    words = np.concatenate([_digest(value) for value in own.values()])
+    rows = backend.gathered(words).reshape(-1, len(own), _WORDS)
     differ = np.any(rows != rows[0], axis=(0, 2))
-    names = [name for name, d in zip(facts, differ, strict=True) if d]
+    names = [name for name, d in zip(own, differ, strict=True) if d]
     if names:
         raise GrowthError(
             "The processes of this run would not grow alike: they differ in "
@@ -45,9 +50,10 @@ def check_agreement(facts):
         )
 
 
-def agreed_number(value):
-    """A number as the first process measured it: what is decided by a clock is
-    decided by one.
+def agreed_number(value: float) -> float:
+    """The first process' value of a number, in all processes.
+
+    For decisions by a clock, which differs from process to process.
 
     Example:
 
@@ -60,8 +66,8 @@ def agreed_number(value):
     return float(np.frombuffer(backend.gathered(words)[0].tobytes())[0])
 
 
-def plan_facts(plan):
-    """What a `Plan` does, as data for `check_agreement()`."""
+def plan_facts(plan: Plan) -> list[Any]:
+    """All of a `Plan`, as data for `check_agreement()`."""
     terms = [
         [
             [[str(d), _of_expansions(e)] for d, e in term.widths.items()],
@@ -97,11 +103,11 @@ def _of_map(m):
 
 
 def _digest(value):
-    """Some words that say what a value is."""
+    """Hash of a value: a few 32-bit words."""
     found = hashlib.sha256()
     for leaf in keras.tree.flatten([value]):
         if backend.is_spread(leaf):
-            # Made by what is compared as well.
+            # Computed from inputs that are hashed already; hash the shape only.
             found.update(f"{leaf.dtype}{leaf.shape}".encode())
         elif hasattr(leaf, "shape"):
             leaf = np.ascontiguousarray(leaf)

@@ -1,9 +1,13 @@
-"""What a growth did, as numbers."""
+"""The record of one growth."""
+
+from __future__ import annotations
 
 import dataclasses
 import html
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Self
 
 from rich.console import Console
 from rich.markup import escape
@@ -29,7 +33,7 @@ class Receipt:
         parameters_after: int.
         step: int, the optimizer's iterations at the event, or `None` before
             `compile()`.
-        seed: int, which the plan was made with.
+        seed: int, the seed of the plan.
         seconds: float, from the call to the swap, without the compilation of
             the next training step.
         peak_bytes: int, the most memory held beyond what was held at the call,
@@ -37,15 +41,15 @@ class Receipt:
         slots_carried: int, optimizer variables with a history after the event.
         slots_fresh: int, optimizer variables that start anew.
         exact: bool, whether the plan claims to keep the function.
-        claims: dict, why, per dimension.
+        claims: dict from dimensions to the reason: `"exact"`, or why not.
         max_abs_diff: float, largest difference of the outputs on the probe.
         relative_diff: float, the same over the largest output.
         tolerance: float, rounding allowed for, relative.
         loss_before: float or `None`, on the batch given as `data`.
         loss_after: float or `None`.
-        learned: dict of what a learned phase did (steps, losses, how far each
-            part of the operator moved, relative to its length, seconds), or
-            `None`.
+        learned: dict with the figures of a learned phase (steps, losses, how
+            far each part of the operator moved relative to its norm, seconds),
+            or `None`.
         rates: dict with the smallest and the largest factor of the learning
             rate and the largest residual, after a growth with
             `learning_rate="transfer"`, or `None`.
@@ -57,8 +61,8 @@ class Receipt:
     """
 
     strategy: str
-    source_config: dict
-    target_config: dict
+    source_config: dict[str, Any]
+    target_config: dict[str, Any]
     parameters_before: int
     parameters_after: int
     step: int | None
@@ -68,32 +72,32 @@ class Receipt:
     slots_carried: int
     slots_fresh: int
     exact: bool
-    claims: dict
+    claims: dict[str, str]
     max_abs_diff: float
     relative_diff: float
     tolerance: float
     loss_before: float | None = None
     loss_after: float | None = None
-    learned: dict | None = None
-    rates: dict | None = None
-    prepared: dict | None = None
+    learned: dict[str, Any] | None = None
+    rates: dict[str, float] | None = None
+    prepared: dict[str, Any] | None = None
 
     def __post_init__(self):
-        # Plain from the start: a receipt that cannot be written would be
-        # noticed by the next save only.
+        # Plain data from the start: otherwise the next save would be the first
+        # to notice that a receipt cannot be written.
         for field in dataclasses.fields(self):
             value = plain(getattr(self, field.name), field.name)
             object.__setattr__(self, field.name, value)
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """The receipt as plain data that JSON can hold."""
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_dict(cls, values):
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
         return cls(**values)
 
-    def __str__(self):
+    def __str__(self) -> str:
         table = Table("")
         table.add_column("before", justify="right")
         table.add_column("after", justify="right")
@@ -136,11 +140,11 @@ class Receipt:
             for field, value in self.target_config.items()
             if (before := self.source_config.get(field, value)) != value
         ]
-        counts = self.parameters_before, self.parameters_after
-        rows.append(("parameters", *(f"{count:,}" for count in counts)))
+        before, after = self.parameters_before, self.parameters_after
+        rows.append(("parameters", f"{before:,}", f"{after:,}"))
         if self.loss_before is not None:
-            losses = self.loss_before, self.loss_after
-            rows.append(("loss", *(f"{loss:.6f}" for loss in losses)))
+            before, after = self.loss_before, self.loss_after
+            rows.append(("loss", f"{before:.6f}", f"{after:.6f}"))
         return rows
 
     def _remarks(self):

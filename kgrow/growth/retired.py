@@ -5,11 +5,17 @@ it: another model made of its layers, an optimizer of one's own, a function
 that was traced before. So their values are given up, and using one raises.
 """
 
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import keras
+
 from kgrow import backend
 from kgrow.algebra.errors import GrowthError
 
 
-def retire(network, kept, name):
+def retire(network: keras.Model, kept: Collection[int], name: str) -> None:
     """Gives up the variables of a network that was replaced.
 
     Args:

@@ -1,17 +1,24 @@
-"""Which of Keras' loops a growth is asked for in."""
+"""Which of Keras' loops is running when a growth is asked for."""
+
+from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import keras
 
 from kgrow.algebra.errors import GrowthError
 
+if TYPE_CHECKING:
+    from kgrow.growth.growable_model import GrowableModel
+
 _TRAINING = ("fit", "train_on_batch")
 _OTHERS = ("evaluate", "predict", "test_on_batch", "predict_on_batch")
 
 
-def check_loops(model):
-    """Refuses a change inside a loop that would go on with what is replaced.
+def check_loops(model: GrowableModel) -> None:
+    """Refuses a change inside a loop that would go on with the old network.
 
     Args:
         model: `GrowableModel` that is to change.
@@ -39,7 +46,7 @@ def check_loops(model):
             )
 
 
-def _running_loops():
+def _running_loops() -> Iterator[tuple[keras.Model, str]]:
     """`(model, name)` of Keras' loops that this thread is in, the innermost
     first."""
     frame = sys._getframe()

@@ -1,9 +1,15 @@
-"""Knowledge inheritance: a small network teaches a large one for a while."""
+"""Knowledge inheritance: the small network teaches the grown one at first."""
+
+from __future__ import annotations
+
+from typing import Any
 
 import keras
-from keras import ops
 
 from kgrow.algebra.errors import GrowthError
+from kgrow.algebra.lazy_keras import ops
+from kgrow.algebra.types import Array
+from kgrow.architecture.architecture import Architecture
 
 
 class Inheritance(keras.layers.Layer):
@@ -11,18 +17,25 @@ class Inheritance(keras.layers.Layer):
 
     With `a` falling linearly from `weight` to zero, `a T^2 KL(p || q)` is
     added to `1 - a` times the model's own loss, where `p` and `q` are the
-    teacher's and the model's softmax at the temperature `T`. When it is zero
+    teacher's and the model's softmax at the temperature `T`. Once `a` is zero
     the teacher is no longer run.
 
     Args:
-        teacher: `Architecture` of a network that puts out logits. It rests
+        teacher: `Architecture` of a network that outputs logits. It is frozen
             until `release()`.
         weight: float in `[0, 1]`, at the first step.
-        steps: int, after which the teacher falls silent.
+        steps: int, after which `a` is zero.
         temperature: float.
     """
 
-    def __init__(self, teacher, weight, steps, temperature, **kwargs):
+    def __init__(
+        self,
+        teacher: Architecture,
+        weight: float,
+        steps: int,
+        temperature: float,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(name="inheritance", **kwargs)
         self._sizes = dict(teacher.config)
         network = teacher.network
@@ -33,8 +46,8 @@ class Inheritance(keras.layers.Layer):
         self.weight = weight
         self.steps = steps
         self.temperature = temperature
-        # Counted here, in the step itself: no word from the host is needed,
-        # and the optimizer may begin anew.
+        # A counter of its own, advanced in the compiled step: the optimizer's
+        # may be reset.
         self.counter = self.add_weight(
             name="counter",
             shape=(),
@@ -45,16 +58,16 @@ class Inheritance(keras.layers.Layer):
         )
         self.built = True
 
-    def build(self, input_shape=None):
+    def build(self, input_shape: Any = None) -> None:
         del input_shape
 
-    def release(self):
-        """Lets the teacher train again as it did before."""
+    def release(self) -> None:
+        """Makes the teacher trainable again, as it was before."""
         for variable, trainable in self._flags:
             variable.trainable = trainable
 
-    def to_config(self):
-        """Plain data to find the same teacher again."""
+    def to_config(self) -> dict[str, Any]:
+        """Sizes and settings, from which a file restores the teacher."""
         return {
             "sizes": self._sizes,
             "settings": {
@@ -64,8 +77,8 @@ class Inheritance(keras.layers.Layer):
             },
         }
 
-    def blend(self, loss, x, y_pred):
-        """The loss with the teacher's part, and one step counted."""
+    def blend(self, loss: Array, x: Any, y_pred: Any) -> Array:
+        """Adds the teacher's part to a loss, and counts the step."""
         if len(keras.tree.flatten(y_pred)) != 1:
             raise GrowthError(
                 "Knowledge inheritance compares one output of logits. "
@@ -77,10 +90,10 @@ class Inheritance(keras.layers.Layer):
         def teach():
             return ops.cast(self._divergence(x, y_pred), loss.dtype)
 
-        def rest():
+        def silent():
             return ops.zeros((), loss.dtype)
 
-        taught = ops.cond(share > 0, teach, rest)
+        taught = ops.cond(share > 0, teach, silent)
         self.counter.assign(self.counter + 1)
         share = ops.cast(share, loss.dtype)
         return (1.0 - share) * loss + share * taught

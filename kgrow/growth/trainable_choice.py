@@ -1,13 +1,20 @@
-"""Which variables a growth trains: all, what is new, or a choice beside it."""
+"""The argument `trainable` of `grow()`: all, new entries, or a choice."""
+
+from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 from kgrow.algebra.errors import GrowthError
+from kgrow.strategies.base import Strategy
 
 TRAIN = ("all", "new")
+# A word of `TRAIN`, regular expressions, or a function of a variable's path.
+Choice: TypeAlias = str | Sequence[str] | Callable[[str], bool]
 
 
-def check_train(trainable, strategy):
+def check_train(trainable: Choice | None, strategy: Strategy) -> Choice:
     """Check the argument of `grow()`.
 
     Args:
@@ -27,12 +34,12 @@ def check_train(trainable, strategy):
     return check_patterns(trainable, "trainable")
 
 
-def is_word(trainable):
+def is_word(trainable: Any) -> bool:
     """Whether it is one of `TRAIN`; an array is not."""
     return isinstance(trainable, str) and trainable in TRAIN
 
 
-def check_patterns(patterns, name):
+def check_patterns(patterns: Any, name: str) -> tuple[str, ...]:
     """Regular expressions as a tuple.
 
     Args:
@@ -67,7 +74,9 @@ def check_patterns(patterns, name):
     return tuple(patterns)
 
 
-def chosen_paths(choice, candidates, name="trainable"):
+def chosen_paths(
+    choice: Choice, candidates: Mapping[str, bool], name: str = "trainable"
+) -> set[str]:
     """The paths that patterns or a function choose.
 
     Args:

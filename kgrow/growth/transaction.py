@@ -1,13 +1,16 @@
 """One growth, from the request to the swap: all of it or nothing.
 
-Everything that can fail is done on the side: the grown network, its weights,
-the comparison of outputs. Only then is the model changed, under a stack of
-undo steps that any exception, Ctrl-C included, runs backwards.
+Everything that can fail is done beside the model: the grown network, its
+weights, the comparison of outputs. Only then is the model changed, under a
+stack of undo steps, which any exception, Ctrl-C included, runs backwards.
 """
+
+from __future__ import annotations
 
 import contextlib
 import dataclasses
 import time
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -15,6 +18,7 @@ import numpy as np
 from kgrow import backend, strategies
 from kgrow.algebra.errors import GrowthError
 from kgrow.algebra.scalar_checks import check_seed
+from kgrow.algebra.types import Config
 from kgrow.architecture.architecture import (
     Architecture,
     count_parameters,
@@ -52,9 +56,13 @@ from kgrow.growth.receipt import Receipt
 from kgrow.growth.retired import retire
 from kgrow.growth.running_loops import check_loops
 from kgrow.growth.teacher import Inheritance
-from kgrow.growth.trainable_choice import check_train
+from kgrow.growth.trainable_choice import Choice, check_train
 from kgrow.growth.update_scale import steps_taken
 from kgrow.growth.weight_transfer import fill_weights
+from kgrow.strategies.base import Strategy
+
+if TYPE_CHECKING:
+    from kgrow.growth.growable_model import GrowableModel
 
 
 class GrowthTransaction:
@@ -65,17 +73,17 @@ class GrowthTransaction:
 
     def __init__(
         self,
-        model,
-        target_config,
-        strategy,
-        data=None,
-        probe=None,
-        optimizer_state="carry",
-        seed=None,
-        trainable=None,
-        training_options=None,
-        learning_rate=None,
-    ):
+        model: GrowableModel,
+        target_config: Config,
+        strategy: str | Strategy,
+        data: Any = None,
+        probe: Any = None,
+        optimizer_state: str = "carry",
+        seed: int | None = None,
+        trainable: Choice | None = None,
+        training_options: Config | None = None,
+        learning_rate: str | None = None,
+    ) -> None:
         word = learning_rate is None or isinstance(learning_rate, str)
         if not word or learning_rate not in (None, "transfer"):
             raise GrowthError(
@@ -114,11 +122,11 @@ class GrowthTransaction:
         self.batch = self.data and self.data.first
         self.probe = probe
 
-    def run(self):
+    def run(self) -> Receipt | None:
         """Grows the model.
 
         Returns:
-            `Receipt`, or `None` if training_options changed and no size.
+            `Receipt`, or `None` if only training options changed.
         """
         start = time.perf_counter()
         with (
@@ -158,8 +166,8 @@ class GrowthTransaction:
                 receipt = self._commit(target, plan, state, facts)
         if receipt is None:
             return None
-        # Time and memory are known when all is over; that there was a growth
-        # has to be known as soon as there was one.
+        # The receipt is in the history since the commit, as a growth must be
+        # from then on; its time and memory are known only now.
         receipt = dataclasses.replace(
             receipt,
             seconds=time.perf_counter() - start,
@@ -170,7 +178,7 @@ class GrowthTransaction:
         return receipt
 
     def _receipt(self, target, slots, step, facts):
-        """The receipt, but for time and memory; `None` if no size changed."""
+        """The receipt without time and memory; `None` if no size changed."""
         if self.training_options:
             return None
         return Receipt(
@@ -189,7 +197,7 @@ class GrowthTransaction:
         )
 
     def _facts(self, plan):
-        """What all processes of a run must have in common."""
+        """Arguments and results that must be equal in all processes."""
         return {
             "the sizes": self.config,
             "the training_options": self.training_options,
@@ -204,7 +212,8 @@ class GrowthTransaction:
         }
 
     def _chosen(self, plan):
-        """What trains, as plain data: a function differs in every process."""
+        """`trainable` as plain data: functions of two processes never compare
+        as equal."""
         if callable(self.trainable):
             return [p for p in plan.target.variables if self.trainable(p)]
         return self.trainable
@@ -231,9 +240,13 @@ class GrowthTransaction:
         return network, target
 
     def _check(self, network, plan):
-        """Outputs and loss before and after; an exact plan must be exact."""
+        """Compares outputs and loss before and after.
+
+        Raises:
+            GrowthError: the plan claims to be exact and is not.
+        """
         if self.training_options:
-            # The outputs are meant to change, and the inputs may have to.
+            # The outputs are meant to change, and the inputs may change too.
             return {}
         old = self.source.network
         found = compare(old, network, self._probe_inputs(), plan)
@@ -289,8 +302,7 @@ class GrowthTransaction:
         return make_probe(self.source.network, self.source.spec)
 
     def _commit(self, target, plan, state, facts):
-        """Puts the grown network in the model's place, optimizer, receipt and
-        all."""
+        """Gives the model the grown network, optimizer state and receipt."""
         model, old = self.model, self.source
         replaced = [backend.storage(w) for w in old.network.weights]
         slots, step = (0, 0), None
@@ -299,7 +311,7 @@ class GrowthTransaction:
             if state is not None:
                 optimizer = state.optimizer
                 replaced += [backend.storage(v) for v in optimizer.variables]
-                step = int(keras.ops.convert_to_numpy(optimizer.iterations))
+                step = int(backend.to_numpy(optimizer.iterations))
                 undo.callback(state.remember())
             undo.callback(model._remember())
             model._install(target)
@@ -353,7 +365,7 @@ def _optimizer_state(model):
     return OptimizerState(optimizer)
 
 
-def growth_seed(model, seed):
+def growth_seed(model: GrowableModel, seed: int | None) -> int:
     """The seed of a model's next growth, an int.
 
     Args:
@@ -364,7 +376,7 @@ def growth_seed(model, seed):
         return check_seed(seed)
     common = get_random_seed()
     if common is None:
-        # Not from a global generator: growing must not change what shuffles
-        # the user's data.
+        # Not from a global generator: growing must not change how the user's
+        # data is shuffled.
         return int(np.random.default_rng().integers(2**31))
     return (int(common) + len(model.growth_history)) % 2**31

@@ -1,34 +1,44 @@
-"""How fast some entries learn beside others."""
+"""Scales of the updates of old and new entries after a growth."""
 
-from collections.abc import Mapping
+from __future__ import annotations
+
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Self
 
 import keras
 import numpy as np
-from keras import ops
+
+from kgrow import backend
+from kgrow.algebra.lazy_keras import ops
+from kgrow.algebra.types import Array
+from kgrow.growth.freezing_masks import Masks
+
+if TYPE_CHECKING:
+    from kgrow.growth.growable_model import GrowableModel
 
 
 @dataclass(frozen=True)
 class UpdateScale:
-    """Factors of the updates of old and new entries, from a growth on.
+    """Factors by which a growth scales the updates of old and new entries.
 
     Args:
         start: int, the optimizer's iterations at the growth.
-        new: float, factor where entries are new.
-        old: float, factor where they are old.
-        steps: int, after which both are 1 again, on a straight line from the
-            growth on; or `None`, for good.
-        known: `{path: Boolean mask}` of the entries that there were right
-            after the growth. Those that come later go at their own pace.
-        olds: `{path: Boolean mask}` of those that were there before it.
+        new: float, factor of new entries at the growth.
+        old: float, factor of old entries at the growth.
+        steps: int, over which both factors go to 1 linearly; or `None` for
+            factors that stay.
+        known: `{path: Boolean mask}` of the entries that existed right after
+            the growth. Entries of later growths are not scaled.
+        olds: `{path: Boolean mask}` of the entries that existed before it.
 
     Example:
 
     >>> mask = np.array([True, False])
-    >>> pace = UpdateScale(7, 0.0, 1.0, 4, {"w": mask | True}, {"w": mask})
-    >>> pace.is_over(10), pace.is_over(11)
+    >>> scale = UpdateScale(7, 0.0, 1.0, 4, {"w": mask | True}, {"w": mask})
+    >>> scale.is_over(10), scale.is_over(11)
     (False, True)
-    >>> [float(pace.factor(0.0, step)) for step in (7, 8, 9, 99)]
+    >>> [float(scale.factor(0.0, step)) for step in (7, 8, 9, 99)]
     [0.0, 0.25, 0.5, 1.0]
     """
 
@@ -36,15 +46,15 @@ class UpdateScale:
     new: float
     old: float
     steps: int | None
-    known: Mapping
-    olds: Mapping
+    known: Masks
+    olds: Masks
 
-    def is_over(self, step):
+    def is_over(self, step: int) -> bool:
         """Whether all factors are 1 from a step on."""
         return self.steps is not None and step >= self.start + self.steps
 
-    def factor(self, first, step):
-        """A factor as it is at a step, that was `first` at the growth.
+    def factor(self, first: float, step: int | Array) -> Array:
+        """The factor at a step, if it was `first` at the growth.
 
         Args:
             first: float.
@@ -54,13 +64,12 @@ class UpdateScale:
             return ops.convert_to_tensor(first, "float32")
         since = ops.cast(step - self.start, "float32")
         factor = first + (1.0 - first) * (since / float(self.steps))
-        # Before the start, it is another optimizer that counts.
+        # Steps before the start are counts of another optimizer.
         under_way = ops.logical_and(since >= 0.0, since < float(self.steps))
         return ops.where(under_way, factor, 1.0)
 
-    def rests(self, path):
-        """Mask of the entries of a variable that the pace lets rest for good,
-        or `None`."""
+    def frozen_mask(self, path: str) -> np.ndarray | None:
+        """Mask of the entries of a variable whose factor stays 0, or `None`."""
         if self.steps is not None or path not in self.known:
             return None
         known, old = self.masks(path)
@@ -71,17 +80,17 @@ class UpdateScale:
             mask = mask | (known & ~old)
         return mask if mask.any() else None
 
-    def moves(self):
-        """Whether any factor is neither 0 nor 1 for good."""
+    def moves(self) -> bool:
+        """Whether any factor changes, or stays at a value other than 0 or 1."""
         return self.steps is not None or not {self.new, self.old} <= {0.0, 1.0}
 
-    def masks(self, path):
-        """The masks of known and of old entries of a known variable."""
+    def masks(self, path: str) -> tuple[np.ndarray, np.ndarray]:
+        """Masks of the known and the old entries of a variable in `known`."""
         known = self.known[path]
         return known, self.olds.get(path, np.broadcast_to(False, known.shape))
 
-    def mapped(self, carry):
-        """The same pace of a network that grew meanwhile.
+    def mapped(self, carry: Callable[[Masks], Masks]) -> Self:
+        """The same scales for a network that has grown meanwhile.
 
         Args:
             carry: function from masks by path to those of the grown network.
@@ -89,9 +98,9 @@ class UpdateScale:
         return replace(self, known=carry(self.known), olds=carry(self.olds))
 
 
-def counter(optimizer):
-    """The variable that counts an optimizer's steps. One that wraps a single
-    other leaves the counting to it."""
+def counter(optimizer: keras.optimizers.Optimizer) -> keras.Variable:
+    """The variable that counts an optimizer's steps; that of the inner one if
+    it wraps a single optimizer, which then does the counting."""
     inner = [
         value
         for value in vars(optimizer).values()
@@ -100,9 +109,9 @@ def counter(optimizer):
     return counter(inner[0]) if len(inner) == 1 else optimizer._iterations
 
 
-def steps_taken(model):
-    """How many steps the model's optimizer has counted, as an int."""
+def steps_taken(model: GrowableModel) -> int:
+    """int, the steps that the model's optimizer has counted."""
     optimizer = getattr(model, "optimizer", None)
     if optimizer is None:
         return 0
-    return int(ops.convert_to_numpy(counter(optimizer)))
+    return int(backend.to_numpy(counter(optimizer)))

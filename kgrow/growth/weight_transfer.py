@@ -1,5 +1,11 @@
-"""Giving a network built without values those that a plan makes of another."""
+"""Filling a network that was built without values, by a plan."""
 
+from __future__ import annotations
+
+import keras
+
+from kgrow.algebra.plan import Plan
+from kgrow.algebra.types import Values
 from kgrow.architecture.architecture import (
     grown_weights,
     relative_path,
@@ -9,15 +15,14 @@ from kgrow.backend.lazy_variables import give_value
 from kgrow.growth.grown_values import grown_values
 
 
-def fill_weights(network, plan, values):
-    """Fills all weights of `network` with the plan's, one after the other.
+def fill_weights(network: keras.Model, plan: Plan, values: Values) -> None:
+    """Gives all weights of a network their grown values, one by one.
 
     Args:
         network: the grown network.
         plan: `Plan`.
-        values: dict from paths to the old network's values, read where they
-            lie, so that beside the two networks only one variable is held a
-            second time.
+        values: dict from paths to the old network's values. They are not
+            copied: beyond the two networks, memory holds one variable more.
     """
     learned = trainable_weights(network)
     weights = {relative_path(network, w): w for w in grown_weights(network)}

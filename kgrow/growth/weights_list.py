@@ -1,5 +1,11 @@
 """Weights as a list of arrays that knows which sizes they are of."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, cast
+
+import keras
 import numpy as np
 
 from kgrow.algebra.errors import GrowthError
@@ -10,6 +16,9 @@ from kgrow.growth.saving.rollback import all_or_nothing
 from kgrow.growth.saving.size_limits import Extent
 from kgrow.growth.saving.state_schema import pack, unpack
 
+if TYPE_CHECKING:
+    from kgrow.growth.growable_model import GrowableModel
+
 
 class WeightsList(list):
     """The arrays of `get_weights()`, and the sizes of the model they are of.
@@ -19,28 +28,33 @@ class WeightsList(list):
         growth_state: bytes, see `state_schema.pack()`.
     """
 
-    def __init__(self, arrays=(), growth_state=None):
+    def __init__(
+        self,
+        arrays: Iterable[np.ndarray] = (),
+        growth_state: bytes | None = None,
+    ) -> None:
         super().__init__(arrays)
         self.growth_state = growth_state
 
 
-class SizedWeights:
-    """The part of a growable model whose weights come and go as a list.
+class SizedWeights(keras.Model):
+    """The part of `GrowableModel` whose weights come and go as a list.
 
     Callbacks of Keras keep such a list to return to it:
     `EarlyStopping(restore_best_weights=True)` does, and the best epoch may
     lie before a growth.
     """
 
-    def get_weights(self):
+    def get_weights(self) -> WeightsList:
         """The weights as a list of numpy arrays, which remembers the sizes;
         see `keras.Model.get_weights()`."""
         arrays = super().get_weights()
-        # What callbacks have come to since is theirs.
-        state = {**growth_state.state_of(self), "callbacks": {}}
+        # Callbacks keep the state that they have by the time of the return.
+        model = cast("GrowableModel", self)
+        state = {**growth_state.state_of(model), "callbacks": {}}
         return WeightsList(arrays, pack(state).tobytes())
 
-    def set_weights(self, weights):
+    def set_weights(self, weights: Any) -> None:
         """Sets the weights; see `keras.Model.set_weights()`.
 
         Args:
@@ -84,12 +98,13 @@ class SizedWeights:
                 f"Received: {len(given)} arrays of shapes {given[:4]} ...; "
                 f"the model has {len(shapes)}, {shapes[:4]} ..."
             )
-        check_loops(self)
+        model = cast("GrowableModel", self)
+        check_loops(model)
         saved = unpack(np.frombuffer(state, np.uint8))
-        saved["callbacks"] = self.callback_state
+        saved["callbacks"] = model.callback_state
         extent = Extent(len(weights), sum(np.size(array) for array in weights))
-        with all_or_nothing(self):
-            growth_state.become(self, saved, lambda: extent)
+        with all_or_nothing(model):
+            growth_state.become(model, saved, lambda: extent)
             super().set_weights(list(weights))
 
 

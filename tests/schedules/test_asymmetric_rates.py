@@ -149,7 +149,9 @@ def test_under_any_optimizer(name):
 @pytest.mark.parametrize("name", some(NAMES, QUICK))
 def test_factors_of_one_change_no_bit(name):
     model, free = grown(name), grown(name)
-    update_scales = [freezing.begin_pace(model.architecture, 7, 1.0, 1.0, 100)]
+    update_scales = [
+        freezing.new_update_scale(model.architecture, 7, 1.0, 1.0, 100)
+    ]
     model.architecture.update_scales = update_scales
     entry_masks.guard(model)
     assert any("apply" in vars(part) for part in nested(model.optimizer))

@@ -1,8 +1,14 @@
-"""The model of a later stage, without a value."""
+"""The model of a later stage, its variables without values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import keras
 
 from kgrow.algebra.errors import GrowthError
+from kgrow.algebra.types import Config
 from kgrow.backend.lazy_variables import without_values
 from kgrow.backend.random import private_random
 from kgrow.growth.freezing import (
@@ -15,28 +21,32 @@ from kgrow.growth.layer_state import carry_flags
 from kgrow.growth.lowering.device_scope import without_distribution
 from kgrow.growth.optimizer.rate_law import carried, rate_factors
 from kgrow.growth.optimizer.slots import nested
-from kgrow.growth.trainable_choice import check_train
+from kgrow.growth.trainable_choice import Choice, check_train
+from kgrow.strategies.base import Strategy
+
+if TYPE_CHECKING:
+    from kgrow.growth.growable_model import GrowableModel
 
 
 def stage_model(
-    model,
-    target_config,
-    strategy=None,
+    model: GrowableModel,
+    target_config: Config,
+    strategy: Strategy | None = None,
     *,
-    compile=None,
-    training_options=None,
-    trainable=None,
-    learning_rate=None,
-    seed=0,
-):
+    compile: Callable[[GrowableModel], Any] | None = None,
+    training_options: Config | None = None,
+    trainable: Choice | None = None,
+    learning_rate: str | None = None,
+    seed: int = 0,
+) -> GrowableModel:
     """Makes the model that a growth would make of another, without values.
 
-    Nothing is allocated but counters and rates, and nothing of `model` is
-    touched. The new model has shapes, names and layouts, and is there to be
-    lowered; it cannot compute. Gates that `model` has are taken to be open.
+    Only counters and rates are allocated, and `model` is not changed. The new
+    model has shapes, names and layouts, enough to lower its step, but cannot
+    compute. Gates of `model` are assumed to be fully open.
 
     Args:
-        model: `GrowableModel`, with values or itself without.
+        model: `GrowableModel`, with or without values.
         target_config: dict of the fields that change, see `grow()`.
         strategy: optional `Strategy`; if it grows behind gates, the new model
             has them.
@@ -51,8 +61,8 @@ def stage_model(
         `GrowableModel`, of the class of `model`.
 
     Raises:
-        GrowthError: the target does not go with the model, or the strategy
-            has the old network teach the new one.
+        GrowthError: the target does not fit the model, or the strategy has
+            the old network teach the new one.
 
     Example:
 
@@ -80,7 +90,7 @@ def stage_model(
             plan = strategy.plan(source.spec, spec, seed)
             _add_gate(network, plan)
         made = model._like(network)
-    if plan is not None:
+    if strategy is not None and plan is not None:
         _carry(model, made, plan, check_train(trainable, strategy))
         if learning_rate is not None:
             factors, _ = rate_factors(model, plan)
@@ -88,7 +98,7 @@ def stage_model(
     if compile is None and model.compiled:
         compile = _compiled_like(model)
     if compile is not None:
-        # Scalars need values, which devices elsewhere cannot hold.
+        # Scalars get values, which the mesh's absent devices cannot hold.
         with without_distribution():
             compile(made)
     return made
@@ -122,7 +132,7 @@ def _carry(model, made, plan, trainable):
 
 
 def _compiled_like(model):
-    """A function that compiles a model as another is compiled."""
+    """A function that compiles a model like another one."""
 
     def compile(made):
         settings = dict(model._compile_config.config)
@@ -139,14 +149,14 @@ def _twin(optimizer):
     twin = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
     pattern = "_exclude_from_weight_decay_pattern"
     for part, like in zip(nested(twin), nested(optimizer), strict=True):
-        # No config has it.
+        # Not in the config.
         if hasattr(like, pattern):
             setattr(part, pattern, getattr(like, pattern))
     return twin
 
 
 def _own(metric):
-    """A metric is a state: every model has one of its own."""
+    """A copy of a metric, as metrics have state."""
     if isinstance(metric, keras.Metric):
         return type(metric).from_config(metric.get_config())
     return metric

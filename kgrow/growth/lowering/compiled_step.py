@@ -1,9 +1,15 @@
-"""A step that is lowered, and what the compiler makes of it."""
+"""A lowered training step, and the compiled one."""
+
+from __future__ import annotations
 
 import functools
+from typing import TYPE_CHECKING, Any
 
 from kgrow.growth.lowering.jax_only import jax_lowering
-from kgrow.growth.lowering.step_report import report_of
+from kgrow.growth.lowering.step_report import StepReport, report_of
+
+if TYPE_CHECKING:
+    import jax
 
 
 class LoweredStep:
@@ -11,29 +17,35 @@ class LoweredStep:
 
     Args:
         program: `jax.stages.Lowered`.
-        seconds: float, what tracing and lowering took.
-        state: tuple of lists of arrays without values, what the step takes
-            over: trainable and other variables, the optimizer's, metrics'.
+        seconds: float, the time of tracing and lowering.
+        state: tuple of lists of `jax.ShapeDtypeStruct`, the state that the
+            step takes: trainable variables, other variables, the optimizer's,
+            the metrics'.
     """
 
-    def __init__(self, program, seconds, state):
+    def __init__(
+        self,
+        program: jax.stages.Lowered,
+        seconds: float,
+        state: tuple[list[Any], ...],
+    ) -> None:
         self.program = program
         self.seconds = seconds
         self.state = state
 
-    def compile(self, quick=False):
+    def compile(self, quick: bool = False) -> CompiledStep:
         """Compiles the step.
 
         Args:
-            quick: bool, whether the compiler is to save time: the program is
-                slower, and takes other memory than the real one.
+            quick: bool, whether to compile with few optimizations: the
+                program is slower than the real one and takes other memory.
 
         Returns:
             `CompiledStep`.
 
         Raises:
-            jax.errors.JaxRuntimeError: the compiler refuses, as it does
-                where a device has too little memory.
+            jax.errors.JaxRuntimeError: the compiler fails, for example as a
+                device has too little memory.
         """
         program, seconds = jax_lowering().compiled(self.program, quick)
         return CompiledStep(program, seconds, self)
@@ -44,19 +56,21 @@ class CompiledStep:
 
     Args:
         program: `jax.stages.Compiled`, called with `(state, batch)`.
-        seconds: float, what the compiler took.
+        seconds: float, the time of compiling.
         lowered: `LoweredStep`.
     """
 
-    def __init__(self, program, seconds, lowered):
+    def __init__(
+        self, program: jax.stages.Compiled, seconds: float, lowered: LoweredStep
+    ) -> None:
         self.program = program
         self.seconds = seconds
         self.lowered = lowered
 
-    def __call__(self, state, batch):
+    def __call__(self, state: Any, batch: Any) -> Any:
         return self.program(state, batch)
 
     @functools.cached_property
-    def report(self):
-        """`StepReport`, what the compiler says of the program."""
+    def report(self) -> StepReport:
+        """`StepReport`, the compiler's figures of the program."""
         return report_of(self.program, self.seconds, self.lowered.state)

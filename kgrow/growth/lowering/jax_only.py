@@ -1,12 +1,16 @@
-"""Lowering is what JAX can do."""
+"""The check that Keras runs on JAX, which alone can lower a step."""
+
+from __future__ import annotations
+
+from types import ModuleType
 
 import keras
 
 from kgrow.algebra.errors import GrowthError
 
 
-def jax_lowering():
-    """The backend's module of lowering.
+def jax_lowering() -> ModuleType:
+    """The module `kgrow.backend.jax_lowering`.
 
     Raises:
         GrowthError: Keras runs on another backend.

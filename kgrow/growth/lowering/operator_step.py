@@ -1,21 +1,38 @@
-"""The step in which an operator is learned, lowered on shapes."""
+"""Lowers the training step of a learned operator, on shapes alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import keras
 
 from kgrow import backend
 from kgrow.algebra.errors import GrowthError
+from kgrow.algebra.types import Config
 from kgrow.architecture.architecture import grown_weights, relative_path
 from kgrow.backend.random import private_random
+from kgrow.growth.device_layout import Distribution
 from kgrow.growth.lowering.abstract_model import stage_model
+from kgrow.growth.lowering.compiled_step import LoweredStep
 from kgrow.growth.lowering.device_scope import under, without_distribution
 from kgrow.growth.lowering.jax_only import jax_lowering
 from kgrow.growth.lowering.train_step import build, lower_step, tensors
 from kgrow.growth.operator_fit import OperatorModel
+from kgrow.strategies.learned_operator import Learned
+
+if TYPE_CHECKING:
+    from kgrow.growth.growable_model import GrowableModel
 
 
 def lower_operator_step(
-    model, target_config, strategy, batch, *, distribution=None, device=None
-):
+    model: GrowableModel,
+    target_config: Config,
+    strategy: Learned,
+    batch: Any,
+    *,
+    distribution: Distribution | None = None,
+    device: Any = None,
+) -> LoweredStep:
     """Lowers the step by which a strategy learns its operator.
 
     Args:
@@ -24,14 +41,14 @@ def lower_operator_step(
         target_config: dict of the fields that change, see `grow()`.
         strategy: `Strategy` with an operator that is learned, such as `LiGO`.
         batch: see `lower_train_step()`.
-        distribution: the same.
-        device: the same.
+        distribution: see `lower_train_step()`.
+        device: see `lower_train_step()`.
 
     Returns:
         `LoweredStep`.
 
     Raises:
-        GrowthError: Keras does not run on JAX, or the strategy learns no
+        GrowthError: Keras does not run on JAX, or the strategy has no learned
             operator.
 
     Example:
@@ -54,7 +71,7 @@ def lower_operator_step(
         )
     distribution = distribution or keras.distribution.distribution()
     batch = tensors(batch)
-    # Whose loss is built, and whose variables are laid out.
+    # A copy without values: its loss is built, its variables are laid out.
     model = stage_model(model, {})
     with under(distribution):
         build(model, batch)
@@ -67,7 +84,7 @@ def lower_operator_step(
 
 
 def _operator_model(model, target_config, strategy):
-    """An `OperatorModel` of which only the operator itself has values."""
+    """An `OperatorModel` in which only the operator has values."""
     source = model.architecture
     with without_distribution(), private_random(0):
         network, spec = source.build(source.check(target_config))

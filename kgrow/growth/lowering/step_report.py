@@ -1,34 +1,39 @@
-"""What the compiler says of a step: memory, work, communication."""
+"""The compiler's figures of a step: memory, work, communication."""
+
+from __future__ import annotations
 
 import dataclasses
 import math
+from typing import TYPE_CHECKING, Any
 
+from kgrow.algebra.errors import GrowthError
 from kgrow.growth.lowering import program_text
+
+if TYPE_CHECKING:
+    import jax
 
 
 @dataclasses.dataclass(frozen=True)
 class StepReport:
-    """What the compiler says of a step, for one device.
+    """The compiler's figures of a step, for one device.
 
-    Nothing of it is measured: the program has not run.
+    They are estimates: the program has not run.
 
     Args:
         arguments: int, bytes of state and batch.
         outputs: int, bytes.
-        aliased: int, bytes of the outputs that take the place of arguments.
-        temporaries: int, bytes of activations and whatever else the program
-            holds at a time.
+        aliased: int, bytes of outputs that reuse the memory of arguments.
+        temporaries: int, peak bytes of activations and other intermediates.
         code: int, bytes of the program.
         flops: float, or `None` where the compiler does not count.
-        cycles: int, the sum of its estimates, or `None` where it makes none;
-            good for comparing programs, not for seconds.
-        recomputed: int, values that are computed twice to save memory.
+        cycles: int, the sum of its estimates, or `None` where it makes none.
+            They compare programs, and are no measure of seconds.
+        recomputed: int, values that are rematerialized to save memory.
         collectives: dict from kinds to `(count, bytes)`.
-        kernels: dict from names of kernels that are not the compiler's own to
-            how often they are called.
-        gathered_weights: list of shapes of weights that lie in pieces and are
-            gathered whole.
-        seconds: float, what compiling took.
+        kernels: dict from names of hand-written kernels to numbers of calls.
+        gathered_weights: list of shapes of divided weights that the step
+            gathers whole.
+        seconds: float, the time of compiling.
     """
 
     arguments: int
@@ -39,27 +44,37 @@ class StepReport:
     flops: float | None
     cycles: int | None
     recomputed: int
-    collectives: dict
-    kernels: dict
-    gathered_weights: list
+    collectives: dict[str, tuple[int, int]]
+    kernels: dict[str, int]
+    gathered_weights: list[tuple[int, ...]]
     seconds: float
 
     @property
-    def bytes(self):
-        """int, all that the step takes on a device."""
+    def bytes(self) -> int:
+        """int, bytes that the step takes on a device."""
         made = self.outputs - self.aliased + self.temporaries
         return self.arguments + made + self.code
 
 
-def report_of(program, seconds, state):
+def report_of(
+    program: jax.stages.Compiled, seconds: float, state: tuple[list[Any], ...]
+) -> StepReport:
     """The `StepReport` of a `jax.stages.Compiled`.
 
     Args:
         program: `jax.stages.Compiled`.
-        seconds: float, what compiling took.
-        state: structure of lists of arrays without values, see `LoweredStep`.
+        seconds: float, the time of compiling.
+        state: see `LoweredStep`.
+
+    Raises:
+        GrowthError: the compiler gives no figures.
     """
     memory, text = program.memory_analysis(), program.as_text()
+    if memory is None or text is None:
+        raise GrowthError(
+            "The compiler of this platform reports no memory and no program. "
+            f"Received: memory_analysis()={memory!r}, as_text()={text!r}"
+        )
     cost = program.cost_analysis() or {}
     collectives = program_text.collectives(text)
     divided = {
@@ -94,8 +109,8 @@ def report_of(program, seconds, state):
 
 
 def _among(shape, weights):
-    """Whether an array has as many numbers, along the same sizes, as one of
-    some weights; compilers turn axes about and merge them."""
+    """Whether an array may be one of some weights: the same number of entries
+    and a size in common, as compilers transpose and merge axes."""
     size = math.prod(shape)
     return any(
         math.prod(weight) == size and set(weight) & set(shape)

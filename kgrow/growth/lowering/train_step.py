@@ -1,31 +1,45 @@
-"""A model's training step, lowered on shapes."""
+"""Lowers a model's training step, on shapes alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import keras
 
 from kgrow.algebra.errors import GrowthError
 from kgrow.backend import hold_places, place_of, storage
+from kgrow.growth.device_layout import Distribution
 from kgrow.growth.lowering.compiled_step import LoweredStep
 from kgrow.growth.lowering.device_scope import under, without_distribution
 from kgrow.growth.lowering.jax_only import jax_lowering
 from kgrow.growth.optimizer.slots import nested, slots_without_values
 
+if TYPE_CHECKING:
+    from kgrow.growth.growable_model import GrowableModel
 
-def lower_train_step(model, batch, *, distribution=None, device=None):
+
+def lower_train_step(
+    model: GrowableModel,
+    batch: Any,
+    *,
+    distribution: Distribution | None = None,
+    device: Any = None,
+) -> LoweredStep:
     """Lowers the training step of a model, as `fit` would compile it.
 
-    No variable needs a value, see `stage_model()`, and none gets one. What
-    comes out takes `(state, batch)` and gives `(logs, state)`, as
+    Variables need no values, see `stage_model()`, and get none. The lowered
+    step takes `(state, batch)` and returns `(logs, state)`, as
     `model.train_step` does.
 
     Args:
         model: compiled `GrowableModel`, from `stage_model()` or with an
-            optimizer that is built. Gates that it has are part of the step.
-        batch: `(x, y)` or `(x, y, sample_weight)`, structures of whatever has
+            optimizer that is built. Its gates are part of the step.
+        batch: `(x, y)` or `(x, y, sample_weight)`, structures of anything with
             a shape and a dtype: arrays, `KerasTensor`s.
-        distribution: `keras.distribution.Distribution`, whose mesh may be of
-            devices that are elsewhere; by default the active one.
-        device: optional `jax.Device` to lower for where there is no
-            distribution; by default the one that JAX takes.
+        distribution: `keras.distribution.Distribution`, whose devices may be
+            absent from this host; by default the active one.
+        device: optional `jax.Device` to lower for if there is no
+            distribution; by default JAX' own default.
 
     Returns:
         `LoweredStep`.
@@ -59,7 +73,12 @@ def lower_train_step(model, batch, *, distribution=None, device=None):
         return lower_step(model, batch, distribution, device)
 
 
-def lower_step(model, batch, distribution, device):
+def lower_step(
+    model: keras.Model,
+    batch: Any,
+    distribution: Distribution | None,
+    device: Any,
+) -> LoweredStep:
     """Lowers the training step of any compiled and built model.
 
     Args:
@@ -73,9 +92,9 @@ def lower_step(model, batch, distribution, device):
     )
 
 
-def build(model, batch):
-    """Builds what `fit` builds before its first step, without values where
-    the model has none.
+def build(model: keras.Model, batch: Any) -> None:
+    """Builds the optimizer, loss and metrics as `fit` does before its first
+    step, without values if the model has none.
 
     Args:
         model: compiled `keras.Model`.
@@ -83,7 +102,7 @@ def build(model, batch):
     """
     optimizer, deferred = model.optimizer, False
     for v in model.variables:
-        # Before there are slots, which lie as their variable does.
+        # Lay variables out first; slots are laid out like them.
         place_of(v)
         deferred = deferred or storage(v) is None
     hold_places(model.variables)
@@ -100,11 +119,11 @@ def build(model, batch):
         model._symbolic_build(data_batch=batch)
 
 
-def tensors(batch):
-    """A batch as `KerasTensor`s."""
-    return keras.tree.map_structure(
-        lambda leaf: keras.KerasTensor(
-            tuple(leaf.shape), keras.backend.standardize_dtype(leaf.dtype)
-        ),
-        tuple(batch),
-    )
+def tensors(batch: Any) -> tuple[Any, ...]:
+    """The shapes and dtypes of a batch, as `KerasTensor`s."""
+
+    def form(leaf):
+        dtype = keras.backend.standardize_dtype(leaf.dtype)
+        return keras.KerasTensor(tuple(leaf.shape), dtype)
+
+    return tuple(keras.tree.map_structure(form, part) for part in batch)

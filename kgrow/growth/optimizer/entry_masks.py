@@ -1,23 +1,25 @@
-"""An optimizer that leaves some entries of its variables alone, or slows them.
+"""Freezing or slowing some entries of a variable, in the optimizer.
 
-Keras freezes whole variables. For a part of one, the optimizer's own steps
-are taken as they are, with no gradient where entries rest, and what they did
-to those entries (decay, momentum, averages) is put back to the bit. Averages
-and iterates of the weights hold what the weights hold there.
+Keras freezes whole variables. For frozen entries of a variable, the optimizer
+takes its step with a gradient of zero there; then the entries, and slots that
+hold weights, are restored to the bit, whatever decay, momentum or averaging did
+to them.
 
-Entries that go at a pace of their own are moved, of the way that a step moved
-them, as far as the pace says: not at all where it is 0 for good, which is
-resting, all of it where it is 1. Averages are taken of what comes of that.
+Entries with an `UpdateScale` move only that fraction of their step: none of it
+where the factor is 0, all of it where it is 1. Averages of the weights are
+taken after that.
 
-All of it happens in the methods of the optimizer that the model is compiled
-with, so that a training loop of one's own is guarded if it takes its steps
-with `model.optimizer`, by `apply()` or by `stateless_apply()`. Another
-optimizer, or one that is given to `compile()` and used before any `grow()` or
-`fit()` after that, knows of nothing.
+Both happen in methods of the model's own optimizer. So a custom training loop
+is covered if it calls `apply()` or `stateless_apply()` of `model.optimizer`.
+Not covered is another optimizer, nor one that was just given to `compile()`,
+until the next `grow()` or `fit()`.
 """
+
+from __future__ import annotations
 
 import contextlib
 import functools
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
@@ -36,15 +38,20 @@ from kgrow.growth.optimizer.slots import find_slots, nested
 from kgrow.growth.optimizer.step_scaling import scale_steps
 from kgrow.growth.update_scale import counter
 
+if TYPE_CHECKING:
+    from kgrow.growth.growable_model import GrowableModel
+
 _STEPS = ("apply", "finalize_variable_values")
 _AVERAGE = "_update_model_variables_moving_average"
 _AVERAGES = "_model_variables_moving_average"
 
 
-def guard(model):
-    """Makes the model's optimizer keep the entries that rest by now, and slow
-    those that have a pace, whatever it was told before; to be called whenever
-    one of these changes."""
+def guard(model: GrowableModel) -> None:
+    """Makes the model's optimizer keep frozen entries and scale updates.
+
+    Replaces what an earlier call set up. To be called whenever the frozen
+    entries, update scales or rate factors change, or the optimizer does.
+    """
     optimizer = getattr(model, "optimizer", None)
     if optimizer is None:
         return
@@ -56,7 +63,7 @@ def guard(model):
     if not held and not slowed and not factors:
         return
     if not optimizer.built:
-        # Its slots, and what it wraps, are there only then.
+        # Only a built optimizer has slots, and inner optimizers.
         build = optimizer.build
 
         def guarded_build(variables):
@@ -64,14 +71,14 @@ def guard(model):
             guard(model)
 
         def built_first(grads, trainable_variables=None):
-            # TensorFlow builds it in the middle of its first step, which
-            # would go past the guard.
+            # TensorFlow builds it inside its first `apply()`, too late for the
+            # guard of that step.
             if trainable_variables is not None and not optimizer.built:
                 trainable_variables = list(trainable_variables)
                 with keras.name_scope(optimizer.name, caller=optimizer):
                     optimizer.build(trainable_variables)
-            # Building put guards where they belong, on one that wraps
-            # others or on those; this one has no more to do.
+            # `build()` has installed the guard, on this optimizer or on those
+            # that it wraps; remove this one.
             if vars(optimizer).get("apply") is built_first:
                 restore_methods(optimizer, "apply")
             return optimizer.apply(grads, trainable_variables)
@@ -79,7 +86,7 @@ def guard(model):
         replace_methods(optimizer, build=guarded_build, apply=built_first)
         return
     for part in nested(optimizer):
-        # One that wraps others leaves the steps to them.
+        # An optimizer that wraps others leaves the steps to them.
         if len(nested(part)) == 1:
             scale_steps(part, factors)
             if held or slowed:
@@ -117,10 +124,10 @@ def _guard(optimizer, held, slowed, steps):
 
 
 class _Keeper:
-    """Puts back what rests.
+    """Restores frozen entries after a step.
 
     Args:
-        optimizer: the one that takes the steps.
+        optimizer: the optimizer that takes the steps.
         held: `{id of a variable: mask}`.
         names: attributes of the slots that hold weights.
     """
@@ -131,7 +138,7 @@ class _Keeper:
         self.names = names
 
     def silence(self, grads, variables):
-        """Gradients, zero where entries rest."""
+        """The gradients, zero at frozen entries."""
         return [
             g
             if g is None or id(v) not in self.held
@@ -143,7 +150,7 @@ class _Keeper:
 
     @contextlib.contextmanager
     def __call__(self, variables):
-        """Context after which entries are what they were before it."""
+        """Context that leaves frozen entries as they were."""
         before = [
             (v, _tensor(self.held[id(v)]), ops.copy(v.value))
             for v in variables
@@ -159,11 +166,11 @@ class _Keeper:
 
 
 class _Slower:
-    """Takes back a part of each step where entries have a pace.
+    """Takes back a part of each step, as the update scales say.
 
     Args:
-        optimizer: the one that takes the steps.
-        slowed: `{id of a variable: [(pace, known, old), ...]}`.
+        optimizer: the optimizer that takes the steps.
+        slowed: `{id of a variable: [(update scale, known, old), ...]}`.
         names: attributes of the slots that hold weights.
         steps: the variable that counts the steps.
     """
@@ -171,13 +178,13 @@ class _Slower:
     def __init__(self, optimizer, slowed, names, steps):
         self.optimizer = optimizer
         self.slowed = slowed
-        # Averages follow the weights by themselves, once these are slowed.
+        # Averages of the weights are taken from the scaled weights anyway.
         self.names = [name for name in names if name != _AVERAGES]
         self.steps = steps
 
     @contextlib.contextmanager
     def __call__(self, variables):
-        """Context in which the steps that are taken come out shorter."""
+        """Context in which steps are scaled."""
         step = self.steps.value
         before = [
             (each, ops.copy(each.value), self._factor(variable, step))
@@ -209,7 +216,7 @@ class _Slower:
         return [variable, *(slot for slot in slots if slot is not None)]
 
     def _factor(self, variable, step):
-        """The product of the factors of all update_scales, an entry each."""
+        """The product of the factors of all update scales, per entry."""
         product = ops.ones((), "float32")
         for scale, known, old in self.slowed[id(variable)]:
             factor = ops.where(
@@ -222,7 +229,7 @@ class _Slower:
 
     @contextlib.contextmanager
     def _before_averaging(self, settle):
-        """Context in which the averages of the weights see them settled."""
+        """Context in which weights are scaled before they are averaged."""
         average = getattr(self.optimizer, _AVERAGE)
 
         def settled_average(variables):
@@ -234,13 +241,15 @@ class _Slower:
 
 
 def _partly_frozen(architecture):
-    """`{id of a variable: mask}` where some entries rest and some train, or
-    all rest that Keras does not know of."""
+    """`{id of a variable: mask}` of frozen entries that the optimizer keeps:
+    those of partly frozen variables, and those whose update scale stays 0."""
     network = architecture.network
     held = {}
     for weight in network.weights:
         path = relative_path(network, weight)
-        masks = [scale.rests(path) for scale in architecture.update_scales]
+        masks = [
+            scale.frozen_mask(path) for scale in architecture.update_scales
+        ]
         mask = architecture.frozen.get(path)
         if mask is not None and not mask.all():
             masks.append(mask)
@@ -260,8 +269,8 @@ def _factors(architecture):
 
 
 def _slowed(model):
-    """`{id of a variable: [(update scale, known, old), ...]}` of those that
-    are neither 0 nor 1 for good."""
+    """`{id of a variable: [(update scale, known, old), ...]}`, without scales
+    that only freeze."""
     network, slowed = model.network, {}
     update_scales = [
         scale for scale in model.architecture.update_scales if scale.moves()
@@ -275,8 +284,8 @@ def _slowed(model):
 
 
 def _tensor(mask):
-    """A mask as a tensor: made of one vector an axis where it can be, which
-    are small in a compiled program."""
+    """A mask as a tensor; a box is made of its vectors, which are small
+    constants in a compiled program."""
     axes = box(mask)
     if axes is None:
         return ops.convert_to_tensor(mask, dtype="bool")

@@ -4,15 +4,25 @@ An average over an axis grows as the variable does along the others, and is
 multiplied by the mean weight of the rows that a plan writes along that axis.
 """
 
-import dataclasses
+from __future__ import annotations
 
+import dataclasses
+from typing import TYPE_CHECKING
+
+import keras
 import numpy as np
 
 from kgrow.algebra.errors import GrowthError
+from kgrow.algebra.plan import Plan
 from kgrow.algebra.plan_term import factor_maps
 
+if TYPE_CHECKING:
+    from kgrow.growth.optimizer.slot_rules import SlotRule
 
-def reduced_axis(rule, slot, variable):
+
+def reduced_axis(
+    rule: SlotRule, slot: keras.Variable, variable: keras.Variable
+) -> int | None:
     """The axis of its variable that a slot is averaged over.
 
     Args:
@@ -24,7 +34,8 @@ def reduced_axis(rule, slot, variable):
         int, counted from behind, or `None` for a slot of the variable's shape.
 
     Raises:
-        GrowthError: the slot lacks more than one axis, or any of several.
+        GrowthError: the slot lacks more than one axis, or it is not clear
+            which one.
     """
     shape, full = tuple(slot.shape), tuple(variable.shape)
     if shape == full:
@@ -46,8 +57,8 @@ def reduced_axis(rule, slot, variable):
     )
 
 
-def plan_without_axis(plan, axis):
-    """The plan of averages over one axis of every matrix.
+def plan_without_axis(plan: Plan, axis: int) -> Plan:
+    """The plan for averages over one axis of every matrix.
 
     Args:
         plan: `Plan` without joint maps.
@@ -63,8 +74,8 @@ def plan_without_axis(plan, axis):
     )
 
 
-def mean_weight(plan, path, axis):
-    """Mean weight of the rows that a plan writes along an axis of a variable.
+def mean_weight(plan: Plan, path: str, axis: int) -> float:
+    """Mean weight of the rows that a plan writes along a variable's axis.
 
     Args:
         plan: `Plan`.
@@ -86,16 +97,18 @@ def mean_weight(plan, path, axis):
     return mean
 
 
-def over_what_trained(value, mask, axis, fresh):
-    """An average over an axis, of those entries alone that were trained.
+def mean_of_trained(
+    value: np.ndarray, mask: np.ndarray, axis: int, fresh: str
+) -> np.ndarray:
+    """The average over an axis of the trained entries alone.
 
     Args:
-        value: numpy array, the average over all of them.
+        value: numpy array, the average over all entries.
         mask: Boolean array, the entries of the variable that were frozen, and
             had gradients of zero.
         axis: int.
-        fresh: `"mean"` or another rule for entries without a history, of which
-            none was trained.
+        fresh: how entries start whose average has no trained entry, see
+            `SlotRule`.
     """
     trained = 1.0 - mask.mean(axis=axis)
     value = value / np.where(trained > 0, trained, 1.0).astype(value.dtype)

@@ -1,16 +1,24 @@
-"""Ftrl's `linear` slot, from which the optimizer computes its weights anew.
+"""Ftrl's `linear` slot, from which the optimizer computes its weights.
 
-It has no plan: whatever the weights became, the slot is what makes Ftrl
-compute just these.
+No plan maps it. It is computed from the grown weights, so that Ftrl goes on
+from exactly these.
 """
+
+from __future__ import annotations
+
+from typing import Any
 
 import keras
 import numpy as np
 
-from kgrow.backend import is_spread, storage, to_numpy_if_cpu
+from kgrow.algebra.lazy_keras import ops
+from kgrow.algebra.types import Array
+from kgrow.backend import is_spread, storage, to_numpy, to_numpy_if_cpu
 
 
-def linear(optimizer, index, weight, summed):
+def linear(
+    optimizer: keras.optimizers.Ftrl, index: int, weight: Array, summed: Array
+) -> Array:
     """The `linear` from which Ftrl computes exactly these weights.
 
     With L1 a weight is zero for any `linear` up to the penalty; there it holds
@@ -27,10 +35,10 @@ def linear(optimizer, index, weight, summed):
         array of the same shape.
     """
     accumulator = to_numpy_if_cpu(storage(optimizer._accumulators[index]))
-    xp = keras.ops if is_spread(accumulator) else np
+    xp: Any = ops if is_spread(accumulator) else np
     if xp is np:
         accumulator = np.asarray(accumulator)
-    rate = float(keras.ops.convert_to_numpy(optimizer.learning_rate))
+    rate = float(to_numpy(optimizer.learning_rate))
     l2 = optimizer.l2_regularization_strength + optimizer.beta / (2 * rate)
     power = accumulator ** (-optimizer.learning_rate_power)
     quadratic = power / rate + 2 * l2

@@ -1,28 +1,40 @@
-"""The optimizer's state, grown with the weights it belongs to.
+"""Growing the optimizer's state with the weights it belongs to.
 
-How a slot grows follows from how it scales with the gradient: one that is
-linear in it (momentum) by the dual plan, one that is quadratic (second
-moments) by the dual plan's square, one that does not depend on its scale
-(averages of updates) by the dual plan without weights, and one that holds
-weights (averages, iterates) like weights. `slot_rules` says which is which.
+How a slot grows follows from how it scales with the gradient. A slot linear in
+it (momentum) grows by the dual plan, a quadratic one (second moments) by the
+dual plan with squared weights, one free of its scale (averages of updates) by
+the dual plan without weights, and one that holds weights (averages, iterates)
+by the plan itself. `slot_rules.py` says which is which.
 """
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
 
 import keras
 import numpy as np
 from keras import ops
 
 from kgrow.algebra.initializers import sample
-from kgrow.backend import is_spread, pieces, storage, to_numpy_if_cpu
+from kgrow.algebra.plan import Plan
+from kgrow.backend import (
+    is_spread,
+    pieces,
+    storage,
+    to_numpy,
+    to_numpy_if_cpu,
+)
 from kgrow.backend.lazy_variables import give_value, initialize
 from kgrow.growth.grown_values import grown_value
 from kgrow.growth.optimizer.factored_slots import (
+    mean_of_trained,
     mean_weight,
-    over_what_trained,
     plan_without_axis,
     reduced_axis,
 )
 from kgrow.growth.optimizer.rebuild import (
-    NOTHING_RESTS,
+    NOTHING_FROZEN,
+    FrozenEntries,
     OptimizerSnapshot,
     VariableMap,
     build_again,
@@ -56,29 +68,30 @@ class OptimizerState:
         optimizer: a built Keras optimizer, possibly wrapping others.
 
     Raises:
-        GrowthError: a variable of it cannot be attributed.
+        GrowthError: a variable is no slot and no attribute, see `slots.py`;
+            or a slot has no rule and cannot be measured.
     """
 
-    def __init__(self, optimizer):
+    def __init__(self, optimizer: keras.optimizers.Optimizer) -> None:
         self.optimizer = optimizer
         self._parts = [OptimizerSnapshot(o) for o in nested(optimizer)]
         for part in self._parts:
-            # What has no rule is refused before anything is touched.
+            # Raises for a slot without a rule before anything is changed.
             _ = part.rules
 
-    def remember(self):
-        """Makes a function that puts the optimizer back as it is now."""
+    def remember(self) -> Callable[[], None]:
+        """Returns a function that restores the optimizer as it is now."""
         return remember([part.optimizer for part in self._parts])
 
     def rebuild(
         self,
-        variables,
-        plan,
-        paths,
-        old_paths,
-        policy,
-        resting=NOTHING_RESTS,
-    ):
+        variables: Sequence[keras.Variable],
+        plan: Plan,
+        paths: Mapping[int, str],
+        old_paths: Mapping[int, str],
+        policy: str,
+        frozen_entries: FrozenEntries = NOTHING_FROZEN,
+    ) -> tuple[int, int]:
         """Builds the optimizer again, in place, and fills its slots.
 
         Args:
@@ -87,16 +100,16 @@ class OptimizerState:
             paths: dict from `id` of a new variable to its path in the plan's
                 target; variables that are not in it did not grow.
             old_paths: the same for the old variables and the plan's source.
-            policy: `"carry"` (everything, through the dual plan),
-                `"reset_new"` (only what stood there before, not the copies)
-                or `"reset"` (nothing).
-            resting: `FrozenEntries`, entries that start anew whatever the
+            policy: `"carry"` (all entries, through the dual plan),
+                `"reset_new"` (old entries only, not their copies) or
+                `"reset"` (none).
+            frozen_entries: `FrozenEntries`, entries that are reset under every
                 policy.
 
         Returns:
             `(carried, fresh)`, numbers of slot variables.
         """
-        origin = VariableMap(plan, paths, old_paths, resting)
+        origin = VariableMap(plan, paths, old_paths, frozen_entries)
         with slots_without_values([part.optimizer for part in self._parts]):
             parts = build_again(self.optimizer, self._parts, variables, origin)
         counts = [0, 0]
@@ -104,7 +117,7 @@ class OptimizerState:
             for carried in _Transfer(part, parts, origin, policy).fill():
                 counts[0 if carried else 1] += 1
         initialize(self.optimizer.variables)
-        return tuple(counts)
+        return counts[0], counts[1]
 
 
 class _Transfer:
@@ -118,10 +131,10 @@ class _Transfer:
         self._plans = {}
 
     def fill(self):
-        """Fills slot after slot; yields whether it keeps a history."""
+        """Fills the slots; yields, for each, whether it keeps a history."""
         optimizer = self.part.optimizer
         if not optimizer.built:
-            # No variable is left to it.
+            # It has no variables any more.
             return
         new_slots = find_slots(optimizer)
         for name, rule in self.part.rules.items():
@@ -149,8 +162,8 @@ class _Transfer:
                 yield carried
 
     def _old_slots(self, name):
-        """`{key of an old variable: its slot}`. What a block is mixed of may
-        have been another optimizer's, of the same kind."""
+        """`{key of an old variable: its slot}`, of all optimizers of the kind:
+        a block may be mixed of blocks that another one trained."""
         kind = type(self.part.optimizer)
         return {
             self.origin.key(variable): slot
@@ -162,16 +175,16 @@ class _Transfer:
         }
 
     def _recomputed(self, rule, old, old_slots, slot, variable, index):
-        """The value of a slot that determines the weights: as it was where
-        these are, else solved for them."""
+        """The value of a slot from which the weights are computed: unchanged if
+        the weights are, otherwise recomputed from them."""
         path = self.origin.paths.get(id(variable))
         carry = self.policy != "reset" or rule.carry_always
         if old is not None:
             kept = path is None or (
                 carry
                 and self.origin.plan.keeps(path)
-                and path not in self.origin.resting.frozen
-                and path not in self.origin.resting.lifted
+                and path not in self.origin.frozen_entries.frozen
+                and path not in self.origin.frozen_entries.lifted
             )
             if kept:
                 return ops.copy(old.value), True
@@ -204,7 +217,7 @@ class _Transfer:
         values = {p: to_numpy_if_cpu(storage(old_slots[p])) for p in reads}
         start = 0.0
         if rule.fresh == "initial" and not self.origin.plan.keeps(path):
-            # What the optimizer started from is no part of the sum.
+            # The sum of gradients grows, without the initial value.
             start, fresh = np.max(fresh), fresh - np.max(fresh)
             values = {p: value - start for p, value in values.items()}
         grown = fresh
@@ -217,9 +230,11 @@ class _Transfer:
         return _of_shape(grown, slot), bool(values)
 
     def _first(self, rule, old_slots, slot, variable):
-        """The value of a slot whose variable had none, as it rested: what is
-        a mean elsewhere is the mean over its like in other blocks, or over
-        all variables."""
+        """The value of a slot whose variable was frozen and had none.
+
+        Where others start from the mean of the variable's old entries, the
+        mean over the same variable in other blocks is taken, or over all.
+        """
         shape = tuple(slot.shape)
         if rule.fresh != "mean" or rule.degree == WEIGHT:
             fresh = _fresh(rule, slot, None, variable)
@@ -239,7 +254,7 @@ class _Transfer:
         return np.broadcast_to(mean, shape), False
 
     def _alike(self, key, variable):
-        """Whether a key names the same variable of another block."""
+        """Whether a key is that of the same variable in another block."""
         path = self.origin.paths.get(id(variable))
         like = self.origin.source.variables.get(key)
         return (
@@ -250,11 +265,10 @@ class _Transfer:
         )
 
     def _anew(self, rule, old, slot, variable, value):
-        """A slot's value, started anew where entries of its variable rest or
-        rested."""
+        """A slot's value, reset at entries that are or were frozen."""
         path = self.origin.paths.get(id(variable))
-        resting = self.origin.resting
-        for masks in (resting.frozen, resting.lifted):
+        frozen_entries = self.origin.frozen_entries
+        for masks in (frozen_entries.frozen, frozen_entries.lifted):
             if path in masks:
                 value = self._anew_at(
                     masks[path], rule, old, slot, variable, value
@@ -263,30 +277,31 @@ class _Transfer:
 
     def _anew_at(self, mask, rule, old, slot, variable, value):
         if mask.shape != tuple(slot.shape):
-            return self._of_what_trained(rule, slot, variable, value)
+            return self._mean_of_trained(rule, slot, variable, value)
         fresh = _fresh(rule, slot, old, variable)
         if is_spread(value):
             return _anew_in_pieces(rule, value, mask, fresh)
-        value = np.array(ops.convert_to_numpy(value))
+        value = np.array(to_numpy(value))
         if rule.fresh == "mean" and rule.degree != WEIGHT and not mask.all():
-            # Of the entries that have a history.
+            # The mean over entries that have a history.
             fresh = value[~mask].mean(dtype=np.float64)
         value[mask] = np.broadcast_to(fresh, mask.shape)[mask]
         return value
 
-    def _of_what_trained(self, rule, slot, variable, value):
-        """A slot that is averaged over an axis, over which entries rested: it
-        saw gradients of zero there."""
+    def _mean_of_trained(self, rule, slot, variable, value):
+        """A slot that is averaged over an axis with unfrozen entries, whose
+        gradients were zero until now: the average without them."""
         path = self.origin.paths.get(id(variable))
-        mask = self.origin.resting.lifted.get(path)
+        mask = self.origin.frozen_entries.lifted.get(path)
         if mask is None or not len(slot.shape):
             return value
-        value = np.asarray(ops.convert_to_numpy(value))
+        value = to_numpy(value)
         axis = reduced_axis(rule, slot, variable)
-        return over_what_trained(value, mask, axis, rule.fresh)
+        assert axis is not None  # the mask has another shape
+        return mean_of_trained(value, mask, axis, rule.fresh)
 
     def _plan(self, rule, axis=None):
-        """The plan as it acts on a slot, made once for each kind."""
+        """The plan for slots of a rule, made once per rule."""
         key = (rule.degree, rule.carry_always, axis)
         if key not in self._plans:
             plan = self.origin.plan
@@ -301,15 +316,14 @@ class _Transfer:
 
 
 def _of_shape(value, slot):
-    """A number in the slot's shape, which takes no memory; an array as it
-    is."""
+    """A number broadcast to the slot's shape; an array as it is."""
     if np.ndim(value) == len(slot.shape) and len(slot.shape):
         return value
     return np.broadcast_to(value, tuple(slot.shape))
 
 
 def _at_hand(value):
-    """A numpy array, unless it is in pieces."""
+    """As a numpy array, unless it lies in pieces on several devices."""
     return value if is_spread(value) else np.asarray(to_numpy_if_cpu(value))
 
 
@@ -326,11 +340,11 @@ def _mean(value):
 
 
 def _anew_in_pieces(rule, value, mask, fresh):
-    """A slot that is spread, started anew where `mask` says."""
+    """A slot on several devices, reset where the mask is true."""
     place = value.sharding
     mask = pieces.spread(lambda i: mask[i], mask.shape, "bool", place)
     if rule.fresh == "mean" and rule.degree != WEIGHT:
-        # Of the entries that have a history.
+        # The mean over entries that have a history.
         rest = 1.0 - pieces.mean(mask)
         if rest:
             kept = pieces.where(mask, np.zeros((), value.dtype), value)
@@ -341,13 +355,14 @@ def _anew_in_pieces(rule, value, mask, fresh):
 
 
 def _fresh(rule, slot, old, variable):
-    """What entries without a history start from."""
+    """The value of entries without a history."""
     if rule.degree == WEIGHT:
         return _at_hand(storage(variable))
     if rule.fresh == "initial":
         uniform = isinstance(slot._initializer, _UNIFORM)
         shape = () if uniform else slot.shape
-        return sample(slot._initializer, shape, slot.dtype, None)
+        rng = np.random.default_rng(0)  # slots start from constants
+        return sample(slot._initializer, shape, slot.dtype, rng)
     if rule.fresh == "mean":
         return _mean(to_numpy_if_cpu(storage(old)))
     return 0.0

@@ -1,4 +1,4 @@
-"""Learning rates that follow a growth: one factor for each variable.
+"""`learning_rate="transfer"`: one factor of the learning rate per variable.
 
 After an exact growth by equal copies the grown network can train as the small
 one would: step for step, the same function. That needs a learning rate per
@@ -14,16 +14,21 @@ where `D` is the dual without its weights. Doubling a hidden dimension gives 1/2
 to matrices that read it and 1 to those that write it under Adam, and 1/2 and 2
 under SGD. Decay acts on weights, which `A` maps, and is left as it is.
 
-Where copies are unequal no factor is exact. The best one in the sense of least
-squares is taken, and the residual `|A(u) - f D(u)| / |A(u)|` is stated.
+Where copies are unequal no factor is exact. The least-squares factor is taken,
+and the residual `|A(u) - f D(u)| / |A(u)|` is reported.
 """
 
+from __future__ import annotations
+
 import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
 
 from kgrow.algebra.errors import GrowthError
+from kgrow.algebra.plan import Plan
 from kgrow.algebra.plan_term import NewEntryInit
 from kgrow.architecture.architecture import relative_path
 from kgrow.growth.optimizer.slot_rules import rule_for
@@ -34,12 +39,15 @@ from kgrow.growth.optimizer.slot_scaling import (
 )
 from kgrow.growth.optimizer.slots import find_slots, nested
 
+if TYPE_CHECKING:
+    from kgrow.growth.growable_model import GrowableModel
+
 _SCALE = 16.0
-# Weights follow averages of these, and come of no step.
+# Averages of the weights, which the optimizer's steps do not read.
 _EMA = "_model_variables_moving_average"
 
 
-def update_degree(optimizer):
+def update_degree(optimizer: keras.optimizers.Optimizer) -> int:
     """The power of the gradient that an optimizer's updates scale with.
 
     It is measured: two copies of the optimizer take the same few steps, one
@@ -82,17 +90,19 @@ def update_degree(optimizer):
     return degree
 
 
-def transfer_factors(plan, degree, seed=0):
+def transfer_factors(
+    plan: Plan, degree: int, seed: int = 0
+) -> dict[str, tuple[float, float]]:
     """Factors of the learning rate after a growth.
 
     Args:
         plan: `Plan` of the growth.
         degree: int, see `update_degree()`.
-        seed: int, of the updates that the two maps are compared on.
+        seed: int, of the random updates on which the maps are compared.
 
     Returns:
         `{path: (factor, residual)}`, floats, for every variable of the target;
-        `(1.0, 0.0)` for one that comes of none or of zeros alone.
+        `(1.0, 0.0)` for one that is made of no old variable, or of zeros.
 
     Example:
 
@@ -121,8 +131,10 @@ def transfer_factors(plan, degree, seed=0):
     }
 
 
-def rate_factors(model, plan):
-    """The factors of a model's grown network, those of earlier growths too.
+def rate_factors(
+    model: GrowableModel, plan: Plan
+) -> tuple[dict[str, float], dict[str, float]]:
+    """The factors after a growth, including those of earlier growths.
 
     Args:
         model: `GrowableModel`, before the growth.
@@ -134,8 +146,8 @@ def rate_factors(model, plan):
         largest residual.
 
     Raises:
-        GrowthError: the model is not compiled, or the law of its optimizer is
-            not known.
+        GrowthError: the model is not compiled, or its optimizer's updates
+            scale with no power of the gradient.
     """
     degrees = _degrees(model, plan)
     by_degree = {d: transfer_factors(plan, d) for d in set(degrees.values())}
@@ -175,13 +187,13 @@ def _degrees(model, plan):
         if id(v) in paths
     }
     return {
-        path: owner.get(next(iter(plan.reads(path)), None), measured[0])
+        path: owner.get(next(iter(plan.reads(path)), ""), measured[0])
         for path in plan.target.variables
     }
 
 
-def carried(factors, plan):
-    """The factors of a network before a growth, for the grown one.
+def carried(factors: Mapping[str, float], plan: Plan) -> dict[str, float]:
+    """The factors of earlier growths, for the grown network.
 
     Args:
         factors: `{path: float}`; a variable that is not listed has 1.
@@ -205,7 +217,7 @@ def _factor(plan, dual, path, updates):
         return 1.0, 0.0
     factor = float(np.vdot(found, wanted) / energy)
     residual = float(np.linalg.norm(wanted - factor * found) / size)
-    # Powers of sizes are exact; rounding of the sums is not part of them.
+    # Exact factors are ratios of sizes; drop the rounding of the sums.
     nearby = round(factor, 12)
     return nearby, residual if residual > 1e-12 else 0.0
 

@@ -1,21 +1,29 @@
 """Building an optimizer again, in place, for the variables of a grown model.
 
-What belongs to no variable (counts, rates, scales) goes on; what is keyed by
-variables (exclusions, who optimizes what) follows them to the new ones.
+State that belongs to no variable (counts, rates, scales) stays. Settings by
+variable (exclusions from weight decay, which optimizer trains what) are carried
+from old variables to new ones.
 """
+
+from __future__ import annotations
 
 import contextlib
 import copy
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import keras
+
+from kgrow.algebra.plan import Plan
+from kgrow.algebra.spec import ModelSpec
 from kgrow.backend.keras_internals import (
     attributes_of,
     set_attributes,
     set_optimizer_variables,
 )
-from kgrow.growth.optimizer.slot_rules import rule_for
+from kgrow.growth.freezing_masks import Masks
+from kgrow.growth.optimizer.slot_rules import SlotRule, rule_for
 from kgrow.growth.optimizer.slots import (
     find_loose,
     find_slots,
@@ -26,28 +34,30 @@ from kgrow.growth.optimizer.slots import (
 
 
 class OptimizerSnapshot:
-    """One optimizer, wrapped or not, and its variables as they were.
+    """One optimizer, wrapped or not, with its variables before the growth.
 
     Args:
         optimizer: a built Keras optimizer.
 
     Raises:
-        GrowthError: a variable of it cannot be attributed.
+        GrowthError: a variable is no slot and no attribute, see `slots.py`.
     """
 
-    def __init__(self, optimizer):
+    def __init__(self, optimizer: keras.optimizers.Optimizer) -> None:
         self.optimizer = optimizer
         self.variables = list(optimizer._trainable_variables)
         self.slots = {n: list(v) for n, v in find_slots(optimizer).items()}
         self.loose = find_loose(optimizer)
 
     @functools.cached_property
-    def rules(self):
+    def rules(self) -> dict[str, SlotRule]:
         """`{attribute: SlotRule}`."""
         return {name: rule_for(self.optimizer, name) for name in self.slots}
 
-    def clone_for(self, optimizer):
-        """The same past for another optimizer of the same kind."""
+    def clone_for(
+        self, optimizer: keras.optimizers.Optimizer
+    ) -> OptimizerSnapshot:
+        """The same variables and slots, for another optimizer of the kind."""
         clone = copy.copy(self)
         clone.optimizer = optimizer
         return clone
@@ -55,26 +65,25 @@ class OptimizerSnapshot:
 
 @dataclass(frozen=True)
 class FrozenEntries:
-    """What an optimizer does not hear of.
+    """Frozen entries and variables, which the optimizer does not know.
 
     Args:
-        frozen: `{path: mask}`, entries that rest.
-        weights: variables of the networks before and after, those that the
-            optimizer does not hold among them.
-        lifted: `{path: mask}`, entries that rested until now, and will not
-            any more.
+        frozen: `{path: mask}`, entries that are frozen.
+        weights: all variables of the networks before and after, including
+            those that the optimizer does not train.
+        lifted: `{path: mask}`, entries that were frozen and are no longer.
     """
 
-    frozen: Mapping = field(default_factory=dict)
-    weights: Sequence = ()
-    lifted: Mapping = field(default_factory=dict)
+    frozen: Masks = field(default_factory=dict)
+    weights: Sequence[keras.Variable] = ()
+    lifted: Masks = field(default_factory=dict)
 
 
-NOTHING_RESTS = FrozenEntries()
+NOTHING_FROZEN = FrozenEntries()
 
 
 class NameMap:
-    """Which old variable a new one continues, by its name.
+    """Finds the old variable that a new one continues, by its path.
 
     Args:
         source: `ModelSpec` before.
@@ -82,56 +91,76 @@ class NameMap:
         paths: dict from `id` of a new variable to its path in `target`;
             variables that are not in it did not change.
         old_paths: the same for the old variables and `source`.
-        resting: `FrozenEntries`.
+        frozen_entries: `FrozenEntries`.
     """
 
-    def __init__(self, source, target, paths, old_paths, resting=NOTHING_RESTS):
+    def __init__(
+        self,
+        source: ModelSpec,
+        target: ModelSpec,
+        paths: Mapping[int, str],
+        old_paths: Mapping[int, str],
+        frozen_entries: FrozenEntries = NOTHING_FROZEN,
+    ) -> None:
         self.source = source
         self.target = target
         self.paths = paths
-        self.resting = resting
+        self.frozen_entries = frozen_entries
         self._old_paths = old_paths
 
-    def key(self, old):
-        """Names an old variable: by its path, or itself if it did not grow."""
+    def key(self, old: keras.Variable) -> str | int:
+        """Identifies an old variable: by path, or `id` if it does not grow."""
         return self._old_paths.get(id(old), id(old))
 
-    def of(self, new):
-        """The key of the old variable that a new one continues: the same, in
-        the nearest old block."""
+    def of(self, new: keras.Variable) -> str | int:
+        """The key of the old variable that a new one continues: that of the
+        same path; in a new block, that of the last old block."""
         path = self.paths.get(id(new))
         if path is None:
             return id(new)
         variable = self.target.variables[path]
-        if variable.stack is None:
+        if variable.stack is None or variable.block is None:
             return path
         top = self.source.depths[variable.stack] - 1
         return variable.at(min(variable.block, top))
 
 
 class VariableMap(NameMap):
-    """Which old variable a new one comes from, by a plan.
+    """Finds the old variable that a new one is made of, by a plan.
 
     Args:
         plan: `Plan`.
         paths: see `NameMap`.
         old_paths: see `NameMap`.
-        resting: see `NameMap`.
+        frozen_entries: see `NameMap`.
     """
 
-    def __init__(self, plan, paths, old_paths, resting=NOTHING_RESTS):
-        super().__init__(plan.source, plan.target, paths, old_paths, resting)
+    def __init__(
+        self,
+        plan: Plan,
+        paths: Mapping[int, str],
+        old_paths: Mapping[int, str],
+        frozen_entries: FrozenEntries = NOTHING_FROZEN,
+    ) -> None:
+        super().__init__(
+            plan.source, plan.target, paths, old_paths, frozen_entries
+        )
         self.plan = plan
 
-    def of(self, new):
-        """The key of the old variable that a new one comes from first; its
-        namesake if the plan makes it of none."""
+    def of(self, new: keras.Variable) -> str | int:
+        """The key of the first old variable that the plan makes a new one of;
+        by path if it makes it of none."""
         path = self.paths.get(id(new))
         reads = [] if path is None else self.plan.reads(path)
         return reads[0] if reads else super().of(new)
 
 
-def build_again(optimizer, parts, variables, origin):
+def build_again(
+    optimizer: keras.optimizers.Optimizer,
+    parts: Sequence[OptimizerSnapshot],
+    variables: Sequence[keras.Variable],
+    origin: NameMap,
+) -> list[OptimizerSnapshot]:
     """Builds an optimizer for other variables, in place.
 
     Args:
@@ -141,8 +170,8 @@ def build_again(optimizer, parts, variables, origin):
         origin: `NameMap`.
 
     Returns:
-        list of `OptimizerSnapshot`s, the optimizers now with the variables
-        before.
+        list of `OptimizerSnapshot`s: the optimizers as they are now, with the
+        old variables and slots.
     """
     for part in parts:
         forget(part.optimizer)
@@ -161,8 +190,12 @@ def build_again(optimizer, parts, variables, origin):
     return parts
 
 
-def rebuild_fresh(optimizer, variables, origin):
-    """Builds an optimizer for other variables, whose slots come next.
+def rebuild_fresh(
+    optimizer: keras.optimizers.Optimizer,
+    variables: Sequence[keras.Variable],
+    origin: NameMap,
+) -> None:
+    """Builds an optimizer for other variables; its slots are filled later.
 
     Args:
         optimizer: a built Keras optimizer.
@@ -173,8 +206,10 @@ def rebuild_fresh(optimizer, variables, origin):
     build_again(optimizer, parts, variables, origin)
 
 
-def remember(optimizers):
-    """Makes a function that puts optimizers back as they are now."""
+def remember(
+    optimizers: Iterable[keras.optimizers.Optimizer],
+) -> Callable[[], None]:
+    """Returns a function that restores optimizers as they are now."""
     saved = [
         (optimizer, attributes_of(optimizer), list(optimizer._variables))
         for optimizer in optimizers
@@ -190,16 +225,18 @@ def remember(optimizers):
 
 @contextlib.contextmanager
 def _kept_assignments(optimizer, parts, origin):
-    """Lets a `MultiOptimizer` give each variable to the optimizer that its old
-    one had, where its function would make a new one; a second copy of a
-    variable gets the new one, with the same past.
+    """Context in which a `MultiOptimizer` keeps its assignment of variables.
+
+    Where its function would make a new optimizer for a variable, the one that
+    trained the old variable is used. If several new variables continue one,
+    the others get the new optimizer, with the same slots as history.
 
     Yields:
-        list, filled with the `OptimizerSnapshot`s of such new ones.
+        list, filled with the `OptimizerSnapshot`s of new optimizers.
     """
     heirs, assign = [], getattr(optimizer, "_optimizer_map", None)
     if assign is None or hasattr(assign, "values"):
-        # A dict of optimizers names them; only a function can make new ones.
+        # With a dict the optimizers are fixed; only a function makes new ones.
         yield heirs
         return
     known = {id(part.optimizer) for part in parts}
@@ -223,7 +260,7 @@ def _kept_assignments(optimizer, parts, origin):
         taken.add(id(owner.optimizer))
         return owner.optimizer
 
-    # In the order of the variables, as if made for them.
+    # Filled in the order of the new variables, as in a first build.
     optimizer._inner_optimizers = []
     optimizer._optimizer_map = choose
     try:
@@ -238,14 +275,14 @@ def _carry_weight_decay_exclusions(part, origin):
     optimizer._exclude_from_weight_decay_cache = {}
     if not excluded:
         return
-    resting = origin.resting.weights
+    all_weights = origin.frozen_entries.weights
     keys = {
         origin.key(variable)
-        for variable in [*part.variables, *resting]
+        for variable in [*part.variables, *all_weights]
         if optimizer._var_key(variable) in excluded
     }
     optimizer._exclude_from_weight_decay = {
         optimizer._var_key(variable)
-        for variable in [*optimizer._trainable_variables, *resting]
+        for variable in [*optimizer._trainable_variables, *all_weights]
         if origin.of(variable) in keys
     }

@@ -1,11 +1,15 @@
-"""How each slot of each optimizer grows: one line a slot."""
+"""How the slots of each optimizer grow: one line per slot."""
+
+from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 
 from kgrow.algebra.errors import GrowthError
+from kgrow.algebra.types import Array
 from kgrow.growth.optimizer import ftrl
 from kgrow.growth.optimizer.slot_scaling import WEIGHT, measure_degree
 
@@ -17,32 +21,32 @@ class SlotRule:
     Args:
         degree: power of the gradient that the slot scales with (0, 1 or 2), or
             `"weight"` for one that holds weights.
-        fresh: what an entry without a history starts from: `"zeros"`,
-            `"mean"` (of the variable's old entries) or `"initial"` (what the
-            optimizer itself starts from).
-        reduced_axis: the axis of the variable, counted from behind, that a slot
-            of one axis less is averaged over.
+        fresh: the value of an entry without a history: `"zeros"`, `"mean"`
+            (of the variable's old entries) or `"initial"` (the optimizer's
+            own initial value).
+        reduced_axis: the axis of the variable, as a negative index, over which
+            a slot of one axis less is averaged.
         carry_always: bool, whether it is carried under every policy.
-        recompute: function of `(optimizer, index, weight, summed)` for a slot
-            that determines the weights, and must be solved for the grown
-            ones; `summed` is the slot grown by its degree, or 0.
+        recompute: function of `(optimizer, index, weight, summed)`, for a slot
+            from which the optimizer computes the weights: its value for the
+            grown weights. `summed` is the slot grown by its degree, or 0.
     """
 
     degree: int | str
     fresh: str = "zeros"
     reduced_axis: int | None = None
     carry_always: bool = False
-    recompute: Callable | None = None
+    recompute: Callable[[Any, int, Array, Array], Array] | None = None
 
 
-# Second moments of new entries start from the mean of the old ones: the step
-# count that corrects their bias goes on, and zeros would make the first update
-# (1 - beta_1) / sqrt(1 - beta_2) = 3.16 times too large.
+# Second moments of new entries start from the mean of the old ones. The step
+# count goes on, so bias correction is over, and zeros would make the first
+# update (1 - beta_1) / sqrt(1 - beta_2) = 3.16 times too large.
 _FIRST = SlotRule(1)
 _SECOND = SlotRule(2, "mean")
 
-# A slot's attribute, or `Class.attribute` where the bare name means something
-# else. The degrees of all of Keras' own are checked against measurement.
+# Keys are attributes, or `Class.attribute` where an attribute of that name is
+# another slot in other classes. Tests compare the degrees with measurement.
 RULES = {
     "_model_variables_moving_average": SlotRule(WEIGHT),
     "_accumulated_gradients": SlotRule(1, carry_always=True),
@@ -71,15 +75,15 @@ _OF_THE_BASE_CLASS = (
 )
 
 
-def register_slot_rule(slot, rule):
-    """Says how a slot of an optimizer of your own grows.
+def register_slot_rule(slot: str, rule: SlotRule) -> None:
+    """Registers how a slot of your own optimizer grows.
 
-    Slots without a rule are measured; one that follows no power of the
-    gradient, or is smaller than its variable, needs a rule.
+    Slots without a rule are measured. A slot needs a rule if it scales with no
+    power of the gradient, or is smaller than its variable.
 
     Args:
         slot: string, `"Class.attribute"`, the attribute that lists the slot's
-            variables. It holds for subclasses too.
+            variables. The rule holds for subclasses too.
         rule: `SlotRule`.
 
     Raises:
@@ -105,7 +109,7 @@ def register_slot_rule(slot, rule):
     RULES[slot] = rule
 
 
-def rule_for(optimizer, attribute):
+def rule_for(optimizer: keras.optimizers.Optimizer, attribute: str) -> SlotRule:
     """The `SlotRule` of a slot: from `RULES`, or measured.
 
     Example:
@@ -121,7 +125,7 @@ def rule_for(optimizer, attribute):
     for cls in classes:
         if f"{cls.__name__}.{attribute}" in RULES:
             return RULES[f"{cls.__name__}.{attribute}"]
-    # A name says something only in a class that Keras ships.
+    # A bare attribute is known only in classes that Keras ships.
     shipped = any(
         cls is getattr(keras.optimizers, cls.__name__, None)
         and cls is not keras.optimizers.Optimizer

@@ -1,10 +1,13 @@
-"""How a slot of an unknown optimizer scales with the gradient, measured."""
+"""Measures how a slot of an unknown optimizer scales with the gradient."""
+
+from __future__ import annotations
 
 import keras
 import numpy as np
 from keras import ops
 
 from kgrow.algebra.errors import GrowthError
+from kgrow.backend import to_numpy
 
 WEIGHT = "weight"
 
@@ -14,8 +17,8 @@ _WEIGHTS = (
     np.linspace(1.0, 2.0, 6, dtype="float32").reshape(2, 3),
     np.linspace(1.0, 2.0, 3, dtype="float32"),
 )
-# Settings that mix the weights or the gradient's scale into the slots, and a
-# rate that is not zero: what was lowered or warms up would measure nothing.
+# Off: settings that mix the weights, or the gradient's scale, into the slots.
+# A learning rate may be zero, in a warm-up, and nothing would be measured.
 _NEUTRAL = {
     "learning_rate": 1e-3,
     "weight_decay": 0.0,
@@ -29,7 +32,9 @@ _NEUTRAL = {
 }
 
 
-def measure_degree(optimizer, attribute):
+def measure_degree(
+    optimizer: keras.optimizers.Optimizer, attribute: str
+) -> int | str:
     """The power of the gradient that a slot is proportional to.
 
     A fresh copy of the optimizer takes the same few steps twice, the second
@@ -76,14 +81,20 @@ def _unknown(optimizer, attribute, reason):
     )
 
 
-def built_copy(optimizer):
-    """A copy of an optimizer with slots, of settings that measure well."""
+def built_copy(
+    optimizer: keras.optimizers.Optimizer,
+) -> keras.optimizers.Optimizer:
+    """A built copy of an optimizer, with settings for measuring."""
     variables = [keras.Variable(w, name="probe") for w in _WEIGHTS]
     return _twin(optimizer, variables)
 
 
-def displacement(optimizer, gradients=1.0, weights=1.0):
-    """How far a copy of an optimizer moves some weights in a few steps.
+def displacement(
+    optimizer: keras.optimizers.Optimizer,
+    gradients: float = 1.0,
+    weights: float = 1.0,
+) -> np.ndarray:
+    """The updates that a copy of an optimizer makes in a few steps.
 
     Args:
         optimizer: `keras.optimizers.Optimizer`, left as it is.
@@ -94,12 +105,12 @@ def displacement(optimizer, gradients=1.0, weights=1.0):
         numpy array, flat.
     """
     variables = [keras.Variable(weights * w, name="probe") for w in _WEIGHTS]
-    # At a rate of one, rounding of the weights is small beside the updates.
+    # With a rate of 1 the updates are large beside the weights' rounding.
     twin = _twin(optimizer, variables, learning_rate=1.0)
-    before = [ops.convert_to_numpy(v) for v in variables]
+    before = [to_numpy(v) for v in variables]
     _take_steps(twin, variables, gradients)
     moved = [
-        (ops.convert_to_numpy(v) - old).ravel()
+        (to_numpy(v) - old).ravel()
         for v, old in zip(variables, before, strict=True)
     ]
     return np.concatenate(moved)
@@ -126,15 +137,15 @@ def _take_steps(optimizer, variables, scale):
 
 
 def _run(optimizer, attribute, scale):
-    """The slot after some steps, and at the start."""
+    """The slot after some steps, and its initial value."""
     variables = [keras.Variable(w, name="probe") for w in _WEIGHTS]
     try:
         twin = _twin(optimizer, variables)
-        # Some optimizers give matrices a slot, some only vectors.
+        # Some optimizers have a slot for matrices only, or for vectors.
         slot = next(s for s in getattr(twin, attribute) if s is not None)
-        start = ops.convert_to_numpy(slot.value)
+        start = to_numpy(slot.value)
         _take_steps(twin, variables, scale)
-        return ops.convert_to_numpy(slot.value), start
+        return to_numpy(slot.value), start
     except Exception as error:
         reason = f"is in no copy made by `get_config()` that runs ({error})"
         raise _unknown(optimizer, attribute, reason) from error

@@ -1,12 +1,16 @@
-"""Finding an optimizer's variables, whoever wrote it.
+"""Finding the variables of any optimizer.
 
-A slot is an attribute of the optimizer that is a list as long as its trainable
-variables and holds variables of its own, or `None`. Every other variable must
-be an attribute by itself. What is neither cannot be attributed, and growth
-refuses rather than lose it.
+A slot is an attribute of the optimizer that is a list as long as the list of
+trainable variables, of variables or `None`. Every other variable must be an
+attribute by itself. A variable that is neither is an error, as growth would
+lose its state.
 """
 
+from __future__ import annotations
+
 import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TypeAlias
 
 import keras
 
@@ -17,11 +21,16 @@ from kgrow.backend.keras_internals import (
 )
 from kgrow.backend.lazy_variables import give_value, without_values
 
-# Lists of the base class that may happen to have a slot list's length.
+# One slot of every trainable variable, `None` where it has none.
+Slots: TypeAlias = Sequence[keras.Variable | None]
+
+# Lists of the base class, which may have the length of a slot list.
 _NOT_SLOTS = ("_variables", "_trainable_variables", "_inner_optimizers")
 
 
-def nested(optimizer):
+def nested(
+    optimizer: keras.optimizers.Optimizer,
+) -> list[keras.optimizers.Optimizer]:
     """The optimizer and those that it wraps, outermost first."""
     found = [optimizer]
     for value in vars(optimizer).values():
@@ -32,9 +41,9 @@ def nested(optimizer):
     return found
 
 
-def find_slots(optimizer):
-    """`{attribute: list of variables or None}` of one optimizer, not of those
-    that it wraps."""
+def find_slots(optimizer: keras.optimizers.Optimizer) -> dict[str, Slots]:
+    """`{attribute: list of variables or None}` of one optimizer, without the
+    optimizers that it wraps."""
     length = len(optimizer._trainable_variables)
     return {
         name: value
@@ -47,7 +56,9 @@ def find_slots(optimizer):
     }
 
 
-def find_loose(optimizer):
+def find_loose(
+    optimizer: keras.optimizers.Optimizer,
+) -> dict[str, keras.Variable]:
     """`{attribute: variable}` of the variables that are no slots.
 
     Raises:
@@ -73,9 +84,9 @@ def find_loose(optimizer):
     return loose
 
 
-def forget(optimizer):
-    """Takes the optimizer back to what it was before `build()`; what it
-    counts (iterations, learning rate, scales) keeps its value."""
+def forget(optimizer: keras.optimizers.Optimizer) -> None:
+    """Undoes `build()`: removes the slots. Other variables (iterations,
+    learning rate, scales) keep their values."""
     slots = find_slots(optimizer)
     set_optimizer_variables(
         optimizer,
@@ -93,12 +104,14 @@ def _without(optimizer, variables):
 
 
 @contextlib.contextmanager
-def slots_without_values(optimizers):
+def slots_without_values(
+    optimizers: Iterable[keras.optimizers.Optimizer],
+) -> Iterator[None]:
     """Context in which `build()` makes slots that have no values yet.
 
-    Only `add_variable`, and what goes through it, is deferred: an optimizer
-    may make other variables, from values that it has, as it likes. What it
-    assigns to new slots is dropped, as they are filled afterwards.
+    Only variables made by `add_variable()` are deferred; an optimizer may
+    make others from values. Values that it assigns to new slots are dropped,
+    as the slots are filled afterwards.
     """
     with contextlib.ExitStack() as replaced:
 
@@ -124,14 +137,15 @@ def slots_without_values(optimizers):
         yield
 
 
-def replace_loose(optimizer, before):
-    """After a new `build()`: variables that it made anew continue the old
-    ones' values."""
+def replace_loose(
+    optimizer: keras.optimizers.Optimizer, before: Mapping[str, keras.Variable]
+) -> None:
+    """Gives variables that a new `build()` made again their old values."""
     replaced = []
     for name, old in before.items():
         new = vars(optimizer)[name]
         if new is not old:
-            # A copy: two variables must not share what a step donates.
+            # A copy: two variables must not share a buffer that a step donates.
             value = keras.ops.copy(old.value)
             if new._value is None:
                 give_value(new, value)

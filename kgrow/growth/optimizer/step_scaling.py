@@ -1,10 +1,15 @@
-"""An optimizer whose steps are scaled, by one factor for each variable.
+"""Scaling an optimizer's steps by one factor for each variable.
 
-What the optimizer adds to a variable is multiplied, after its moments are
-updated and before averages are taken: the moments stay those of the gradients.
-Decoupled weight decay comes before, and is not scaled.
+The update of a variable is multiplied after the moments are updated and
+before averages of the weights are taken, so that moments are those of the
+unscaled gradients. Decoupled weight decay comes before, and is not scaled.
 """
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import keras
 from keras import ops
 
 from kgrow.backend.keras_internals import replace_methods, restore_methods
@@ -12,11 +17,13 @@ from kgrow.backend.keras_internals import replace_methods, restore_methods
 _UPDATE = "_backend_update_step"
 
 
-def scale_steps(optimizer, factors):
-    """Makes an optimizer scale its steps; without factors it no longer does.
+def scale_steps(
+    optimizer: keras.optimizers.Optimizer, factors: Mapping[int, float]
+) -> None:
+    """Makes an optimizer scale its steps; without factors, ends that.
 
     Args:
-        optimizer: `keras.optimizers.Optimizer` that takes steps itself.
+        optimizer: `keras.optimizers.Optimizer` that wraps no other.
         factors: `{id of a variable: float}`; others are not scaled.
     """
     restore_methods(optimizer, _UPDATE)

@@ -1,11 +1,15 @@
 """What a compiled step knows of a batch: its structure, shapes and dtypes."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import keras
 
 from kgrow import backend
 
 
-def form_of(batch):
+def form_of(batch: Any) -> Any:
     """A key that is equal for batches that one program takes.
 
     Args:
@@ -30,7 +34,7 @@ def form_of(batch):
     return tuple(batch.shape), backend.traced_dtype(batch.dtype)
 
 
-def tensors_of(batch):
+def tensors_of(batch: Any) -> Any:
     """A batch as `KerasTensor`s, in the same structure."""
 
     def tensor(leaf):
@@ -42,7 +46,7 @@ def tensors_of(batch):
     return keras.tree.map_structure(tensor, tuple(batch))
 
 
-def arrays_as_traced(batch):
+def arrays_as_traced(batch: Any) -> Any:
     """A batch of arrays as `KerasTensor`s in which a step is traced when
     `fit` is given such arrays.
 

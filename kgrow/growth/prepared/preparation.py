@@ -1,12 +1,17 @@
 """The thread in which the steps of the next stage are compiled."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 import sys
 import threading
 import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from kgrow import backend
+from kgrow.algebra.types import Config
 from kgrow.backend.keras_internals import (
     print_msg,
     set_thread_attributes,
@@ -17,6 +22,9 @@ from kgrow.growth.lowering.train_step import build
 from kgrow.growth.optimizer.entry_masks import guard
 from kgrow.growth.prepared.program_store import PreparedStep
 from kgrow.growth.prepared.step_facts import step_facts, surroundings
+
+if TYPE_CHECKING:
+    from kgrow.growth.growable_model import GrowableModel
 
 _LOWEST = 19
 
@@ -46,7 +54,7 @@ class Preparation:
             `None` where that cannot be measured.
     """
 
-    def __init__(self, sizes, models):
+    def __init__(self, sizes: Config, models: Sequence[GrowableModel]) -> None:
         self.sizes = sizes
         self.steps = []
         self.failure = None
@@ -63,12 +71,12 @@ class Preparation:
         self._attributes = thread_attributes()
 
     @property
-    def is_done(self):
+    def is_done(self) -> bool:
         """Whether nothing is left to compile."""
         with self._lock:
             return self._thread is None
 
-    def ask(self, kind, form, batch, rows):
+    def ask(self, kind: str, form: Any, batch: Any, rows: int) -> None:
         """Asks for a step of each model, once.
 
         Args:
@@ -95,7 +103,7 @@ class Preparation:
                 )
                 self._thread.start()
 
-    def wait(self, timeout=None):
+    def wait(self, timeout: float | None = None) -> bool:
         """Waits until all is compiled.
 
         Args:
@@ -109,12 +117,12 @@ class Preparation:
             thread.join(timeout)
         return self.is_done
 
-    def cancel(self):
+    def cancel(self) -> None:
         """Ends it after the program that it is at."""
         with self._lock:
             self._stops = True
 
-    def report(self, kind, reason):
+    def report(self, kind: str, reason: str | None) -> None:
         """Notes down whether a step was taken; says once why not.
 
         Args:
@@ -129,7 +137,7 @@ class Preparation:
                 f"prepared: {reason}."
             )
 
-    def summary(self):
+    def summary(self) -> dict[str, Any]:
         """dict of what there is by now, for a receipt."""
         code = [step.program.code_bytes for step in self.steps]
         return {
@@ -148,8 +156,9 @@ class Preparation:
             with backend.with_settings(self._settings):
                 while (wanted := self._next()) is not None:
                     self._compile(*wanted)
-                    if before is not None:
-                        self.host_bytes = max(0, resident_bytes() - before)
+                    now = resident_bytes()
+                    if before is not None and now is not None:
+                        self.host_bytes = max(0, now - before)
         except Exception as error:
             # Whatever it is, the run goes on without what was prepared.
             text = str(error).strip().partition("\n")[0]

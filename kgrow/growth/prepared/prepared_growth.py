@@ -1,9 +1,15 @@
 """A growth that is prepared while the model trains."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
+
 import keras
 
 from kgrow import backend, strategies
 from kgrow.algebra.errors import GrowthError
+from kgrow.algebra.types import Config
 from kgrow.backend.keras_internals import global_attribute
 from kgrow.backend.scopes import own_scopes
 from kgrow.growth.gates import gates_of
@@ -11,22 +17,30 @@ from kgrow.growth.layer_state import stateful_layer
 from kgrow.growth.lowering.abstract_model import stage_model
 from kgrow.growth.prepared.batch_form import arrays_as_traced, form_of
 from kgrow.growth.prepared.preparation import Preparation
+from kgrow.growth.prepared.program_store import ProgramStore
+from kgrow.growth.trainable_choice import Choice
 from kgrow.growth.transaction import growth_seed
+from kgrow.strategies.base import Strategy
+
+if TYPE_CHECKING:
+    from kgrow.growth.growable_model import GrowableModel
 
 
-class PreparedGrowth:
-    """The part of a growable model that compiles ahead."""
+class PreparedGrowth(keras.Model):
+    """The part of `GrowableModel` that compiles ahead."""
+
+    _programs: ProgramStore
 
     def prepare(
         self,
-        target_config,
-        strategy="net2net",
+        target_config: Config,
+        strategy: str | Strategy = "net2net",
         *,
-        data=None,
-        seed=None,
-        trainable=None,
-        learning_rate=None,
-    ):
+        data: Any = None,
+        seed: int | None = None,
+        trainable: Choice | None = None,
+        learning_rate: str | None = None,
+    ) -> Preparation:
         """Compiles the steps of a coming growth while this model trains.
 
         The network is built without values, and its training step compiled in
@@ -78,7 +92,12 @@ class PreparedGrowth:
                 "data=None"
             )
         preparation = begin_preparation(
-            self, target_config, strategy, seed, trainable, learning_rate
+            cast("GrowableModel", self),
+            target_config,
+            strategy,
+            seed,
+            trainable,
+            learning_rate,
         )
         for (kind, form), (batch, rows) in batches.items():
             preparation.ask(kind, form, batch, rows)
@@ -86,15 +105,15 @@ class PreparedGrowth:
 
 
 def begin_preparation(
-    model,
-    target_config,
-    strategy,
-    seed=None,
-    trainable=None,
-    learning_rate=None,
-    training_options=None,
-    finish=None,
-):
+    model: GrowableModel,
+    target_config: Config,
+    strategy: str | Strategy,
+    seed: int | None = None,
+    trainable: Choice | None = None,
+    learning_rate: str | None = None,
+    training_options: Config | None = None,
+    finish: Callable[[GrowableModel], Any] | None = None,
+) -> Preparation:
     """Makes a `Preparation`, and the model's last one end.
 
     Args:
@@ -150,7 +169,9 @@ def begin_preparation(
             if gates is not None and gates.active_gates:
                 # The network that is left when the gates are open.
                 models.append(stage())
-                gates_of(models[1].network).set_active_gates([])
+                plain = gates_of(models[1].network)
+                assert plain is not None  # as in the same stage with gates
+                plain.set_active_gates([])
     preparation = Preparation(sizes, models)
     model._programs.begin(preparation, model.growth_config)
     return preparation

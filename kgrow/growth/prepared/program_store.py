@@ -1,8 +1,13 @@
 """The programs of a model that were compiled ahead, and who takes them."""
 
+from __future__ import annotations
+
 import dataclasses
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from kgrow import backend
+from kgrow.algebra.types import Config
 from kgrow.backend.ahead_program import AheadProgram
 from kgrow.growth.prepared.batch_form import form_of, tensors_of
 from kgrow.growth.prepared.step_facts import (
@@ -10,6 +15,10 @@ from kgrow.growth.prepared.step_facts import (
     step_facts,
     surroundings,
 )
+
+if TYPE_CHECKING:
+    from kgrow.growth.growable_model import GrowableModel
+    from kgrow.growth.prepared.preparation import Preparation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,12 +50,12 @@ class ProgramStore:
         self.seen = {}
         self._preparations = []
 
-    def preparation_of(self, sizes):
+    def preparation_of(self, sizes: Config) -> Preparation | None:
         """The last `Preparation` of a model of these sizes, or `None`."""
         found = [p for p in self._preparations if p.sizes == sizes]
         return found[-1] if found else None
 
-    def summary(self, sizes):
+    def summary(self, sizes: Config) -> dict[str, Any] | None:
         """What was prepared for these sizes, as data for a receipt, or
         `None`."""
         preparation = self.preparation_of(sizes)
@@ -54,7 +63,7 @@ class ProgramStore:
             return None
         return preparation.summary()
 
-    def begin(self, preparation, present):
+    def begin(self, preparation: Preparation, present: Config) -> None:
         """Takes a preparation in the place of others.
 
         Args:
@@ -68,12 +77,17 @@ class ProgramStore:
                 other.cancel()
         self._preparations = [*kept, preparation]
 
-    def cancel(self):
+    def cancel(self) -> None:
         """Ends what is under way, each after the program that it is at."""
         for preparation in self._preparations:
             preparation.cancel()
 
-    def attach(self, model, kind, function):
+    def attach(
+        self,
+        model: GrowableModel,
+        kind: str,
+        function: Callable[..., Any] | None,
+    ) -> Callable[..., Any] | None:
         """A function of Keras', with prepared programs where there are some.
 
         Args:
@@ -89,7 +103,7 @@ class ProgramStore:
         calls = _Calls(self, kind, preparation, facts)
         return backend.with_programs(model, function, calls)
 
-    def see(self, kind, form, data, rows):
+    def see(self, kind: str, form: Any, data: Any, rows: int) -> None:
         """Notes down that a step took such a batch."""
         if (kind, form) not in self.seen:
             self.seen[kind, form] = tensors_of(data), rows

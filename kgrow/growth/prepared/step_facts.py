@@ -5,8 +5,11 @@ equal: then the two traces are equal, operation for operation. State comes in
 as arguments and belongs to no program.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
+from typing import TYPE_CHECKING, Any
 
 import keras
 
@@ -16,8 +19,11 @@ from kgrow.architecture.recipes import recipe_of
 from kgrow.growth.gates import gates_of
 from kgrow.growth.optimizer.slots import find_slots, nested
 
+if TYPE_CHECKING:
+    from kgrow.growth.growable_model import GrowableModel
 
-def step_facts(model):
+
+def step_facts(model: GrowableModel) -> dict[str, Any]:
     """What a compiled step of a model depends on.
 
     Args:
@@ -39,7 +45,7 @@ def step_facts(model):
     }
 
 
-def surroundings():
+def surroundings() -> dict[str, Any]:
     """What a step depends on beside its model, in the thread and at the time
     that traces it; a dict like `step_facts()`."""
     return {
@@ -51,7 +57,7 @@ def surroundings():
     }
 
 
-def differing(one, other):
+def differing(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
     """The names of the facts that differ, or are in one dict only."""
     names = [*one, *(name for name in other if name not in one)]
     return [name for name in names if one.get(name) != other.get(name)]
@@ -90,7 +96,9 @@ def _optimizer(model):
     optimizer = model.optimizer
     places = {id(v): i for i, v in enumerate(model.trainable_variables)}
     order = {id(v): i for i, v in enumerate(optimizer.variables)}
-    found = [[(tuple(v.shape), v.dtype) for v in optimizer.variables]]
+    found: list[list[Any]] = [
+        [(tuple(v.shape), v.dtype) for v in optimizer.variables]
+    ]
     for part in nested(optimizer):
         slots = {
             name: [s if s is None else order.get(id(s)) for s in slot]

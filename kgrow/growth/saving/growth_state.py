@@ -1,13 +1,18 @@
-"""What a growable model's file holds beside the weights.
+"""The growth state: all that a model's file holds beside the weights.
 
-Sizes, gates, training_options, what rests and what goes at another pace, random
-states, the teacher, receipts, and what callbacks want to find again: plain
-data, see `file_format`. A model that reads it first becomes what was saved,
-and then takes the weights.
+Sizes, gates, training options, frozen entries, update scales, random states,
+the teacher, receipts and the state of callbacks, as plain data (see
+`state_schema.py`). A model that loads a file first takes the sizes and the
+state, and then the weights.
 
-Everything that can be wrong with it is found before the model is touched; and
-no network is built that the file could not hold.
+The state is checked before the model is changed, and no network is built that
+is too large for the file.
 """
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from kgrow import backend
 from kgrow.algebra.config_fields import base, same_form
@@ -33,17 +38,21 @@ from kgrow.growth.optimizer.entry_masks import guard
 from kgrow.growth.optimizer.rebuild import FrozenEntries, NameMap, rebuild_fresh
 from kgrow.growth.optimizer.slots import nested
 from kgrow.growth.receipt import Receipt
+from kgrow.growth.saving.size_limits import Extent
 from kgrow.growth.saving.state_schema import check_masks
 from kgrow.growth.saving.trainable_flags import (
-    rests_already,
+    frozen_already,
     set_untrainable,
     untrainable,
 )
 from kgrow.growth.teacher import Inheritance
 
+if TYPE_CHECKING:
+    from kgrow.growth.growable_model import GrowableModel
 
-def state_of(model):
-    """What a file says of a `GrowableModel`, as data that JSON can hold."""
+
+def state_of(model: GrowableModel) -> dict[str, Any]:
+    """The growth state of a model, as data that JSON can hold."""
     architecture = model.architecture
     return {
         "config": model.growth_config,
@@ -62,17 +71,18 @@ def state_of(model):
     }
 
 
-def become(model, saved, extent):
-    """Makes a model what `state_of()` said of another; its weights, counters
-    and optimizer slots come next.
+def become(
+    model: GrowableModel, saved: dict[str, Any], extent: Callable[[], Extent]
+) -> None:
+    """Gives a model the growth state of another one.
 
-    To be called inside `all_or_nothing()`, unless the model is thrown away
-    on an error.
+    Weights, counters and optimizer slots are loaded afterwards. To be called
+    inside `all_or_nothing()`, unless the model is discarded on an error.
 
     Args:
         model: `GrowableModel`.
-        saved: dict, see `file_format.unpack()`.
-        extent: function without arguments to the `Extent` of the file.
+        saved: dict, see `state_schema.unpack()`.
+        extent: function without arguments that returns the file's `Extent`.
 
     Raises:
         FileError: it is the state of another kind of model, or contradicts
@@ -83,7 +93,8 @@ def become(model, saved, extent):
         _resize(model, saved, extent)
         _check_shapes(model.architecture.spec, saved)
         names = _renaming(model.architecture.spec, saved)
-        load_update_scales(model, _with_names(saved["update_scales"], names))
+        scales = _scales_with_names(saved["update_scales"], names)
+        load_update_scales(model, scales)
         load_rate_factors(model, _with_names(saved["rate_factors"], names))
         set_seed_states(model.network, _seeds(model, saved))
         _find_teacher(model, saved["teacher"], extent)
@@ -100,9 +111,9 @@ def become(model, saved, extent):
         ) from error
 
 
-def optimizer_config(model):
-    """What a file says of the optimizer: its classes, the outermost first,
-    and how many variables it has; `None` before it is built."""
+def optimizer_config(model: GrowableModel) -> dict[str, Any] | None:
+    """The optimizer's classes, outermost first, and its number of variables;
+    `None` before it is built."""
     optimizer = getattr(model, "optimizer", None)
     if optimizer is None or not optimizer.built:
         return None
@@ -112,9 +123,12 @@ def optimizer_config(model):
     }
 
 
-def insist_on_slots(model, saved):
-    """Makes the optimizer refuse a file that lacks some of its slots, where
-    Keras would warn and leave it as it is, if it was saved by one like it."""
+def insist_on_slots(model: GrowableModel, saved: dict[str, Any]) -> None:
+    """Makes the optimizer raise if a file lacks some of its slots.
+
+    Keras would warn, and leave the optimizer as it is. This holds for a file
+    that was saved with an optimizer like the model's.
+    """
     if saved["optimizer"] is None:
         return
     if saved["optimizer"] != optimizer_config(model):
@@ -140,7 +154,7 @@ def _load_all(optimizer):
 
 
 def _check(model, saved, extent):
-    """Raises where the state is not one of a model like this."""
+    """Checks that the state is one of a model like this."""
     own = model.growth_config
     _check_sizes(saved["config"], own)
     if set(saved["training_options"]) != set(model.training_options):
@@ -187,15 +201,15 @@ def _masks(saved):
 
 
 def _resize(model, saved, extent):
-    """Becomes a network of the saved sizes, of which the saved entries rest,
-    behind the saved gates."""
+    """Gives the model a network of the saved sizes, with the saved frozen
+    entries and gates."""
     old = model.architecture
     same = (
         saved["config"] == model.growth_config
         and saved["training_options"] == model.training_options
         and saved["frozen"] == to_config(old.frozen)
         and saved["gates"] == _gates_config(old.network)
-        and rests_already(old.network, old.frozen, saved["untrainable"])
+        and frozen_already(old.network, old.frozen, saved["untrainable"])
     )
     if same:
         return
@@ -228,14 +242,15 @@ def _build(architecture, saved, extent, options=()):
     """A network of saved sizes and gates, with initial values."""
     options, gates = dict(options), gates_of(architecture.network)
     if gates is not None:
-        # Those that there are need not fit; the saved ones follow.
+        # The present gates need not fit; the saved ones are set below.
         options["gates"] = []
     network, _ = architecture.build(saved.get("config"), options)
-    # Files hold the weights; random states lie in the growth state.
+    # The file holds the weights; random states are in the growth state.
     extent().check_network([v.shape for v in network.weights])
     initialize(network.variables)
-    if gates is not None:
-        gates_of(network).set_active_gates(saved["gates"])
+    new_gates = gates_of(network)
+    if new_gates is not None:
+        new_gates.set_active_gates(saved["gates"])
     backend.register_parameters(network)
     return network
 
@@ -245,8 +260,8 @@ def _shapes(spec):
 
 
 def _check_shapes(spec, saved):
-    """Raises unless a network has the saved variables, in their order; their
-    names may be others, where Keras made them up."""
+    """Checks that a network has variables of the saved shapes, in order. Paths
+    may differ, where Keras made names up."""
     own, theirs = list(_shapes(spec).values()), [*saved["variables"].values()]
     if own != theirs:
         raise FileError(
@@ -261,19 +276,26 @@ def _renaming(spec, saved):
     return dict(zip(saved["variables"], spec.variables, strict=True))
 
 
-def _with_names(config, names):
-    """Masks or update scales, by the variables' names in this process."""
-    if isinstance(config, list):
-        masks = ("known", "olds")
-        return [
-            {**scale, **{m: _with_names(scale[m], names) for m in masks}}
-            for scale in config
-        ]
-    return {names[path]: mask for path, mask in config.items()}
+def _with_names(
+    config: dict[str, Any], names: dict[str, str]
+) -> dict[str, Any]:
+    """Masks or factors, keyed by the paths in this process."""
+    return {names[path]: value for path, value in config.items()}
+
+
+def _scales_with_names(
+    config: list[dict[str, Any]], names: dict[str, str]
+) -> list[dict[str, Any]]:
+    """Update scales, their masks keyed by the paths in this process."""
+    masks = ("known", "olds")
+    return [
+        {**scale, **{m: _with_names(scale[m], names) for m in masks}}
+        for scale in config
+    ]
 
 
 def _seeds(model, saved):
-    """Saved random states by the names that they have in this process."""
+    """Saved random states, keyed by the names in this process."""
     own, theirs = list(seed_states(model.network)), saved["seeds"]
     if set(own) == set(theirs):
         return theirs
@@ -299,7 +321,7 @@ def _teacher_config(model):
 
 
 def _find_teacher(model, config, extent):
-    """Gets a teacher as the saved one."""
+    """Makes the saved teacher, or removes the present one."""
     if config is None:
         if model.teacher is not None:
             model.remove_teacher()
@@ -315,7 +337,7 @@ def _find_teacher(model, config, extent):
 
 
 def _build_optimizer(model, saved):
-    """Gives an optimizer slots that the file has values for."""
+    """Builds the optimizer if the file has slots for it."""
     optimizer = getattr(model, "optimizer", None)
     if optimizer is None or optimizer.built or saved["optimizer"] is None:
         return

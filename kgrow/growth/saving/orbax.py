@@ -1,11 +1,17 @@
-"""Reading an Orbax checkpoint onto the devices that there are.
+"""Reading an Orbax checkpoint onto the present devices.
 
-Orbax puts arrays back on the devices that they were saved from, unless it is
-told of other places. Keras tells it those of the variables that a model has,
-if a distribution is active. A growable model first becomes what the checkpoint
-says, so that it has all of them, and asks for each array where it is to lie:
-on another mesh, on fewer devices, on one.
+Orbax restores arrays to the devices that they were saved from, unless it is
+given other shardings. Keras passes those of the model's variables, if a
+distribution is active. A growable model first takes the sizes in the
+checkpoint, so that it has all variables, and then asks for each array with the
+sharding of its variable: on another mesh, on fewer devices, or on one.
 """
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import keras
 
@@ -19,18 +25,21 @@ from kgrow.growth.saving.state_tree import (
     tree_of,
 )
 
+if TYPE_CHECKING:
+    from kgrow.growth.growable_model import GrowableModel
+
 _PYTREE = "pytree"
 
 
-def is_for(path):
-    """Whether a path is a checkpoint whose arrays may lie on any device."""
+def is_for(path: str | os.PathLike) -> bool:
+    """Whether a path is an Orbax checkpoint, read by JAX."""
     if keras.backend.backend() != "jax":
         return False
     return orbax_util.is_orbax_checkpoint(path)
 
 
-def load(model, folder):
-    """Makes a model what an Orbax checkpoint has.
+def load(model: GrowableModel, folder: str | os.PathLike) -> None:
+    """Gives a model the sizes and state of an Orbax checkpoint.
 
     To be called inside `all_or_nothing()`.
 
@@ -40,14 +49,13 @@ def load(model, folder):
             the last checkpoint is read, or one checkpoint in it.
 
     Raises:
-        FileError: it is the state of another kind of model, or lacks some of
-            it.
+        FileError: it is the state of another kind of model, or incomplete.
     """
     ocp.initialize()
     path, anywhere = _checkpoint(str(folder)), everywhere()
     form = ocp.checkpointables_metadata(path).metadata[_PYTREE]
     form = _mapped(lambda _, leaf: _at(leaf, anywhere), form)
-    # Its bytes alone, which say what there will be places for.
+    # First the growth state alone, which says what variables there will be.
     alone = _mapped(lambda at, leaf: leaf if at == GROWTH else ..., form)
     growth = _found(_read(path, alone), GROWTH)
     form = _mapped(lambda at, leaf: growth if at == GROWTH else leaf, form)
@@ -61,7 +69,7 @@ def load(model, folder):
 
 
 def _checkpoint(folder):
-    """The last checkpoint of a folder, or the folder if it is one."""
+    """The last checkpoint in a folder, or the folder if it is a checkpoint."""
     names = file_utils.listdir(folder)
     if any(name.strip("/").isdigit() for name in names):
         return orbax_util.find_latest_orbax_checkpoint(folder)
@@ -72,7 +80,9 @@ def _read(path, tree):
     return ocp.load_checkpointables(path, {_PYTREE: tree})[_PYTREE]
 
 
-def _mapped(function, tree, at=()):
+def _mapped(
+    function: Callable[..., Any], tree: Any, at: tuple[str, ...] = ()
+) -> Any:
     """A tree of `function(path, leaf)`."""
     if not isinstance(tree, dict):
         return function(at, tree)
@@ -89,8 +99,8 @@ def _found(tree, path):
 
 
 def _at(leaf, like):
-    """What Orbax is asked for: an array that lies where another does. Numbers
-    of Python, as other backends save them, lie nowhere."""
+    """The leaf that asks Orbax for an array with the sharding of another.
+    Python numbers, which other backends save, have none."""
     if like is None or not hasattr(leaf, "shape"):
         return leaf
     return backend.pieces.wanted(leaf, like)

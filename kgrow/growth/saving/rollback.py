@@ -1,6 +1,10 @@
-"""Loading into a model: all of it or nothing."""
+"""Loading into a model: a failed load changes nothing."""
+
+from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from kgrow import backend
 from kgrow.backend.keras_internals import set_untracked
@@ -9,16 +13,19 @@ from kgrow.growth.optimizer.rebuild import remember
 from kgrow.growth.optimizer.slots import nested
 from kgrow.growth.retired import retire
 
+if TYPE_CHECKING:
+    from kgrow.growth.growable_model import GrowableModel
+
 
 @contextlib.contextmanager
-def all_or_nothing(model):
-    """Context that puts a model back as it was if what is in it fails.
+def all_or_nothing(model: GrowableModel) -> Iterator[None]:
+    """Context that restores a model if its body raises.
 
-    Weights, random states, gates, what rests and at which pace, the teacher,
-    the optimizer, the history, the state of callbacks, and the functions that
-    are compiled: to the bit, and in the same variables. Inside the context the
-    values of before are held beside the new ones. It is for what assigns
-    values; growing frees the old ones.
+    Restored to the bit, and in the same variables, are weights, random states,
+    gates, frozen entries and update scales, the teacher, the optimizer, the
+    growth history, the state of callbacks and compiled functions. Inside the
+    context, memory holds the old values and the new ones. It is for code that
+    assigns values; growing, which frees the old ones, has its own undo steps.
 
     Args:
         model: `GrowableModel`.
@@ -55,8 +62,8 @@ def all_or_nothing(model):
 
 
 def _attributes(model):
-    """Makes a function that puts back what is changed in place, or replaced,
-    beside the network."""
+    """Returns a function that restores attributes that loading sets, other
+    than the network."""
     architecture = model.architecture
     update_scales, frozen = architecture.update_scales, architecture.frozen
     factors = architecture.rate_factors

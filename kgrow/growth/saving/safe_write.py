@@ -1,10 +1,14 @@
-"""Saving to a file: the whole of it, or the file that was there before."""
+"""Saving to a file atomically: a failed save leaves the old file."""
+
+from __future__ import annotations
 
 import contextlib
 import errno
 import math
 import os
 import shutil
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from kgrow import backend
 from kgrow.algebra.errors import FileError
@@ -16,23 +20,28 @@ from kgrow.backend.keras_internals import (
 from kgrow.growth.saving.growth_state import state_of
 from kgrow.growth.saving.state_schema import pack
 
-# HDF5's own tables, for each array; and those of a file.
+if TYPE_CHECKING:
+    from kgrow.growth.growable_model import GrowableModel
+
+# Bytes of HDF5's own tables, per array and per file.
 _PER_ARRAY, _PER_FILE = 2**12, 2**16
 
 
 @contextlib.contextmanager
-def whole_file(model, filepath, overwrite=True):
-    """Context that gives a path to save to, and puts the file in its place.
+def whole_file(
+    model: GrowableModel, filepath: Any, overwrite: bool = True
+) -> Iterator[Any]:
+    """Context that yields a temporary path, and then replaces the file by it.
 
-    What the file will say of growth is packed, and the room on the disk is
-    looked at, before any file is opened. If saving fails, the file that was
-    there stays as it was. Folders, remote paths and open files are passed on
-    as they are, checked in the same way.
+    Before any file is opened, the growth state is checked, and the free space
+    on the disk. If saving fails, an existing file stays as it was. Folders,
+    remote paths and open files get the same checks, and are yielded as they
+    are.
 
     Args:
         model: `GrowableModel`.
-        filepath: where Keras is to save to.
-        overwrite: bool, whether not to ask before a file is replaced.
+        filepath: the path to save to.
+        overwrite: bool, whether to replace an existing file without asking.
 
     Yields:
         the path, or `None` if the user was asked and wants to keep the file.
@@ -54,7 +63,7 @@ def whole_file(model, filepath, overwrite=True):
     unfinished = unfinished_path(path)
     with contextlib.ExitStack() as undo:
         undo.callback(_remove, unfinished)
-        # HDF5 may still hold one that was broken off.
+        # Left by a save that was interrupted; HDF5 may hold it open.
         _remove(unfinished)
         yield unfinished
         if os.path.exists(path):
@@ -65,8 +74,8 @@ def whole_file(model, filepath, overwrite=True):
     flush(os.path.dirname(path))
 
 
-def unfinished_path(path):
-    """Where a file is written before it is put in its place.
+def unfinished_path(path: str) -> str:
+    """The temporary path to which a file is written first.
 
     Example:
 
@@ -77,8 +86,8 @@ def unfinished_path(path):
     return os.path.join(folder, f".unfinished.{name}")
 
 
-def check_writable(model, path):
-    """Raises where a model cannot be saved, before any file is opened.
+def check_writable(model: GrowableModel, path: str) -> None:
+    """Checks that a model can be saved, before any file is opened.
 
     Args:
         model: `GrowableModel`.
@@ -86,8 +95,8 @@ def check_writable(model, path):
 
     Raises:
         GrowthError: the state of the model cannot be written.
-        FileError: the disk has no room. HDF5 may crash the process on one
-            that gets full.
+        FileError: the disk has no room. HDF5 may crash the process if a disk
+            gets full.
     """
     _check_room(path, _bytes_to_write(model))
 
@@ -95,7 +104,7 @@ def check_writable(model, path):
 def _check_room(path, needed):
     folder = os.path.dirname(path)
     if not os.path.isdir(folder):
-        return  # Keras says so in its own way.
+        return  # Keras raises its own error.
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise FileError(
@@ -107,7 +116,7 @@ def _check_room(path, needed):
 
 
 def _bytes_to_write(model):
-    """Bytes that a file of a model takes, at most."""
+    """The most bytes that a file of the model can take."""
     backend.sync(model)
     state = pack(state_of(model))
     variables = [*model.variables]
@@ -118,8 +127,8 @@ def _bytes_to_write(model):
     return arrays + len(state) + _PER_FILE
 
 
-def flush(path):
-    """Waits until a file, or a folder's list of files, is on the disk."""
+def flush(path: str) -> None:
+    """Waits until a file, or the entries of a folder, are on the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -1,16 +1,20 @@
-"""How much a file of weights holds, before anything is made for it."""
+"""Checks how much a file of weights holds, before anything is read from it."""
+
+from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from kgrow.algebra.errors import FileError
+from kgrow.algebra.types import Config
 
-# What a compressed file may come to, as Keras itself allows.
+# Bytes that one stored byte may be expanded to, as in Keras' own check.
 _EXPANSION = 1000
-# Numbers that any array may have: of metrics, lookups, random states.
+# A size that any array may have: metrics, lookup tables, random states.
 _SMALL = 2**20
 # The growth state, which is never compressed.
 _STATE = "vars/growth"
@@ -18,25 +22,25 @@ _STATE = "vars/growth"
 
 @dataclass(frozen=True)
 class Extent:
-    """What a file holds.
+    """How much a file holds.
 
     Attributes:
         arrays: int, how many arrays.
-        numbers: int, how many numbers in them.
+        numbers: int, how many numbers in all of them.
     """
 
     arrays: int
     numbers: int
 
-    def check(self, config, depths=()):
-        """Raises if a network of these sizes cannot be in the file.
+    def check(self, config: Config, depths: Collection[str] = ()) -> None:
+        """Raises if the file is too small to hold a network of these sizes.
 
-        Every unit of a dimension has a number of its own somewhere, and every
-        block of a stack an array.
+        Every unit of a dimension takes at least one number, and every block of
+        a stack at least one array.
 
         Args:
             config: dict of sizes.
-            depths: names of those that are numbers of blocks.
+            depths: names of the fields that are numbers of blocks.
 
         Raises:
             FileError: one is too large.
@@ -61,14 +65,14 @@ class Extent:
                     "changed; load another one."
                 )
 
-    def check_network(self, shapes):
-        """Raises if variables of these shapes cannot be in the file.
+    def check_network(self, shapes: Sequence[tuple[int, ...]]) -> None:
+        """Raises if the file is too small to hold these variables.
 
         Args:
             shapes: list of shapes.
 
         Raises:
-            FileError: they are too many, or too large.
+            FileError: there are too many of them, or they are too large.
         """
         numbers = sum(math.prod(shape) for shape in shapes)
         if len(shapes) > self.arrays or numbers > self.numbers:
@@ -80,16 +84,16 @@ class Extent:
             )
 
 
-def check_stored(store):
-    """Raises where an array of a file declares more than it stores.
+def check_stored(store: Any) -> None:
+    """Checks that no array of a file declares more than the file stores.
 
-    To be called before any is read.
+    To be called before any array is read.
 
     Args:
-        store: what Keras gives to `load_own_variables()`.
+        store: the argument of `load_own_variables()`.
 
     Raises:
-        FileError: one does.
+        FileError: an array does.
     """
     for name, item in _datasets(store):
         declared = math.prod(item.shape) * item.dtype.itemsize
@@ -103,18 +107,17 @@ def check_stored(store):
             )
 
 
-def check_arrays(store, shapes):
-    """Raises where an array of a file is larger than any variable, or slot of
-    one, can be.
+def check_arrays(store: Any, shapes: Iterable[Sequence[int]]) -> None:
+    """Checks that no array of a file is larger than a variable, or its slots.
 
     Args:
-        store: what Keras gives to `load_own_variables()`.
+        store: the argument of `load_own_variables()`.
         shapes: list of the variables' shapes.
 
     Raises:
-        FileError: one is.
+        FileError: an array is.
     """
-    # Preconditioners are square.
+    # The largest slots are square preconditioners of one axis.
     most = [max(math.prod(s), max(s, default=1) ** 2) for s in shapes]
     most = max([*most, _SMALL])
     for name, item in _datasets(store):
@@ -126,7 +129,7 @@ def check_arrays(store, shapes):
             )
 
 
-def extent_of_tree(tree):
+def extent_of_tree(tree: Any) -> Extent:
     """The `Extent` of a nested dict of arrays.
 
     Example:
@@ -140,14 +143,14 @@ def extent_of_tree(tree):
     return Extent(1, math.prod(np.shape(tree)))
 
 
-def extent_of_store(store):
+def extent_of_store(store: Any) -> Extent:
     """The `Extent` of the file that Keras is reading.
 
     Args:
-        store: what Keras gives to `load_own_variables()`.
+        store: the argument of `load_own_variables()`.
 
     Raises:
-        FileError: it is none of which that can be said.
+        FileError: the file is not in HDF5.
     """
     sharding = getattr(store, "sharding_config", None)
     if sharding is not None:
@@ -168,8 +171,8 @@ def _file_of(store):
 
 
 def _datasets(store):
-    """`(name, dataset)` of all arrays of a file; of one in shards, those of
-    the shard that is open."""
+    """`(name, dataset)` of all arrays of a file; of a sharded one, those of
+    the open shard."""
     import h5py
 
     found = []
@@ -208,8 +211,8 @@ def _extent_of_file(file):
     def look(name, item):
         del name
         if isinstance(item, h5py.Dataset):
-            # Not what a dataset declares alone: one that stores nothing may
-            # declare anything.
+            # A dataset may declare any size and store nothing, so its size is
+            # bounded by the bytes that it stores.
             stored = _EXPANSION * item.id.get_storage_size()
             parts.append(Extent(1, min(math.prod(item.shape), stored)))
 

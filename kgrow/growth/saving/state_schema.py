@@ -1,30 +1,35 @@
-"""The growth state in a file: bytes, their version, and what may stand in it.
+"""The growth state in a file: its encoding, its version, its schema.
 
-Plain data, written as JSON into one array of bytes. One schema checks it, when
-it is written and when it is read: what is saved can be loaded, and nothing is
-built or changed for a state that makes no sense.
+It is plain data, as JSON in an array of bytes. One schema checks it when it is
+written and when it is read: whatever is saved can be loaded, and nothing is
+built or changed for an invalid state.
 """
+
+from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
+from typing import Any, NoReturn, get_type_hints
 
 import numpy as np
 
 from kgrow.algebra.errors import FileError, GrowthError
 from kgrow.algebra.plain_data import plain
 from kgrow.algebra.scalar_checks import LARGEST_COUNT, LARGEST_SEED
+from kgrow.algebra.types import Array
 from kgrow.growth.receipt import Receipt
 from kgrow.growth.saving.upgrades import upgraded
 
-# Goes up when a file of the new form cannot be read by older code.
+# Increased when older code cannot read new files.
 VERSION = 2
 
 
-def pack(state):
-    """The state as an array of bytes.
+def pack(state: Mapping[str, Any]) -> np.ndarray:
+    """Encodes the state as an array of bytes.
 
-    To be called before a file is opened for it.
+    To be called before the file is opened, as it may raise.
 
     Args:
         state: dict, see `growth_state.state_of()`.
@@ -55,18 +60,17 @@ def pack(state):
     return np.frombuffer(json.dumps(state).encode(), dtype=np.uint8)
 
 
-def unpack(array):
-    """The state that `pack()` wrote.
+def unpack(array: Array) -> dict[str, Any]:
+    """Decodes a state that `pack()` encoded.
 
     Args:
-        array: what `pack()` returned, perhaps as a tensor.
+        array: returned by `pack()`; or a tensor of it.
 
     Returns:
-        dict, every entry of the kind that `pack()` was given.
+        dict of valid entries, in the present version.
 
     Raises:
-        FileError: it is something else, is not whole, or was written by a
-            newer version.
+        FileError: it is something else, incomplete, or of a newer version.
 
     Example:
 
@@ -96,8 +100,10 @@ def unpack(array):
     return state
 
 
-def check_masks(masks, shapes):
-    """Raises unless masks fit the variables that they are of.
+def check_masks(
+    masks: Mapping[str, Any], shapes: Mapping[str, Sequence[int]]
+) -> None:
+    """Checks that masks fit their variables.
 
     Args:
         masks: dict, see `kgrow.growth.freezing.to_config()`.
@@ -135,10 +141,10 @@ def _check_version(state):
         )
 
 
-# Checks: functions of a value and of where it stands, which raise.
+# Checks: functions of a value and of its place in the state, which raise.
 
 
-def _refuse(where, expected, value):
+def _refuse(where: str, expected: str, value: Any) -> NoReturn:
     text = repr(value)
     text = text if len(text) <= 80 else f"{text[:77]}..."
     raise FileError(
@@ -216,7 +222,7 @@ def _mapping(check_entry):
 
 
 def _record(checks, optional=()):
-    """A dict of these fields and no others."""
+    """A dict of exactly these fields."""
 
     def check(value, where):
         if not isinstance(value, dict):
@@ -236,7 +242,7 @@ def _record(checks, optional=()):
 
 
 def _size(value, where):
-    """An integer, or a list of them, one a stage."""
+    """An integer, or a list of them, one per stage."""
     if isinstance(value, list):
         _list(_whole(0))(value, where)
     else:
@@ -258,7 +264,7 @@ def _span(value, where):
 
 
 def _runs(value, where):
-    """Spans one behind the other."""
+    """Spans in order, which do not overlap."""
     _list(_span)(value, where)
     for (_, stop), (start, _) in zip(value, value[1:], strict=False):
         if start < stop:
@@ -275,7 +281,7 @@ def _mask(value, where):
 
 
 def _shape_of_ramp(value, where):
-    # A function of the user's own, by the data that Keras makes it of.
+    # A dict is a function of the user, serialized by Keras.
     if not isinstance(value, dict):
         _text(value, where)
 
@@ -298,7 +304,7 @@ def _sizes_of_receipt(value, where):
 
 
 def _learned(value, where):
-    """What a learned phase did; the entries that a receipt prints."""
+    """Figures of a learned phase: the entries that a receipt prints."""
     _mapping(_anything)(value, where)
     for name in ("loss_before", "loss_after"):
         _number(finite=False)(value.get(name), f"{where}[{name!r}]")
@@ -306,11 +312,10 @@ def _learned(value, where):
     _mapping(_number(finite=False))(value.get("moved"), f"{where}['moved']")
 
 
-# Entries of a receipt of which more is known than their type.
+# Entries of a receipt whose check is stricter than their type.
 _OF_RECEIPT = {
     "source_config": _sizes_of_receipt,
     "target_config": _sizes_of_receipt,
-    "claims": _mapping(_text),
     "seed": _whole(0, LARGEST_SEED),
     "learned": _maybe(_learned),
 }
@@ -326,18 +331,21 @@ def _receipt(value, where):
 def _kinds_of_receipt():
     kinds = {
         str: _text,
-        dict: _mapping(_anything),
+        dict[str, Any]: _mapping(_anything),
+        dict[str, str]: _mapping(_text),
         # A loss may be anything.
         float: _number(finite=False),
         int: _whole(0),
         bool: _flag,
         int | None: _maybe(_whole(0)),
         float | None: _maybe(_number(finite=False)),
-        dict | None: _maybe(_mapping(_anything)),
+        dict[str, Any] | None: _maybe(_mapping(_anything)),
+        dict[str, float] | None: _maybe(_mapping(_number(finite=False))),
     }
+    types = get_type_hints(Receipt)
     return _record(
         {
-            f.name: _OF_RECEIPT.get(f.name, kinds.get(f.type))
+            f.name: _OF_RECEIPT.get(f.name) or kinds[types[f.name]]
             for f in fields(Receipt)
         },
         [f.name for f in fields(Receipt) if f.default is not MISSING],

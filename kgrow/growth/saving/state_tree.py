@@ -1,29 +1,40 @@
 """A model as a tree of arrays, which `keras.callbacks.OrbaxCheckpoint` saves.
 
-Keras names variables by paths that begin with names it has made up, and on
-loading passes over those that it does not find. Here they are named from the
-network on, the growth state stands beside them, and every one must be there.
+Keras names variables by paths that begin with generated names, and loading
+skips those that it does not find. Here paths begin at the network, the growth
+state is stored with them, and every variable must be there.
 """
 
+from __future__ import annotations
+
 import warnings
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 
+from kgrow import backend
 from kgrow.algebra.errors import FileError, GrowthError
+from kgrow.algebra.lazy_keras import ops
+from kgrow.algebra.types import Array
 from kgrow.architecture.architecture import relative_path
 from kgrow.growth.saving.growth_state import become, optimizer_config, state_of
 from kgrow.growth.saving.size_limits import extent_of_tree
 from kgrow.growth.saving.state_schema import pack, unpack
 
+if TYPE_CHECKING:
+    from kgrow.growth.growable_model import GrowableModel
+
 _GROWTH = "growth"
 _WEIGHTS = ("trainable_variables", "non_trainable_variables")
 _OPTIMIZER, _METRICS = "optimizer_variables", "metrics_variables"
-# Where the growth state is in a tree.
+# The path of the growth state in a tree.
 GROWTH = (_WEIGHTS[1], _GROWTH)
 
 
-def tree_of(model, value_format="backend_tensor"):
+def tree_of(
+    model: GrowableModel, value_format: str = "backend_tensor"
+) -> dict[str, Any]:
     """The state of a model as nested dicts of arrays.
 
     Args:
@@ -32,9 +43,9 @@ def tree_of(model, value_format="backend_tensor"):
 
     Returns:
         dict with the entries that `keras.Model.get_state_tree()` has. Among
-        those of `non_trainable_variables` is `growth`, a vector of bytes: all
-        that is no variable. Variables of the optimizer and of metrics are
-        numbered, as in other files of Keras.
+        those of `non_trainable_variables` is `growth`, the growth state as a
+        vector of bytes. Variables of the optimizer and of metrics are
+        numbered, as in Keras' files.
 
     Example:
 
@@ -62,32 +73,31 @@ def tree_of(model, value_format="backend_tensor"):
     return tree
 
 
-def load_tree(model, tree):
-    """Makes a model what `tree_of()` has of another.
+def load_tree(model: GrowableModel, tree: dict[str, Any]) -> None:
+    """Gives a model the state that `tree_of()` returned of another.
 
-    To be called inside `all_or_nothing()`. Values of metrics are taken if
-    there are as many, as they begin anew with an epoch.
+    To be called inside `all_or_nothing()`. Metrics are loaded only if their
+    number is the same: they are reset at the next epoch anyway.
 
     Args:
         model: `GrowableModel`.
         tree: nested dicts of arrays.
 
     Raises:
-        FileError: it is the state of another kind of model, or lacks some of
-            it.
+        FileError: it is the state of another kind of model, or incomplete.
     """
     fill_saved(model, become_saved(model, tree), tree)
 
 
-def become_saved(model, tree):
-    """The first half of `load_tree()`: all but the values.
+def become_saved(model: GrowableModel, tree: dict[str, Any]) -> dict[str, Any]:
+    """The first half of `load_tree()`: sizes and growth state, no values.
 
     Args:
         model: `GrowableModel`.
         tree: nested dicts of shapes, with `growth` itself.
 
     Returns:
-        dict, what the growth state says.
+        dict, the growth state.
     """
     tree = _checked(tree)
     saved = unpack(tree[_WEIGHTS[1]].pop(_GROWTH))
@@ -95,12 +105,14 @@ def become_saved(model, tree):
     return saved
 
 
-def fill_saved(model, saved, tree):
-    """The second half: gives the model the values of a tree.
+def fill_saved(
+    model: GrowableModel, saved: dict[str, Any], tree: dict[str, Any]
+) -> None:
+    """The second half of `load_tree()`: the values of all variables.
 
     Args:
         model: `GrowableModel`.
-        saved: dict, what `become_saved()` gave.
+        saved: dict, returned by `become_saved()`.
         tree: nested dicts of arrays.
     """
     tree = _checked(tree)
@@ -133,7 +145,7 @@ def _load_optimizer(model, saved, given):
 
 
 def _checked(tree):
-    """A copy, of what `tree_of()` makes."""
+    """A copy of a tree, once it has the entries that `tree_of()` makes."""
     known = (*_WEIGHTS, _OPTIMIZER, _METRICS)
     if not isinstance(tree, dict) or set(tree) - set(known):
         raise FileError(
@@ -157,8 +169,7 @@ def _checked(tree):
 
 
 def _variables(model):
-    """`{path: variable}` of all that is neither the optimizer's nor a
-    metric's."""
+    """`{path: variable}` of all variables but the optimizer's and metrics'."""
     network, teacher = model.network, model.teacher
     paths = {id(v): f"network/{_name(network, v)}" for v in network.variables}
     if teacher is not None:
@@ -186,7 +197,7 @@ def _name(network, variable):
 
 
 def _assign(variables, given):
-    """Gives variables the values of the same names, once all of them fit."""
+    """Assigns values by path, after checking that all of them fit."""
     missing = sorted(set(variables) - set(given))
     unknown = sorted(set(given) - set(variables))
     if missing or unknown:
@@ -212,16 +223,16 @@ def _numbered(variables, value):
 
 
 def _laid_out(array):
-    """An array on every device, where there is a distribution: beside arrays
-    that are, Orbax finds none on loading that it saved from the host."""
+    """An array on every device, if a distribution is active: among such arrays
+    Orbax cannot restore one that was saved from the host."""
     if keras.distribution.distribution() is None:
         return array
     return everywhere(array)
 
 
-def everywhere(array=0):
+def everywhere(array: Array = 0) -> Array:
     """A tensor of an array, on every device of the active distribution."""
-    tensor = keras.ops.convert_to_tensor(array)
+    tensor = ops.convert_to_tensor(array)
     distribution = keras.distribution.distribution()
     if distribution is None:
         return tensor
@@ -253,5 +264,5 @@ def _flat(tree, above=""):
 
 _READERS = {
     "backend_tensor": lambda variable: variable.value,
-    "numpy_array": lambda variable: keras.ops.convert_to_numpy(variable),
+    "numpy_array": backend.to_numpy,
 }

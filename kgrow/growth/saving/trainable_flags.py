@@ -1,22 +1,28 @@
-"""Layers and weights that were frozen by hand, which files of weights of
-Keras do not hold.
+"""Layers and weights that were frozen by hand.
 
-By their places in the network, as their names may be made up.
+Keras' files of weights do not hold `trainable`. Layers and weights are stored
+by position, as Keras may have made their names up.
 """
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import keras
 import numpy as np
 
 from kgrow.algebra.errors import FileError
 from kgrow.architecture.architecture import grown_weights, relative_path
 from kgrow.backend.scopes import relative_to
+from kgrow.growth.freezing_masks import Masks
 
 
-def untrainable(network, frozen):
-    """What does not train in a network, as data that JSON can hold.
+def untrainable(network: keras.Model, frozen: Masks) -> dict[str, list[int]]:
+    """Layers and weights of a network that do not train, as JSON data.
 
     Args:
         network: a built `keras.Model`.
-        frozen: `{path: mask}` of what growths let rest, which is not meant.
+        frozen: `{path: mask}` of entries frozen by growths, not included.
 
     Returns:
         dict of the numbers of `layers` and of `weights`.
@@ -43,15 +49,22 @@ def untrainable(network, frozen):
     }
 
 
-def rests_already(network, frozen, saved):
-    """Whether nothing has to be frozen for `set_untrainable()`."""
+def frozen_already(
+    network: keras.Model, frozen: Masks, saved: Mapping[str, list[int]]
+) -> bool:
+    """Whether `set_untrainable()` would freeze nothing more."""
     own = untrainable(network, frozen)
     return all(set(saved[kind]) <= set(own[kind]) for kind in own)
 
 
-def set_untrainable(network, saved, old, frozen):
+def set_untrainable(
+    network: keras.Model,
+    saved: Mapping[str, list[int]],
+    old: keras.Model,
+    frozen: Masks,
+) -> None:
     """Freezes what `untrainable()` found in a network like this one, layers
-    that are frozen in another, and what growths let rest.
+    that are frozen in another, and entries that growths froze.
 
     Args:
         network: a built `keras.Model`.
@@ -73,8 +86,8 @@ def set_untrainable(network, saved, old, frozen):
     chosen = {_path(old, r) for r in _layers(old) if not r.trainable}
     # A layer's flag sets those inside it, which come after it.
     for i, layer in enumerate(layers):
-        rests = i in saved["layers"] or _path(network, layer) in chosen
-        layer.trainable = not rests
+        frozen_by_hand = i in saved["layers"] or _path(network, layer) in chosen
+        layer.trainable = not frozen_by_hand
     for weight in weights:
         mask = frozen.get(relative_path(network, weight))
         if mask is not None:

@@ -1,8 +1,12 @@
-"""Growth states of older forms, brought to the present one.
+"""Upgrades growth states of older file versions to the present one.
 
-One function a version; each takes the state of its form to the next, so that
-a file of any earlier form is read by the one schema of `state_schema`.
+One function per version converts a state to the next version, so that
+`state_schema.py` needs only the schema of the present one.
 """
+
+from __future__ import annotations
+
+from typing import Any
 
 _NAMES_OF_FORM_2 = {
     "paces": "update_scales",
@@ -11,7 +15,7 @@ _NAMES_OF_FORM_2 = {
 
 
 def _from_1(state):
-    """Form 2 has the names of the public interface, and rate factors."""
+    """Version 2 has the names of the public interface, and rate factors."""
     renamed = {_NAMES_OF_FORM_2.get(key, key): state[key] for key in state}
     return {**renamed, "rate_factors": {}}
 
@@ -19,8 +23,8 @@ def _from_1(state):
 _STEPS = {1: _from_1}
 
 
-def upgraded(state):
-    """The state in the present form.
+def upgraded(state: dict[str, Any]) -> dict[str, Any]:
+    """The state in the present version.
 
     Args:
         state: dict with the `version` it was written in.

@@ -13,7 +13,7 @@ from keras.optimizers.schedules import LearningRateSchedule
 from kgrow import backend
 from kgrow.algebra.deserialization import object_of
 from kgrow.algebra.errors import GrowthError
-from kgrow.growth.freezing import begin_pace
+from kgrow.growth.freezing import new_update_scale
 from kgrow.growth.optimizer.entry_masks import guard
 from kgrow.growth.optimizer.slots import nested
 from kgrow.growth.update_scale import steps_taken
@@ -251,7 +251,9 @@ def apply(model, policies, total_steps=None):
             events.append(event)
         elif isinstance(policy, Asymmetric):
             factors = policy.new, policy.old, policy.steps
-            update_scales.append(begin_pace(model.architecture, step, *factors))
+            update_scales.append(
+                new_update_scale(model.architecture, step, *factors)
+            )
     _become(model, events, update_scales)
 
 
