@@ -55,7 +55,9 @@ def _define(name, scope, lines, seen):
     value = scope[name]
     if isinstance(value, types.ModuleType):
         lines.append(f"import {value.__name__} as {name}")
-    elif getattr(value, "__module__", None) == scope.get("__name__"):
+    elif isinstance(
+        value, type | types.FunctionType
+    ) and value.__module__ == scope.get("__name__"):
         text = _text(name, value)
         for used in _names(text):
             _define(used, scope, lines, seen)

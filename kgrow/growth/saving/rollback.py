@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,9 @@ from kgrow.growth.retired import retire
 if TYPE_CHECKING:
     from kgrow.growth.growable_model import GrowableModel
 
+# Models whose values an enclosing context may still bring back.
+_restorable = contextvars.ContextVar[tuple[int, ...]]("_restorable", default=())
+
 
 @contextlib.contextmanager
 def all_or_nothing(model: GrowableModel) -> Iterator[None]:
@@ -26,6 +30,8 @@ def all_or_nothing(model: GrowableModel) -> Iterator[None]:
     growth history, the state of callbacks and compiled functions. Inside the
     context, memory holds the old values and the new ones. It is for code that
     assigns values; growing, which frees the old ones, has its own undo steps.
+    Contexts may be nested: a network that the body replaced is given up when
+    the outermost ends without an error.
 
     Args:
         model: `GrowableModel`.
@@ -45,7 +51,7 @@ def all_or_nothing(model: GrowableModel) -> Iterator[None]:
     backend.sync(model)
     optimizer = getattr(model, "optimizer", None)
     optimizers = [] if optimizer is None else nested(optimizer)
-    network = model.network
+    network, outer = model.network, _restorable.get()
     variables = [*model.variables, *model.metrics_variables]
     for each in optimizers:
         variables += each.variables
@@ -55,9 +61,13 @@ def all_or_nothing(model: GrowableModel) -> Iterator[None]:
         undo.callback(_attributes(model))
         undo.callback(remember(optimizers))
         undo.callback(model._remember())
-        yield
+        token = _restorable.set((*outer, id(model)))
+        try:
+            yield
+        finally:
+            _restorable.reset(token)
         undo.pop_all()
-    if model.network is not network:
+    if id(model) not in outer and model.network is not network:
         retire(network, {id(v) for v in model.variables}, model.name)
 
 
