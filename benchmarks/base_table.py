@@ -49,7 +49,7 @@ PAIRS = {
 LEARNED = {
     "ligo": lambda steps: LiGO(steps=steps, verbose=0),
     "mango": lambda steps: Mango(steps=steps, verbose=0),
-    "filled": lambda steps: InitializeNew(
+    "initialize_new": lambda steps: InitializeNew(
         "lemon", LiGO(steps=steps, verbose=0)
     ),
 }

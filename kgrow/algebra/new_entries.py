@@ -20,6 +20,7 @@ from kgrow.algebra.plan_term import (
     factor_maps,
     factor_shape,
     factors,
+    joint_maps,
 )
 from kgrow.algebra.types import Array
 
@@ -43,12 +44,23 @@ def unwritten(plan: Plan, variable: VariableSpec) -> list:
     for position, (factor, role) in enumerate(factors(variable.axes)):
         left = None
         for term in plan.terms:
-            m = factor_maps(term, variable)[position]
+            m = _written_by(term, variable)[position]
             rows = np.empty(0, np.int64) if m is None else m.unwritten
             left = rows if left is None else np.intersect1d(left, rows)
         if left is not None and left.size:
             found.append((position, left, role, factor))
     return found
+
+
+def _written_by(term, variable):
+    """The map of each factor; `None` too for one whose map is a part of the
+    map of a product that writes everything."""
+    alone, maps = factor_maps(term, variable), []
+    for count, m in joint_maps(term, variable):
+        whole = count > 1 and not m.unwritten.size
+        here = alone[len(maps) : len(maps) + count]
+        maps += [None] * count if whole else here
+    return maps
 
 
 def fill_unwritten(

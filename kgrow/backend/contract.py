@@ -119,10 +119,14 @@ class Backend(abc.ABC):
         return functools.partial(self.forward, network)
 
     @abc.abstractmethod
-    def gradients(self, function, tensors) -> list[np.ndarray]:
-        """Gradients of a scalar function of a list of tensors.
+    def gradient(self, function):
+        """The gradient of a scalar function, by its first argument.
+
+        Args:
+            function: of a list of tensors and of other inputs.
 
         Returns:
+            a function of the same arguments, compiled once, that returns a
             list of numpy arrays.
         """
 

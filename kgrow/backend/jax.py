@@ -190,8 +190,13 @@ class JAXBackend(Backend):
     def keep_programs(self, folder):
         jax_ahead.keep_programs(folder)
 
-    def gradients(self, function, tensors):
-        return [np.asarray(g) for g in jax.jit(jax.grad(function))(tensors)]
+    def gradient(self, function):
+        compiled = jax.jit(jax.grad(function))
+
+        def gradient(tensors, *inputs):
+            return [np.asarray(g) for g in compiled(tensors, *inputs)]
+
+        return gradient
 
     def delete_buffers(self, values):
         for value in values:

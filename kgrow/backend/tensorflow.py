@@ -65,13 +65,16 @@ class TensorFlowBackend(Backend):
     def with_programs(self, model, function, calls):
         return tensorflow_ahead.with_programs(model, function, calls)
 
-    def gradients(self, function, tensors):
-        tensors = [tf.convert_to_tensor(t) for t in tensors]
-        with tf.GradientTape() as tape:
-            tape.watch(tensors)
-            loss = function(tensors)
-        found = tape.gradient(loss, tensors, unconnected_gradients="zero")
-        return [tf.convert_to_tensor(g).numpy() for g in found]
+    def gradient(self, function):
+        def gradient(tensors, *inputs):
+            tensors = [tf.convert_to_tensor(t) for t in tensors]
+            with tf.GradientTape() as tape:
+                tape.watch(tensors)
+                loss = function(tensors, *inputs)
+            found = tape.gradient(loss, tensors, unconnected_gradients="zero")
+            return [tf.convert_to_tensor(g).numpy() for g in found]
+
+        return gradient
 
     def delete_buffers(self, values):
         # Reference counting gives TensorFlow's buffers back.

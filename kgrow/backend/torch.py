@@ -103,11 +103,14 @@ class TorchBackend(Backend):
             torch.backends.cudnn.allow_tf32 = rounded
             torch.set_float32_matmul_precision(precision)
 
-    def gradients(self, function, tensors):
-        tensors = [t.detach().clone().requires_grad_() for t in tensors]
-        loss = function(tensors)
-        found = torch.autograd.grad(loss, tensors, materialize_grads=True)
-        return [g.detach().cpu().numpy() for g in found]
+    def gradient(self, function):
+        def gradient(tensors, *inputs):
+            tensors = [t.detach().clone().requires_grad_() for t in tensors]
+            loss = function(tensors, *inputs)
+            found = torch.autograd.grad(loss, tensors, materialize_grads=True)
+            return [g.detach().cpu().numpy() for g in found]
+
+        return gradient
 
     def delete_buffers(self, values):
         # Networks contain reference cycles, which would keep them alive until

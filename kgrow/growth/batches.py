@@ -90,6 +90,42 @@ class Data:
                     "that can be read again, or fewer `steps`."
                 )
 
+    def once(self, batch_size, steps=None):
+        """Yields every batch once, in the order of the data.
+
+        Args:
+            batch_size: int, used where the data are arrays.
+            steps: int, the most batches to yield; `None` for all.
+
+        Raises:
+            GrowthError: the data have no end, and `steps` is `None`.
+        """
+        if steps is None and self._is_endless():
+            raise GrowthError(
+                "All of `data` is to be read, and it has no end. Say how many "
+                "batches to read with `steps`, or give data that end. "
+                f"Received: {type(self._data).__name__}"
+            )
+        if self._arrays:
+            size = len(keras.tree.flatten(self._data[0])[0])
+            batches = (
+                tuple(
+                    _take(part, slice(start, start + batch_size))
+                    for part in self._data
+                )
+                for start in range(0, size, batch_size)
+            )
+        else:
+            batches = map(tuple, self._once())
+        yield from itertools.islice(batches, steps)
+
+    def _is_endless(self):
+        if isinstance(self._data, keras.utils.PyDataset):
+            return self._data.num_batches is None
+        # `tf.data` counts -1 batches where a set repeats without end.
+        cardinality = getattr(self._data, "cardinality", None)
+        return cardinality is not None and int(cardinality()) == -1
+
     def _of_arrays(self, batch_size, seed):
         size = len(keras.tree.flatten(self._data[0])[0])
         batch_size = min(batch_size, size)

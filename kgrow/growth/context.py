@@ -148,30 +148,27 @@ class GrowthContext(Task):
         network: Any,
         values: Values,
         paths: Sequence[str],
-        strategy: Strategy,
+        settings: Any,
     ) -> dict[str, np.ndarray]:
-        """Gradients of the loss, on the first batch of the data.
+        """Gradients of the loss, over the data.
 
         Args:
             network: a network; its weights need no values.
             values: dict from paths to arrays, the weights to use.
             paths: list of the paths whose gradients are wanted.
-            strategy: the `Strategy` that asks.
+            settings: the `Strategy` that asks, with its `batch_size` and
+                `steps`.
 
         Returns:
-            dict from paths to arrays.
+            dict from paths to arrays, the mean over the examples.
         """
-        batch = self.data_for(strategy).first
-        x, y, weights = keras.utils.unpack_x_y_sample_weight(batch)
         tensor = keras.ops.convert_to_tensor
-        x = keras.tree.map_structure(tensor, x)
-        y = keras.tree.map_structure(tensor, y)
         variables = {
             relative_path(network, w): w for w in grown_weights(network)
         }
-        fixed = {p: tensor(v) for p, v in values.items() if p not in paths}
 
-        def loss(moving):
+        def loss(moving, fixed, batch):
+            x, y, weights = keras.utils.unpack_x_y_sample_weight(batch)
             given = {**fixed, **dict(zip(paths, moving, strict=True))}
             mapping = [(variables[p], v) for p, v in given.items()]
             with keras.StatelessScope(
@@ -182,8 +179,23 @@ class GrowthContext(Task):
                     network, x, y, y_pred, weights, training=False
                 )
 
-        start = [tensor(values[p]) for p in paths]
-        return dict(zip(paths, backend.gradients(loss, start), strict=True))
+        gradient = backend.gradient(loss)
+        moving = [tensor(values[p]) for p in paths]
+        fixed = {p: tensor(v) for p, v in values.items() if p not in paths}
+        data = self.data_for(settings)
+        totals, count = [0.0] * len(paths), 0
+        for batch in data.once(settings.batch_size, settings.steps):
+            x, y, weights = keras.utils.unpack_x_y_sample_weight(batch)
+            batch = (x, y) if weights is None else (x, y, weights)
+            batch = keras.tree.map_structure(tensor, batch)
+            rows = len(keras.tree.flatten(x)[0])
+            found = gradient(moving, fixed, batch)
+            totals = [t + rows * g for t, g in zip(totals, found, strict=True)]
+            count += rows
+        return {
+            path: total / count
+            for path, total in zip(paths, totals, strict=True)
+        }
 
 
 def _values(network):

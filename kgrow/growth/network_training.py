@@ -145,7 +145,7 @@ class NetworkTraining(keras.Model):
         )
         if self._inheritance is None or not training:
             return loss
-        return self._inheritance.blend(loss, x, y_pred)
+        return self._inheritance.blend(loss, x, y_pred, sample_weight)
 
     def compute_metrics(
         self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None

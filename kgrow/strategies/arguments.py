@@ -13,7 +13,8 @@ from kgrow.algebra.lazy_keras import keras
 def argument_names(cls: type) -> list[str]:
     """Names of the constructor's arguments, in order.
 
-    A constructor that passes `**kwargs` on has those of the next one too.
+    If the constructor takes `**kwargs`, the arguments of the base class's
+    constructor follow.
 
     Raises:
         GrowthError: the constructor takes `*args`, which have no names.
@@ -76,7 +77,8 @@ def read_arguments(instance: object) -> dict[str, Any]:
 
 
 def to_config(value: Any) -> Any:
-    """An argument as JSON holds it: what has a config becomes that config."""
+    """An argument as plain data: objects with a config, and functions, are
+    serialized as Keras does it."""
     if isinstance(value, (list, tuple)):
         return [to_config(v) for v in value]
     if isinstance(value, dict):
@@ -87,7 +89,7 @@ def to_config(value: Any) -> Any:
 
 
 def from_config(value: Any) -> Any:
-    """The argument that `to_config()` was given; a tuple comes as a list."""
+    """The inverse of `to_config()`, except that tuples come back as lists."""
     if isinstance(value, list):
         return [from_config(v) for v in value]
     if isinstance(value, dict):

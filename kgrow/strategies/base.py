@@ -1,4 +1,4 @@
-"""What a strategy is: it chooses the matrices, and nothing else."""
+"""The base class of strategies: a strategy chooses the matrices of a plan."""
 
 from __future__ import annotations
 
@@ -21,6 +21,10 @@ from kgrow.strategies.arguments import (
     to_config,
 )
 from kgrow.strategies.fixed_dims import is_placed, place
+from kgrow.strategies.identity_blocks import (
+    insert_identities,
+    with_identity_reasons,
+)
 from kgrow.strategies.task import Task
 
 # The terms of a plan, and its `effect`.
@@ -30,16 +34,17 @@ SplitTerms: TypeAlias = tuple[tuple[PlanTerm, ...], tuple[PlanTerm, ...] | None]
 class Strategy:
     """Base class of all growth strategies.
 
-    A strategy chooses, for each dimension that grows, an `Expansion` and, for
-    each stack, a `DepthExpansion`. It sees dimensions, never layers; the same
-    strategy serves every architecture. Subclasses implement `expand_width()`,
-    `expand_depth()` or both; what they leave out they refuse, rather than do
-    another's work. `grows` says which, and `@register("name")` makes the
-    class known by name. Each argument of the constructor is an attribute of
-    the same name; config, equality and `repr` follow from that.
+    A strategy chooses an `Expansion` for each dimension that grows and a
+    `DepthExpansion` for each stack of blocks that grows. It sees dimensions and
+    no layers, so one strategy serves every architecture. A subclass implements
+    `expand_width()`, `expand_depth()` or both, and says which in `grows`; a
+    growth of the other kind raises an error. `@register("name")` makes the
+    class known by name. Each argument of the constructor must be kept as an
+    attribute of the same name: config, equality and `repr` are read from those.
 
-    Dimensions whose entries have places (a vocabulary, positions, rotary
-    frequencies) keep them under every strategy; see `fixed_dims`.
+    Dimensions whose entries have fixed positions (a vocabulary, positions,
+    rotary frequencies) grow in the same way under every strategy; see
+    `fixed_dims`.
 
     Example:
 
@@ -56,14 +61,14 @@ class Strategy:
     (Tile(even=False), False)
     """
 
-    # What it grows: "width", "depth" or both.
+    # "width", "depth" or both.
     grows: Set[str] = frozenset()
     registered_name: str | None = None  # set by `register`
     new_entries: NewEntryInit = NewEntryInit()
-    # What its growths train unless `grow()` says so: "all", or what is "new".
+    # The default of `grow(trainable=...)`: "all", or "new" weights only.
     default_trainable: str = "all"
-    needs_data: bool = False  # whether it needs data
-    standalone: bool = False  # whether it cannot be a part of a `Combine`
+    needs_data: bool = False  # whether `grow()` must be given `data`
+    standalone: bool = False  # whether `Combine` refuses it
 
     def expand_width(
         self, dim: Dim, source: int, target: int, rng: np.random.Generator
@@ -74,7 +79,8 @@ class Strategy:
             dim: `Dim`.
             source: int, size before.
             target: int, size after.
-            rng: `numpy.random.Generator`, the strategy's only randomness.
+            rng: `numpy.random.Generator`, the only source of randomness that a
+                strategy may use.
         """
         raise GrowthError(
             f"The strategy '{self.name}' grows depth only, and `{dim.field}` "
@@ -122,7 +128,7 @@ class Strategy:
                 )
         widths, new_entries, noise = {}, {}, {}
         for name, dim in target.dims.items():
-            # A dim that only blocks use is not there before the first one.
+            # A dimension that only blocks use has no size without blocks.
             new = target.sizes[name]
             old = source.sizes.get(name, new)
             if not is_larger(dim.field, old, new):
@@ -147,63 +153,64 @@ class Strategy:
         terms, effect = self.split_terms(
             PlanTerm(widths, depths), source, target
         )
-        return Plan(
+        plan = Plan(
             source, target, terms, new_entries, noise, seed, effect=effect
         )
+        return insert_identities(plan)
 
     def split_terms(
         self, term: PlanTerm, source: ModelSpec, target: ModelSpec
     ) -> SplitTerms:
-        """Divides the growth among several terms, if one cannot express it.
+        """Splits the growth into a sum of terms, if one cannot express it.
 
         Args:
-            term: `PlanTerm` of the expansions and mixings that were chosen.
+            term: `PlanTerm`, the expansions that were chosen.
             source: `ModelSpec` before.
             target: `ModelSpec` after.
 
         Returns:
-            The plan's `terms`, and its `effect`.
+            `(terms, effect)`, see `Plan`.
         """
         del source, target
         return (term,), None
 
     def fit(self, plan: Plan, task: Task) -> Plan:
-        """Makes a better plan of the first one, from data for example.
+        """Improves a plan, for example by learning from data.
 
         Args:
-            plan: `Plan`, this strategy's own.
-            task: `Task`, what can be asked for: data, losses, gradients.
+            plan: `Plan` that `plan()` made.
+            task: `Task`, which gives access to data, losses and gradients.
 
         Returns:
-            the `Plan` to apply.
+            `Plan`, the one to apply.
         """
         del task
         return plan
 
     def teacher_config(self) -> dict[str, Any] | None:
-        """How the old network teaches the new one from now on: the arguments
-        of `Inheritance` as a dict, or `None` if it does not."""
+        """Arguments of `Inheritance` if the old network is to teach the new
+        one, or `None`."""
         return None
 
     def claims(self, plan: Plan) -> list[Claim]:
-        """Which dimensions of its plan keep the function, and why (not).
+        """Which grown dimensions of a plan keep the function, and why.
 
         Returns:
-            list of `Claim`s. An exact claim is checked at every growth.
+            list of `Claim`s. `grow()` compares outputs wherever all are exact.
         """
-        return claims(plan)
+        return with_identity_reasons(plan, claims(plan))
 
     @property
     def name(self) -> str:
-        """The name it is registered by, or else its class's, in lower case."""
+        """The registered name, or the class's name in lower case."""
         cls = type(self)
         return vars(cls).get("registered_name") or cls.__name__.lower()
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments, from attributes of the same names.
+        """The constructor's arguments, read from attributes of the same names.
 
         Raises:
-            GrowthError: an argument has no such attribute.
+            GrowthError: there is no attribute of an argument's name.
         """
         return {k: to_config(v) for k, v in read_arguments(self).items()}
 
@@ -212,7 +219,7 @@ class Strategy:
         return cls(**{k: from_config(v) for k, v in config.items()})
 
     def __repr__(self) -> str:
-        # Their config would need Keras, where an argument is a strategy.
+        # Not from the config: serializing an argument would import Keras.
         plain = type(self).get_config is Strategy.get_config
         shown = read_arguments(self) if plain else self.get_config()
         arguments = ", ".join(
@@ -232,7 +239,7 @@ class Strategy:
 
 
 def is_larger(field: str, old: int, new: int) -> bool:
-    """Whether a field grows; an error if it shrinks."""
+    """Whether a field grows. Raises if it shrinks."""
     if new < old:
         raise GrowthError(
             f"`{field}` cannot shrink: {old} -> {new}. Plans go from a "
@@ -242,7 +249,10 @@ def is_larger(field: str, old: int, new: int) -> bool:
 
 
 def random_generator(seed: int, *name: object) -> np.random.Generator:
-    """The generator of one dimension's choices: the same on every backend,
-    and whatever else is drawn."""
+    """A generator for the random choices of one dimension.
+
+    It depends on the seed and the name alone: not on the backend, and not on
+    how many numbers were drawn for other dimensions.
+    """
     words = [zlib.crc32(str(part).encode()) for part in name]
     return np.random.default_rng([seed, *words])

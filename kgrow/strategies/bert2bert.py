@@ -1,4 +1,4 @@
-"""bert2BERT: copies of units, of the layer itself or of the one above it."""
+"""bert2BERT: new units are copies, from the same layer or the next."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from kgrow.strategies.registry import register
 
 @register("fpi")
 class FPI(Strategy):
-    """Function-preserving initialisation: copies read in equal shares.
+    """Function-preserving initialisation: copies with equal shares.
 
-    New unit `i` copies unit `g(i)`; what reads a unit that stands `c` times
-    reads each copy with `1 / c` of the weight. Attention heads are copied
-    whole. Deeper by the top blocks once more, as the paper does after
-    widening.
+    New unit `i` copies unit `g(i)`. If there are `c` copies of a unit, the
+    outgoing weights of each are `1 / c` of the old ones. Attention heads are
+    copied whole. Depth grows by repeating the top blocks, which the paper does
+    after widening.
 
-    The paper calls this function-preserving. It is where no norm takes
-    statistics along the dimension; along one that has a norm, only if every
-    unit stands equally often, which `draw="balanced"` gives at multiples.
+    The function is kept along dimensions without a norm. Along those with one
+    it is kept only if all units have equally many copies, as they do with
+    `draw="balanced"` and a target that is a multiple.
 
     Args:
-        draw: `"random"`, each copy of a unit drawn with replacement, as in
-            the paper; or `"balanced"`, each unit copied `floor` or `ceil` of
+        draw: `"random"`: units to copy are drawn with replacement, as in the
+            paper; or `"balanced"`: each unit is copied `floor` or `ceil` of
             `target / source` times.
 
     Example:
@@ -86,19 +86,18 @@ class FPI(Strategy):
 class AKI(FPI):
     """Advanced knowledge initialisation: new units come from the next layer.
 
-    Old units stay what they were. A new unit of block `l` copies one of block
-    `l + 1`, with the weights that make it; what reads it is shared among the
-    copies as under `FPI`. As a sum of two terms: the first writes the old
-    entries of what a variable produces, mixed from block `l`; the second the
-    new ones, from block `l + 1`. The last block, which has none above it, and
-    what belongs to no block grow as under `FPI`.
+    Old units stay as they were. A new unit of block `l` gets the incoming
+    weights of a unit of block `l + 1`; outgoing weights are shared among copies
+    as in `FPI`. The plan is a sum of two terms: one writes the old units, from
+    block `l`, the other writes the new ones, from block `l + 1`. The last
+    block, and variables outside of blocks, grow as in `FPI`.
 
-    The function changes. The paper's argument is that neighbouring layers do
-    similar things, and that units of another layer are no twins of the old
-    ones, so that training need not part them.
+    The function changes. The paper argues that neighbouring layers compute
+    similar things, and that a copy from another layer differs from the old
+    units, so that there is no symmetry to break.
 
-    Deviates: the paper grows whole heads. A head's own size grows as under
-    `FPI`, whose copies queries and keys have to agree on.
+    Deviates: the paper grows whole heads. The size of a head grows as in
+    `FPI`, for queries and keys must copy the same entries.
 
     Args:
         draw: see `FPI`.
@@ -170,8 +169,8 @@ def _part_behind(e):
 
 
 def _part(e, mask):
-    """A part of what an expansion produces; the rest is written as zero, for
-    another term to write."""
+    """An expansion that produces the masked entries and zero elsewhere, where
+    another term writes."""
 
     def cut(m):
         weights = np.ones(m.target) if m.weights is None else m.weights
@@ -188,7 +187,7 @@ def _part(e, mask):
 
 
 def _above(mixing, depth):
-    """The mixing that reads the block above each that `mixing` reads."""
+    """The depth expansion that reads one block higher than `mixing`."""
     read = mixing.rows.indices
     above = np.where(read == UNWRITTEN, UNWRITTEN, read + 1)
     rows = GatherMap(depth, np.minimum(above, depth - 1))

@@ -1,4 +1,4 @@
-"""Any width operator with any depth operator."""
+"""One strategy for width combined with another for depth."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Combine(Strategy):
     """Grows width by one strategy and depth by another.
 
     Args:
-        width: a strategy, its name or its config, for the widths.
-        depth: the same for the depth, or a stacking list.
+        width: a strategy, its name or its config; it grows the widths.
+        depth: the same, or a stacking list; it grows the depth.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""CompoundGrow: training_options of the small model, taken off as growth."""
+"""CompoundGrow: what made the small model cheap is undone by growth."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from kgrow.strategies.registry import register
 
 @register("compoundgrow")
 class CompoundGrow(Strategy):
-    """Feedforward networks tiled, factorised kernels given rank, and stacks.
+    """Tiles feedforward networks, adds rank to factorised kernels, stacks.
 
-    Covered, each as an operator of its own or all in one growth:
+    It grows three things, alone or together:
 
-    - Shared feedforward networks, the training option that the paper chose. The
-      small network of `1 / k` of the units stands for `k` copies of it;
-      growing writes them out: the first kernel and its bias tiled, the second
-      tiled and divided by `k`. The function is kept. Nothing parts the
-      copies but dropout between them, as in the paper.
-    - Low rank. In a network whose kernels are products of two, the dimension
-      between them is linear and has one writer and one reader; it grows by
-      random columns into it and zero rows out of it, which keeps the
-      function. The paper's last step, which multiplies the two out into one
-      kernel, makes a network with other variables, and is not covered.
-    - Depth, by stacking; with it the function changes.
+    - Feedforward networks with shared parameters, the paper's choice for
+      width. A small network with `1 / k` of the units represents `k` equal
+      copies; growth makes them separate: the first kernel and its bias are
+      tiled, the second kernel is tiled and divided by `k`. The function is
+      kept. As in the paper, only dropout makes the copies differ.
+    - Rank. If a kernel is a product of two, the dimension between the factors
+      is linear, with one kernel on either side. New columns of the first are
+      random and new rows of the second zero, which keeps the function. The
+      paper then multiplies the factors into one kernel; that changes the
+      variables of the network, and is not covered.
+    - Depth, by stacking, which changes the function.
 
-    Not covered: pooled sequences (the length training option) and shared
-    attention scores belong to the small network's arithmetic, and growing a
-    table of positions does not take them off. Other widths are refused;
-    `Combine` combines a strategy for all widths with this one's depth.
+    Not covered: pooled sequences (the paper's length dimension) and shared
+    attention scores are computed by the small network itself, and growing a
+    table of positions does not remove them. Other widths are refused; use
+    `Combine` to grow them by another strategy and depth by this one.
 
     Example:
 
@@ -53,7 +53,7 @@ class CompoundGrow(Strategy):
       google-research/grow_bert, tiles and divides in the same way.
     """
 
-    grows = frozenset({"depth"})
+    grows = frozenset({"width", "depth"})
 
     def expand_width(
         self, dim: Dim, source: int, target: int, rng: np.random.Generator
@@ -104,8 +104,8 @@ class CompoundGrow(Strategy):
 
 
 def _is_covered(dim, spec):
-    """Whether a dimension holds the units of a feedforward network, or the
-    rank between the two factors of a kernel."""
+    """Whether a dimension is the units of a feedforward network, or the rank
+    between the two factors of a kernel."""
     writers, readers = {}, {}
     for variable in spec.variables.values():
         for axis in variable.axes:

@@ -17,27 +17,30 @@ from kgrow.strategies.registry import register
 class DepthMap(Strategy):
     """Base class of strategies that grow depth by copying blocks.
 
-    A depth map is a list: which old block stands at each new place. With
-    `zero_exits=True`, every block but the first copy of each has its exits
-    (the last projections of its residual branches) set to zero. It then adds
-    nothing, and the function is kept: in a pre-norm network to the last bit;
-    in a post-norm one, where a block normalises its stream, because the norms
-    are placed so that the stream is normalised twice and scaled once (see
-    `DepthExpansion.repeating_norms()`), but for the epsilon inside the norms.
+    A depth map is a list with one entry per new block: the number of the old
+    block that it copies. With `zero_exits=True`, only the first copy of each
+    old block is live; the last projections of the residual branches of all
+    other blocks are zero, so that they add nothing. This keeps the function
+    to the last bit in a pre-norm network. In a post-norm network a block also
+    normalises the stream; the norms are placed so that the stream is
+    normalised twice and scaled once (`DepthExpansion.repeating_norms()`), which
+    keeps the function up to the epsilon inside the norms. Blocks without a
+    residual branch become identity matrices where that is possible
+    (`identity_blocks`).
 
     Args:
-        zero_exits: bool.
+        zero_exits: bool, whether only the first copy of a block is live.
     """
 
     grows = frozenset({"depth"})
 
-    copies = True
+    copies = True  # whether it needs an old block to copy
 
     def __init__(self, zero_exits: bool = False) -> None:
         self.zero_exits = bool(zero_exits)
 
     def stacking_list(self, source: int, target: int) -> Sequence[int | None]:
-        """The old block, an integer, for each of the `target` new places."""
+        """Numbers of the old blocks that each of `target` new blocks copies."""
         raise NotImplementedError
 
     def expand_depth(
@@ -66,8 +69,8 @@ class DepthMap(Strategy):
         return mixing.repeating_norms() if silent else mixing
 
     def _blocks(self, stack, source, target):
-        """The stacking list; of groups of blocks, where what a block does
-        depends on its number."""
+        """The stacking list. Where blocks alternate with a period, whole groups
+        of that many blocks are copied."""
         if stack is None or stack.period == 1:
             return self.stacking_list(source, target)
         period = stack.period
@@ -88,7 +91,7 @@ class DepthMap(Strategy):
 
 @register("stack", aliases=("stackbert",))
 class Stack(DepthMap):
-    """The whole stack on top of itself: new block `i` copies `i % source`.
+    """The whole stack is repeated on top: new block `i` copies `i % source`.
 
     Example:
 
@@ -98,8 +101,9 @@ class Stack(DepthMap):
     Reference:
 
     - Gong et al., "Efficient Training of BERT by Progressively Stacking"
-      (ICML 2019); Du et al. (2405.15319), G_stack. A target that is no
-      multiple takes its remainder from the bottom, as CompoundGrow does.
+      (ICML 2019); Du et al. (2405.15319), G_stack. If the target is no
+      multiple, the last repetition has the bottom blocks only, as in
+      CompoundGrow.
     """
 
     def stacking_list(self, source: int, target: int) -> list[int]:
@@ -108,7 +112,7 @@ class Stack(DepthMap):
 
 @register("interpolate")
 class Interpolate(DepthMap):
-    """Every block followed by its copies: `i` copies `i * source // target`.
+    """Each block is followed by its copies: `i` copies `i * source // target`.
 
     Example:
 
@@ -128,10 +132,10 @@ class Interpolate(DepthMap):
 
 @register("middle", aliases=("midas",))
 class Middle(DepthMap):
-    """Copies of the middle blocks, set behind them.
+    """The middle blocks are repeated, each group after its original.
 
-    The ends keep what they do; what grows is the middle, where neighbouring
-    blocks are most alike.
+    The first and the last blocks stay as they were; the middle grows, where
+    neighbouring blocks are most alike.
 
     Example:
 
@@ -141,9 +145,9 @@ class Middle(DepthMap):
     Reference:
 
     - Saunshi et al., "On the Inductive Bias of Stacking Towards Improving
-      Reasoning" (2409.19044), MIDAS. The paper copies a middle block of fixed
-      size per stage; here its size is the number of blocks to add, and more
-      than the whole stack is added in several rounds.
+      Reasoning" (2409.19044), MIDAS. The paper copies a group of fixed size
+      per stage; here the group has as many blocks as are to be added, and
+      more than the whole stack is added in several rounds.
     """
 
     def stacking_list(self, source: int, target: int) -> list[int]:
@@ -158,10 +162,10 @@ class Middle(DepthMap):
 
 @register("top")
 class Top(DepthMap):
-    """Copies of the top blocks on top.
+    """The top blocks are repeated on top.
 
-    Whole copies of the stack come first if more than that is added; the
-    remainder are the top blocks.
+    If more blocks are added than there were, whole copies of the stack come
+    first, and copies of the top blocks after them.
 
     Example:
 
@@ -182,10 +186,10 @@ class Top(DepthMap):
 
 @register("identity")
 class Identity(DepthMap):
-    """New blocks spread between the old ones, each the identity at first.
+    """New blocks between the old ones, each the identity at first.
 
-    A new block copies the one below it with zeroed exits, which keeps the
-    function (see `DepthMap`).
+    A new block copies the one below it, and the last projections of its
+    residual branches are zero, which keeps the function (see `DepthMap`).
 
     Example:
 
@@ -209,13 +213,13 @@ class Identity(DepthMap):
 
 @register()
 class StackingList(DepthMap):
-    """A depth map written out.
+    """A depth map given as a list.
 
     Args:
-        blocks: list. For each new place the old block to copy, or `None` for
-            a block with the layers' own initial weights. Where what a block
-            does depends on its number (shifted windows), a copy has to stand
-            at a place of the same kind.
+        blocks: list. For each new block the number of the old block to copy,
+            or `None` for a block with the layers' own initial weights. Where
+            blocks alternate (shifted windows), a block must copy one of its
+            own kind.
         zero_exits: bool, see `DepthMap`.
 
     Example:

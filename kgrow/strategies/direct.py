@@ -1,4 +1,4 @@
-"""Old weights into the corner of the new ones."""
+"""The old weights in a corner of the new ones."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ from kgrow.strategies.registry import register
 
 @register("direct")
 class Direct(Strategy):
-    """Copies the old weights and leaves the rest zero or random.
+    """Copies the old weights; new entries are zero or random.
 
-    Both matrices of a dimension are `[I; 0]`. With the default, random weights
-    into new units and zeros out of them, the function is kept wherever no norm
-    takes statistics along the dimension, and the new units learn from the
-    first step on: their outgoing weights have a gradient. New blocks start
-    from the layers' own initial weights, on top, with zeroed exits if
-    `outgoing="zeros"`, which keeps the function.
+    Both matrices of a dimension are `[I; 0]`. By default new units have random
+    incoming and zero outgoing weights. This keeps the function wherever no
+    norm takes statistics along the dimension, and the new units learn from the
+    first step on, as their outgoing weights have a gradient. New blocks are
+    added on top, with the layers' own initial weights; with
+    `outgoing="zeros"` the last projections of their residual branches are zero,
+    which keeps the function.
 
-    Zeros on both sides are a dead start: neither side of a new unit has a
-    gradient, and it never learns.
+    If both sides are zero, neither has a gradient, and new units never learn.
 
     Args:
-        incoming: `"initializer"` or `"zeros"`: weights that make new values.
-        outgoing: `"zeros"` or `"initializer"`: weights that read them.
+        incoming: `"initializer"` or `"zeros"`, for the incoming weights of new
+            units.
+        outgoing: `"zeros"` or `"initializer"`, for their outgoing weights.
 
     Example:
 
@@ -78,11 +79,11 @@ class Direct(Strategy):
 
 @register("random")
 class Random(Direct):
-    """Copies the old weights; all new entries start as in a new network.
+    """Copies the old weights; new entries are initialized as in a new network.
 
-    The layers' own initial weights stand in every new entry and every new
-    block. The function changes; this is what growing without an operator
-    does, and the baseline that operators have to beat.
+    All new entries and new blocks have the layers' own initial weights. The
+    function changes. This is growth without an operator, the baseline that
+    operators have to beat.
 
     Reference:
 

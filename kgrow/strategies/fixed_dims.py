@@ -1,8 +1,8 @@
-"""Dimensions whose entries have places: the same under every strategy.
+"""Dimensions whose entries have fixed positions; no strategy chooses there.
 
-What is indexed keeps its index. What a network treats by its position, the
-frequencies of rotary embeddings and the slopes of ALiBi, goes where the larger
-network does the same at another position.
+Entries that are looked up keep their index. Entries that the network treats
+by their position, the pairs of rotary embeddings and the heads of ALiBi, move
+to the position at which the larger network has the same frequency or slope.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ def is_placed(dim: Dim) -> bool:
 
 
 def place(dim: Dim, source: int, target: int) -> tuple[Expansion, NewEntryInit]:
-    """The expansion of such a dimension, and what stands in new entries.
+    """The expansion of such a dimension, and how its new entries start.
 
-    - `"lookup"`: new entries behind the old ones.
-    - `"rotary"`: `n` pairs turn by the frequencies `b^(-i / n)`. With `k n`
-      pairs the frequency of pair `i` is that of pair `k i`. New pairs of
-      queries are zero, those of keys are free. The division by the root of
-      the head's size is made good by the `dim^0.5` flag of its axes.
-    - `"alibi"`: of `n` heads, a power of two, number `i` (from 1) has the
-      slope `2^(-8 i / n)`; with `k n` heads that is number `k i`. Nobody
-      reads new heads at first.
+    - `"lookup"`: new entries follow the old ones.
+    - `"rotary"`: `n` pairs are rotated by the frequencies `b^(-i / n)`. With
+      `k n` pairs, pair `k i` has the frequency that pair `i` had. New pairs of
+      queries are zero, those of keys are random. The `dim^0.5` flag of the
+      axes compensates the division by the root of the head's size.
+    - `"alibi"`: of `n` heads, a power of two, head `i` (from 1) has the slope
+      `2^(-8 i / n)`; with `k n` heads, head `k i` has it. The outgoing weights
+      of new heads are zero.
 
     Returns:
         `(Expansion, NewEntryInit)`
 
     Raises:
-        GrowthError: no place of the larger network is that of an old entry.
+        GrowthError: the larger network has no position for an old entry.
 
     Example:
 

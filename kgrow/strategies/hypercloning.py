@@ -1,4 +1,4 @@
-"""The whole width, several times over."""
+"""Every dimension tiled."""
 
 from __future__ import annotations
 
@@ -16,26 +16,25 @@ from kgrow.strategies.registry import register
 
 @register("hypercloning")
 class HyperCloning(Strategy):
-    """Tiles every dimension, and divides what is read by the number of tiles.
+    """Tiles every dimension; the tiles share their outgoing weights equally.
 
-    `produce = [I; ...; I]`, `consume = produce / k`. As every unit is copied
-    equally often, this is exact through LayerNorm and RMSNorm, in any place.
-    Integer multiples only, width only.
+    `produce = [I; ...; I]`, `consume = produce / k`. All units are copied
+    equally often, so this is exact through LayerNorm and RMSNorm, wherever
+    they are. It grows width only, to whole multiples.
 
-    Clones with equal weights would stay equal. Noise on the weights that read
-    them, projected onto what equal inputs cannot see, parts them and keeps
-    the function.
+    Copies with equal weights would get equal gradients for ever. Noise is
+    added to their outgoing weights and projected so that it cancels as long as
+    the copies are equal: it keeps the function and breaks the symmetry.
 
-    Of the paper's four variants these are the symmetric ones, with noise and
-    (`snr=None`) without; the diagonal ones are `Staged`, with `snr` and
-    without.
+    These are two of the paper's four variants, the symmetric one with noise
+    and (`snr=None`) without. `Staged` makes the two diagonal ones.
 
-    Deviates: the paper adds noise `+n` to one clone and `-n` to the next, so
-    that an odd last clone gets none; the projection treats all alike.
+    Deviates: the paper adds noise `+n` to one copy and `-n` to the next, and
+    none to an odd last copy; the projection treats all copies alike.
 
     Args:
-        snr: signal-to-noise ratio of that noise in decibels, or `None` for
-            clones that have to be parted by dropout. 10 as in the paper.
+        snr: float, signal-to-noise ratio of the noise in decibels, 10 as in the
+            paper; or `None` for no noise, if dropout is to break the symmetry.
 
     Example:
 
@@ -68,7 +67,7 @@ class HyperCloning(Strategy):
 
 
 def whole_tiles(name: str, dim: Dim, source: int, target: int) -> Expansion:
-    """The expansion that tiles a dimension, for the strategy `name`.
+    """The expansion that tiles a dimension; errors name the strategy `name`.
 
     Raises:
         GrowthError: the target is no multiple of the source.

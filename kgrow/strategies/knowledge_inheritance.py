@@ -1,4 +1,4 @@
-"""Knowledge inheritance: a new network, taught by the small one."""
+"""Knowledge inheritance: a new network, with the small one as teacher."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from kgrow.strategies.registry import register
 
 @register("ki")
 class KnowledgeInheritance(Strategy):
-    """A large network from scratch, which the small one teaches for a while.
+    """A new large network that is distilled from the small one at first.
 
-    No weight is copied: all start as the layers' own. For `steps` training
-    steps the loss is `(1 - a) loss + a T^2 KL(small || large)`, with `a`
-    falling linearly from `weight` to zero; it is the baseline that papers on
-    growth compare with. The outputs must be logits, of the same size before
-    and after. The small network is run in every such step, and is kept, in
-    memory and in saved files, until `model.remove_teacher()`.
+    No weight is copied: all have the layers' own initial values. For `steps`
+    training steps the loss is `(1 - a) loss + a T^2 KL(small || large)`, and
+    `a` falls linearly from `weight` to zero. Papers on growth use it as a
+    baseline. The outputs must be logits, of one size before and after. The
+    small network runs in each of these steps, and stays in memory and in saved
+    files until `model.remove_teacher()`.
 
     Args:
-        weight: float in `[0, 1]`, the teacher's share at first.
-        steps: int, training steps until it is zero.
-        temperature: float, of both distributions.
+        weight: float in `[0, 1]`, the initial share of the teacher's loss.
+        steps: int, training steps until that share is zero.
+        temperature: float, applied to both distributions.
 
     Example:
 
@@ -53,7 +53,7 @@ class KnowledgeInheritance(Strategy):
                 f"`weight` is a number in [0, 1]. Received: weight={weight!r}"
             )
         self.steps = check_count("steps", steps)
-        # As files hold it: less is a division by nothing.
+        # The bound that files are checked against; zero would divide by zero.
         self.temperature = check_number("temperature", temperature, 1e-6)
 
     def plan(self, source: ModelSpec, target: ModelSpec, seed: int = 0) -> Plan:
@@ -73,7 +73,7 @@ class KnowledgeInheritance(Strategy):
         return Plan(source, target, (), seed=seed)
 
     def claims(self, plan: Plan) -> list[Claim]:
-        reason = "all weights start anew"
+        reason = "all weights are initialized anew"
         return [Claim(name, False, reason) for name in plan.grown]
 
     def teacher_config(self) -> dict[str, Any] | None:

@@ -22,31 +22,31 @@ if TYPE_CHECKING:
     from keras.optimizers import Optimizer
     from keras.optimizers.schedules import LearningRateSchedule
 
-# The initial parameters by name, and what makes a plan of such parameters.
+# The initial parameters by name, and a function from parameters to a plan.
 Operator: TypeAlias = tuple[
     dict[str, np.ndarray], Callable[[Mapping[str, Array]], Plan]
 ]
 
 
 class Learned(Strategy):
-    """Fits its operator on data, for some steps, before it is applied.
+    """A strategy whose operator is trained on data before it is applied.
 
-    The operator's parameters are trained as the weights of a Keras model, by
-    the compiled loss of the model that grows, with an optimizer of their own.
-    Subclasses say what the parameters are and which plan they make.
+    The parameters of the operator are the weights of a Keras model, trained
+    with an optimizer of its own to minimize the compiled loss of the model
+    that grows. A subclass defines the parameters and the plan they make.
 
     Args:
-        steps: int, training steps of the operator; with 0 the operator is
-            used as it starts.
-        learning_rate: float, or a Keras schedule, for the default optimizer,
-            which is Adam.
-        optimizer: optional Keras optimizer, its name or its config, in place
-            of the default one and of `learning_rate`.
-        batch_size: int, where the data are arrays.
-        tune_small: bool, whether the small weights train along.
-        patience: optional int. Stops when the loss of a tenth of the steps
-            has not fallen for so many of them.
-        callbacks: Keras callbacks for the fit. They are not part of the
+        steps: int, training steps of the operator; 0 applies the initial
+            operator.
+        learning_rate: float or a Keras schedule, for Adam, the default
+            optimizer.
+        optimizer: optional Keras optimizer, its name or its config. Replaces
+            the default one, and `learning_rate` with it.
+        batch_size: int, used if the data are arrays.
+        tune_small: bool, whether the small network's weights are trained too.
+        patience: optional int. The steps are divided into ten intervals;
+            training stops if the loss has not fallen for this many of them.
+        callbacks: Keras callbacks for this training. They are not part of the
             config.
         verbose: as in `keras.Model.fit`.
     """
@@ -106,8 +106,8 @@ class Learned(Strategy):
 
         Returns:
             `(parameters, make_plan)`: a dict from names to arrays, the initial
-            values, and a function that makes a `Plan` of such a dict, of
-            arrays or of tensors.
+            values, and a function from such a dict, of arrays or of tensors,
+            to a `Plan`.
         """
         raise NotImplementedError
 
@@ -122,8 +122,6 @@ class Learned(Strategy):
         parameters, make_plan = self.operator(
             plan.source, plan.target, plan.seed, "float32"
         )
-        if not parameters:
-            return plan
         return make_plan(task.fit(parameters, make_plan, self))
 
     def make_optimizer(self) -> Optimizer:

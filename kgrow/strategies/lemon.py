@@ -1,4 +1,4 @@
-"""Lossless to any size: copies, averages, and a stream that is scaled."""
+"""LEMON: lossless growth to any size, by copies, averages and a scale."""
 
 from __future__ import annotations
 
@@ -19,30 +19,35 @@ from kgrow.strategies.registry import register
 class LEMON(Strategy):
     """Keeps the function at any width, through LayerNorm and RMSNorm.
 
-    Units are copied circularly, heads whole, and what reads copies has uneven
-    shares, so that they part. Along a stream that a norm takes statistics of,
-    `n` units become `m = k n + r`: `k` copies of each and `r` entries that hold
-    the mean of all (zero, for RMSNorm), the whole scaled by `s = sqrt(m / (k
-    n))`. Such entries leave mean and variance as they are, and the norm takes
-    them to zero: what reads them is free, and starts as the layers' own random
-    weights, which parts the copies further. With `z` what the norm makes of
-    the old stream it makes `s z` of each copy; gains are copied, shifts scaled
-    by `s` and zero on the rest, and readers divide by `k s`. Weights that are
-    tied to the producing ones read with `s`, so that the gain and the shift in
-    front of them are divided by `k s^2` and by `k s`.
+    Units are copied circularly, heads as a whole, and copies get uneven shares
+    of the outgoing weights, which breaks their symmetry. Along a stream with a
+    norm, `n` units become `m = k n + r`: `k` copies of each unit, and `r`
+    entries that hold the mean of all units (zero, for RMSNorm). All of them are
+    scaled by `s = sqrt(m / (k n))`. The `r` entries leave mean and variance as
+    they are, and the norm maps them to zero. Their outgoing weights are
+    therefore free, and start as the layers' own random weights, which breaks
+    the symmetry further.
 
-    New blocks follow the last ones, silent at first (see `DepthMap`): exact
-    in pre-norm networks, and in post-norm ones but for the norms' epsilon.
+    If `z` is the output of the norm before, its output after is `s z` on every
+    copy. Gains are copied; shifts are scaled by `s`, and zero on the `r`
+    entries; outgoing weights are divided by `k s`. Weights that are tied to
+    the ones that produce the stream read it with the factor `s` instead, so
+    the gain in front of them is divided by `k s^2` and the shift by `k s`.
 
-    A post-norm stream takes the norm's output up again, which averages do not
-    survive: there the growth is exact at whole multiples, and otherwise
-    approximate, and the receipt says by how much. Where a nonlinearity lies
-    behind the stream, as in a masked-LM head, units are copied, never averaged.
+    New blocks follow the last ones and add nothing at first (see `DepthMap`):
+    exact in pre-norm networks, and up to the epsilon of the norms in post-norm
+    ones.
 
-    Deviates: the paper scales gains and the norms' epsilon; scaling the stream
-    needs no other epsilon, and any layer will do. New blocks copy the block
-    below them instead of mixing in units of the one above, and any number of
-    them can be added.
+    In a post-norm network the output of the norm is added to again, and the
+    gain does not commute with averages: the growth is exact at whole
+    multiples, and otherwise approximate, by as much as the receipt says. Where
+    a nonlinearity follows the stream, as in a masked-LM head, units are copied
+    and never averaged.
+
+    Deviates: the paper scales gains and the epsilon of norms. Scaling the
+    stream leaves the epsilon as it is, and works with any norm layer. New
+    blocks copy the block below instead of mixing in units of the one above,
+    and any number of them can be added.
 
     Example:
 
@@ -83,7 +88,7 @@ class LEMON(Strategy):
 
 
 class _Follow(DepthMap):
-    """Silent blocks behind the last ones, evenly if there are more."""
+    """Silent copies after the last blocks; after all, if they are too many."""
 
     def __init__(self) -> None:
         super().__init__(zero_exits=True)
@@ -95,7 +100,7 @@ class _Follow(DepthMap):
 
 
 def _scaled(norm, source, indices, whole, rng):
-    """`whole` entries are copies, the others averages or zeros."""
+    """The first `whole` entries are copies, the others averages or zeros."""
     target = len(indices)
     scale = np.sqrt(target / whole)
     copied = np.arange(target) < whole

@@ -1,4 +1,4 @@
-"""LiGO: the matrices that grow a network are learned."""
+"""LiGO: learned matrices of width and learned weights of depth."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from kgrow.strategies.learned_operator import Learned, Operator
 from kgrow.strategies.lemon import LEMON
 from kgrow.strategies.net2net import Net2Net
 from kgrow.strategies.registry import StrategyLike, get, register, serialize
+from kgrow.strategies.with_base import nothing_to_do
 
 TYINGS = ("normalised", "plain")
 _TINY = 1e-30
@@ -39,51 +40,55 @@ _INITS = {
 
 @register("ligo")
 class LiGO(Learned):
-    """Learned linear growth: matrices of width and weights of depth, fitted.
+    """Learned linear growth: `W' = sum_j w_ij B W_j A^T`.
 
     Values along a dimension become `B x`; each new block is a weighted sum of
-    the old ones. `B` and the weights are trained for some steps, by the loss
-    of the network they make, and then applied. They are tied as in the paper:
+    the old ones. The matrices and the weights are trained for some steps to
+    minimize the loss of the network that they make, and are then applied once.
+    They are tied as in the paper:
 
-    - one `B` for the residual stream: embeddings, norms, what every branch
-      reads and writes, and the head;
-    - in every block one for the feedforward network, which its second layer
-      reads by; one for values, which the output projection reads by; one each
-      for queries and for keys. Those of attention mix whole (head, position
-      in the head) pairs, as the paper's do;
-    - biases grow by what their layer produces; norms too;
+    - one `B` for the residual stream: embeddings, norms, the inputs and outputs
+      of every branch, and the head;
+    - in every block one matrix for the feedforward units, by which the second
+      kernel reads; one for values, by which the output projection reads; one
+      for queries and one for keys. The matrices of attention mix (head,
+      position in the head) pairs, as in the paper;
+    - biases and norms grow by the matrix of the values they are added to or
+      multiplied with;
     - depth weights for every variable of a block and every new block.
 
-    How readers are tied to `B` decides what the family contains. With
-    `tying="plain"` they read by `B` itself, as written in the paper, and norms
-    multiply and add by it: zero padding is inside, Net2Net is not, whatever
-    the paper's Proposition 1 says, since its proof divides by counts. With
-    `"normalised"` they read by `diag(s) B` with its columns divided by `sum_i
-    s_i B_ij^2`, so that a value still arrives once; `s`, one number a unit,
-    is learned and starts from the shares of `init`. Net2Net, LEMON and zero
-    padding are inside exactly. Gains are averaged by the weights of `|B|`.
+    `tying` says by which matrix values are read that `B` makes. With
+    `"plain"` it is `B` itself, as written in the paper, for norms as well.
+    This family contains zero padding. It does not contain Net2Net, although the
+    paper's Proposition 1 says so: its proof divides by counts. With
+    `"normalised"` it is `diag(s) B`, with each column divided by
+    `sum_i s_i B_ij^2`, so that the parts of an old value add up to one; `s`,
+    one number per unit, is learned and starts from the shares of `init`. This
+    family contains Net2Net, LEMON and zero padding exactly. Gains are averaged
+    with the weights `|B|`.
 
-    Follows the paper's B.1, but for the order: as in the public code, blocks
-    are mixed first, while they are small, and then widened by the new block's
-    own matrices. The paper widens first, by matrices of the old block; layers
-    of a feedforward network that are mixed differently then no longer fit
-    each other's units. The public code keeps the identity on top of every `B`
-    fixed; here, as in the paper, all of it is learned.
+    Deviates: blocks are mixed first, while they are small, and widened by
+    matrices of the new block, as in the public code. The paper (B.1) widens
+    first, by matrices of the old block; if the two layers of a feedforward
+    network then have different depth weights, their units no longer match.
+    The public code keeps an identity matrix at the top of every `B` fixed;
+    here all of it is learned, as in the paper.
 
     Args:
-        init: what the operator starts as. `"net2net"`: copies with uneven
-            shares, blocks stacked; `"lemon"`: that strategy's widths, blocks
-            stacked; `"stack"`: new units zero, blocks stacked; `"zero"`: new
-            units zero, new blocks silent; `"noisy"`: new units are random
-            averages of all old ones and depth weights have noise, as in the
-            public code. Or any strategy that writes every block. Zero units
-            with zero readers on a dimension without a norm have no gradient.
+        init: the initial operator. `"net2net"`: copies with uneven shares,
+            blocks stacked; `"lemon"`: that strategy's widths, blocks stacked;
+            `"stack"`: new units zero, blocks stacked; `"zero"`: new units zero,
+            new blocks silent; `"noisy"`: new units are random averages of all
+            old ones and depth weights have noise, as in the public code. Or a
+            strategy that makes every new block of old ones. New units whose
+            incoming and outgoing weights are zero have no gradient, unless a
+            norm takes statistics of them.
         tying: `"normalised"` or `"plain"`.
         steps, optimizer, batch_size, tune_small: see `Learned`.
         patience, callbacks, verbose: see `Learned`.
-        learning_rate: see `Learned`. By default ten times what the paper used
-            for BERT: the published recipe, whose warm-up is a hundred times
-            as long as its training, moves the operator by 1e-4 in all.
+        learning_rate: see `Learned`. The default is ten times the paper's rate
+            for BERT: with the published warm-up, a hundred times as long as the
+            training, an operator moves by no more than 1e-4.
 
     Example:
 
@@ -126,7 +131,12 @@ class LiGO(Learned):
                 f"LiGO starts from one matrix per dimension, and {strategy!r} "
                 f"has {len(plan.terms)}. Choose another `init`."
             )
-        for stack, mixing in plan.terms[0].depths.items():
+        (term,) = plan.terms
+        placed = {dim for dim, part in target.dims.items() if is_placed(part)}
+        if plan.grown and not term.depths and term.widths.keys() <= placed:
+            does = "learns matrices of width and weights of depth"
+            raise nothing_to_do(self, does, source, target, "net2net")
+        for stack, mixing in term.depths.items():
             rows = (mixing.rows, *mixing.parts.values())
             if any(r.unwritten.size for r in rows):
                 raise GrowthError(
@@ -138,7 +148,7 @@ class LiGO(Learned):
 
     def plan(self, source: ModelSpec, target: ModelSpec, seed: int = 0) -> Plan:
         if self.tying == "normalised" and self.init != "noisy":
-            # What the operator starts as, without its matrices.
+            # The initial operator, without making matrices of its gathers.
             return self.initial_plan(source, target, seed)
         return super().plan(source, target, seed)
 
@@ -149,11 +159,11 @@ class LiGO(Learned):
         seed: int,
         dtype: str = "float64",
     ) -> Operator:
-        """Initial parameters, and what makes a plan of them.
+        """The initial parameters, and a function from parameters to a plan.
 
         The parameters are `"<dim>/produce"`, `(m, n)`, and `"<dim>/share"`,
-        `(m,)`, with the block's number for what is local to a block, and
-        `"<template>/depth"`, `(new blocks, old blocks)`.
+        `(m,)`, with the number of the block in between if the dimension lies
+        inside blocks, and `"<template>/depth"`, `(new blocks, old blocks)`.
         """
         initial = self.initial_plan(source, target, seed)
         (term,) = initial.terms
@@ -233,14 +243,14 @@ class _Averages(Strategy):
 
 
 def _plain(produce):
-    """Everything along the dimension grows by one matrix."""
+    """An expansion in which one matrix maps everything."""
     b = MatrixMap(produce)
     pair = Pair(b, b)
     return Expansion(b, b, pair, pair, pair, pair)
 
 
 def _tied(produce, share):
-    """Readers are tied to a learned matrix, each new unit with its share."""
+    """An expansion whose `consume` follows from `produce` and the shares."""
     b = MatrixMap(produce)
     host = isinstance(produce, np.ndarray)
     if not host:
@@ -257,8 +267,8 @@ def _tied(produce, share):
 
 
 def _start(e):
-    """`produce` as a matrix, and the share of each new unit, by which readers
-    tied to it read as the expansion says."""
+    """`produce` as a matrix, and the share of each new unit, with which
+    `_tied()` gives the `consume` of the expansion."""
     produce, consume = e.produce.matrix(), e.consume.matrix()
     rows = np.arange(e.target)
     column = np.argmax(np.abs(produce), axis=1)
@@ -270,8 +280,8 @@ def _start(e):
 
 
 def _learned(term, target):
-    """Yields `(key, block or None, expansion)` of what is learned: every width
-    that grows, the products of an attention's taken together."""
+    """Yields `(key, block or None, expansion)` for every matrix to be learned:
+    one per width that grows, one per product of the widths of attention."""
     products = _products(target)
     inside = {n.strip("~") for key in products for n in key}
     for dim, expansion in term.widths.items():
@@ -289,8 +299,8 @@ def _learned(term, target):
 
 
 def _products(spec):
-    """`{product of dims: stack}`: those local to a block that follow one
-    another in the axes of some variable."""
+    """`{product of dims: stack}`, for dimensions inside blocks that are
+    neighbours in the axes of some variable."""
     local = {
         dim: spec.stack_of(dim)
         for dim in spec.dims
@@ -312,7 +322,7 @@ def _products(spec):
 
 
 def _is_read(key, spec):
-    """Whether a variable consumes along a dimension or a product of some."""
+    """Whether any variable consumes along a dimension, or a product of some."""
     key = key if isinstance(key, tuple) else (key,)
     for variable in spec.variables.values():
         found = factors(variable.axes)
@@ -335,7 +345,7 @@ def _product(term, spec, key, block):
 
 
 def _depth_rows(term, target):
-    """`{template: (stack, initial weights)}` of every variable of a block."""
+    """`{template: (stack, initial depth weights)}` of variables in blocks."""
     rows = {}
     for variable in target.variables.values():
         mixing = term.depths.get(variable.stack)

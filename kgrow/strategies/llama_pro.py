@@ -1,4 +1,4 @@
-"""Block expansion: identity blocks between groups, and only they train."""
+"""LLaMA Pro: identity blocks are inserted, and only they are trained."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from kgrow.strategies.registry import register
 
 @register("llama_pro")
 class LlamaPro(DepthMap):
-    """An identity block behind each group of blocks; the old ones are frozen.
+    """An identity block after each group of blocks; old blocks are frozen.
 
-    With `k` blocks to add, the stack falls into `k` groups of neighbours, and
-    a copy of each group's last block, its exits zeroed, is set behind it. The
-    function is kept (see `DepthMap`), and training (see `train` in
-    `GrowableModel.grow()`) changes the new blocks alone, so that what the
-    small model knew stays written where it was.
+    To add `k` blocks, the stack is divided into `k` groups of neighbours. A
+    copy of the last block of each group follows the group, with zeros in the
+    last projections of its residual branches, which keeps the function (see
+    `DepthMap`). By default only the new blocks are trained (see `trainable` in
+    `GrowableModel.grow()`), so that the old weights keep what they have
+    learned.
 
-    Deviates: the code of the paper wants groups of equal size, and drops the
-    remainder where there is one. Here any number is added: groups differ by
-    one block where they must, and more than one copy stands behind a block
-    where there are more to add than there were.
+    Deviates: the code of the paper needs groups of equal size and drops a
+    remainder. Here any number of blocks is added: the sizes of groups differ
+    by one block if they have to, and a block is followed by several copies if
+    more blocks are added than there were.
 
     Example:
 

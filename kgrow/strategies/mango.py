@@ -20,6 +20,7 @@ from kgrow.algebra.scalar_checks import check_count, check_number
 from kgrow.algebra.spec import BlockStack, ModelSpec
 from kgrow.strategies.base import random_generator
 from kgrow.strategies.depth_maps import Stack
+from kgrow.strategies.fixed_dims import is_placed
 from kgrow.strategies.learned_operator import Learned, Operator
 from kgrow.strategies.lemon import LEMON
 from kgrow.strategies.mango_ring import (
@@ -29,56 +30,58 @@ from kgrow.strategies.mango_ring import (
     inner_dims,
 )
 from kgrow.strategies.registry import register
+from kgrow.strategies.with_base import nothing_to_do
 
 
 @register("mango")
 class Mango(Learned):
-    """All matrices of a stack grow by one multi-linear map, which is learned.
+    """One learned multi-linear map for all matrices of a stack.
 
     **The tensor.** With a stream of `D` values, every kernel of a block is cut
     into slices of `D x D`: queries, keys, values and the output projection are
-    one each, a feedforward network of `k D` units has `k` in its first layer
-    and `k` in its second, cut along the units. `B` slices in `L` blocks make
-    up `M1[b, i, o, l]`, read `i`, written `o`.
+    one slice each; a feedforward network of `k D` units has `k` slices in its
+    first layer and `k` in its second. The `B` slices of `L` blocks form
+    `M1[b, i, o, l]`, with inputs `i` and outputs `o`.
 
-    **The operator.** A full linear map to `M2[b, i, o, l]` of the large
-    network would have as many entries as both tensors multiplied. Written as a
-    ring of four cores, each with one index before and after and two small
-    ranks,
+    **The operator.** A full linear map from `M1` to the tensor `M2` of the
+    large network would have as many entries as the product of their sizes. It
+    is written as a ring of four cores, each with one index of `M1`, one of
+    `M2`, and two small ranks:
 
         S_B[r1, b, b', r2]    modules        S_O[r2, o, o', r3]    out
         S_L[r3, l, l', r4]    layers         S_I[r4, i, i', r1]    in
 
-    it is `M2[b', i', o', l'] = sum S_B S_O S_L S_I M1[b, i, o, l]`, summed
-    over `b, i, o, l` and the four ranks; the last rank meets the first. With
-    all ranks one this is a width matrix for all outputs, one for all inputs,
-    a matrix of depth weights, and a mixing of modules. A ring of rank `R` adds
-    `R^4` such products that share their factors. It is applied from small to
-    large: modules and layers are mixed on the small tensors, then outputs,
-    then inputs are widened.
+    The map is `M2[b', i', o', l'] = sum S_B S_O S_L S_I M1[b, i, o, l]`, summed
+    over `b, i, o, l` and the four ranks, the last of which is the first again.
+    With all ranks one the cores are a width matrix for all outputs, one for all
+    inputs, a matrix of depth weights, and a matrix that mixes modules. A ring
+    of rank `R` is a sum of `R^4` such products that share their factors.
+    Modules and layers are mixed first, while the tensors are small, then the
+    outputs are widened, then the inputs.
 
-    **What is no matrix.** Embeddings, biases and norms lie outside the ring;
-    the paper does not say what becomes of them. Here they follow the cores'
-    first component: what is produced grows by `S_O[0, :, :, 0]`, what is read
-    by `S_I[0, :, :, 0]`, gains by the weights of the former averaged, biases
-    of a feedforward network slice by slice, and blocks by `S_L[0, :, :, 0]`.
-    The optimizer's moments of all variables go by the dual of these.
+    **Other variables.** Embeddings, biases and norms are outside the ring; the
+    paper does not say how they grow. Here they grow by the first component of
+    the cores: values by `S_O[0, :, :, 0]`, weights that read them by
+    `S_I[0, :, :, 0]`, gains by averages with the weights of `S_O`, biases of a
+    feedforward network slice by slice, and blocks by `S_L[0, :, :, 0]`. The
+    optimizer's moments of all variables grow by the dual of these.
 
-    **The start.** The first component is a growth that keeps the function at
-    whole multiples: `S_O` copies circularly, `S_I` divides by uneven shares,
-    `S_B` is the identity, `S_L` stacks. As copies of whole heads are
-    contiguous in `o`, it serves queries, keys and values too. Noise on all
-    cores parts copies, and gives the components beyond the first, which are
-    products of noise, a gradient. How the authors start is published nowhere.
+    **The initial operator.** The first component keeps the function at whole
+    multiples: `S_O` copies circularly, `S_I` has uneven shares, `S_B` is the
+    identity and `S_L` stacks. Heads are contiguous in `o`, so this copies whole
+    heads of queries, keys and values too. Noise on all cores breaks the
+    symmetry of copies, and gives a gradient to the other components, which
+    are products of noise. The authors' initial operator is not published.
 
-    The shape has a price: heads times their size must be the stream's width,
-    and the feedforward network the same multiple of it before and after.
+    Heads times their size must be the width of the stream, and the feedforward
+    network the same multiple of it before and after. A growth in which no stack
+    of blocks grows is refused.
 
     Args:
         rank: int, the four ranks of the ring; or a tuple of four, `(r1, r2,
             r3, r4)`.
         noise: float, standard deviation of the noise on the cores, relative
-            to a root mean square entry of each.
+            to the root mean square of the entries of each.
         steps, optimizer, batch_size, tune_small: see `Learned`.
         patience, callbacks, verbose: see `Learned`.
         learning_rate: see `Learned`. The paper's for BERT and GPT is 1e-5,
@@ -124,6 +127,9 @@ class Mango(Learned):
             for name in target.stacks
             if (found := find_layout(name, source, target)) is not None
         }
+        if base.grown and not layouts:
+            does = "grows the kernels of a stack of blocks by one ring"
+            raise nothing_to_do(self, does, source, target, "lemon")
         parameters = {}
         for name, layout in layouts.items():
             rng = random_generator(seed, name)
@@ -150,10 +156,17 @@ class Mango(Learned):
         return ring + rng.standard_normal(ring.shape) * size * self.noise_ratio
 
     def claims(self, plan: Plan) -> list[Claim]:
-        if not plan.joint:
-            return super().claims(plan)
         reason = "all matrices are mixed by a learned operator"
-        return [Claim(name, False, reason) for name in plan.grown]
+        placed: dict[str | tuple, Any] = {
+            dim: e
+            for dim, e in plan.terms[0].widths.items()
+            if isinstance(dim, str) and is_placed(plan.target.dims[dim])
+        }
+        outside = dataclasses.replace(plan, terms=(PlanTerm(placed),))
+        found = {claim.dim: claim for claim in super().claims(outside)}
+        return [
+            found.get(name, Claim(name, False, reason)) for name in plan.grown
+        ]
 
     def __repr__(self) -> str:
         return f"Mango(rank={self.rank!r}, steps={self.steps})"
@@ -167,8 +180,8 @@ class Mango(Learned):
 
 
 class _Base(LEMON):
-    """What does not belong to the ring before anything is learned: tables are
-    padded, blocks are stacked."""
+    """The plan of the variables outside the ring: tables are padded and blocks
+    stacked."""
 
     def expand_depth(
         self,
@@ -182,8 +195,6 @@ class _Base(LEMON):
 
 def _plan(base, layouts, cores):
     """The plan of given cores, arrays or tensors."""
-    if not layouts:
-        return base
     (term,) = base.terms
     widths, depths, rings = dict(term.widths), dict(term.depths), []
     for name, layout in layouts.items():

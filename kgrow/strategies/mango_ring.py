@@ -1,4 +1,4 @@
-"""A tensor ring over the kernels of a stack: how they are cut, and grown."""
+"""The tensor ring of Mango, over the sliced kernels of a stack."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ class _Layout:
         source, target: `ModelSpec`s.
         stack: string.
         stream: string, the dimension whose size is that of a slice.
-        modules: list of `(template, slices, whether cut along what is read)`.
+        modules: list of `(template, number of slices, whether it is cut along
+            its input)`.
     """
 
     source: ModelSpec
@@ -53,7 +54,8 @@ class _Layout:
         }
 
     def sources(self, path: str) -> list[str]:
-        """All paths that a kernel is mixed from, its namesake first."""
+        """Paths of all kernels that one is mixed from, the one of the same name
+        first."""
         variable = self.target.variables[path]
         old = self.depths[0]
         templates = [variable.template]
@@ -94,8 +96,8 @@ class _Layout:
     def unstacked(self, grown: Array) -> dict[str, Array]:
         """The kernels of `M2[b, l, i, o]`, by path.
 
-        Split, not sliced: the gradient of a split is put together once, that
-        of every slice is padded to the size of the whole.
+        By `split`, whose gradient is one concatenation; that of each slice
+        would be padded to the size of the whole.
         """
         found = {}
         counts = [count for _, count, _ in self.modules]
@@ -118,7 +120,7 @@ class _Layout:
 
 @dataclass(frozen=True, eq=False)
 class Ring(JointMap):
-    """The four cores of one stack, and what they make of its kernels.
+    """The four cores of one stack, as a map of its kernels.
 
     Args:
         layout: `_Layout`.
@@ -168,7 +170,7 @@ def _apply(cores, tensor):
 
 
 def inner_dims(layout: _Layout) -> dict[str | tuple[str, ...], int]:
-    """`{dim, or product of dims: slices}` of what lies inside a block."""
+    """`{dim, or product of dims: slices}`, for dimensions inside blocks."""
     spec, found = layout.target, {}
     for template, slices, _ in layout.modules:
         axes = spec.variables[layout._path(template, 0)].axes
@@ -183,7 +185,8 @@ def inner_dims(layout: _Layout) -> dict[str | tuple[str, ...], int]:
 def _sides(
     axes: Axes, stream: str
 ) -> tuple[tuple[Any, ...], tuple[Any, ...]] | None:
-    """The dims on the two sides of a kernel: around the stream."""
+    """The dims that a kernel reads and those it produces; the stream is one of
+    the two. `None` if it is neither, or both."""
     names = [(d, axis.role) for axis in axes for d in (axis.factors or ("_",))]
     at = [i for i, (d, _) in enumerate(names) if d == stream]
     if len(at) != 1 or at[0] not in (0, len(names) - 1):
@@ -201,7 +204,7 @@ def _sides(
 def find_layout(
     stack: str, source: ModelSpec, target: ModelSpec
 ) -> _Layout | None:
-    """How a stack's kernels are cut, or `None` if nothing of it grows."""
+    """How the kernels of a stack are cut, or `None` if none of them grows."""
     kernels = [
         v
         for v in target.variables.values()
@@ -263,7 +266,7 @@ def _is_kernel(variable):
 
 
 def _slices(kernel, sides, stream, spec):
-    """Into how many squares a kernel is cut, or `None`."""
+    """The number of squares that a kernel is cut into, or `None`."""
     if sides is None:
         return None
     width = spec.sizes[stream]

@@ -1,4 +1,4 @@
-"""Masked Structural Growth: new parts behind gates that open."""
+"""Masked Structural Growth: new units and blocks are masked at first."""
 
 from __future__ import annotations
 
@@ -27,29 +27,29 @@ _INITIALIZERS = ("normal", "layer")
 
 @register("msg")
 class MSG(Strategy):
-    """Masked Structural Growth: any new weights, behind gates.
+    """Masked Structural Growth: new weights of any value, masked by gates.
 
-    Old weights stay where they are; new units, heads and blocks get any
-    values at all and stand behind gates, shut at first, so that the function
-    is kept to rounding for every size of every dimension, before and behind
-    norms. The gates open while the model trains, within `ramp` batches, and
-    then leave a plain network. A growth may follow while earlier ramps are
-    still under way.
+    Old weights stay where they are. New units, heads and blocks may have any
+    weights: gates multiply their outputs by zero at first, so that the function
+    is kept up to rounding, for every size of every dimension, before and after
+    norms. The gates open within `ramp` batches of training and are then
+    removed, which leaves a plain network. The next growth may come while
+    earlier gates are still opening.
 
     The network needs gates, see `kgrow.layers.Gates`; those of `kgrow.models`
     have them.
 
     Args:
-        ramp: `Ramp`, or int, its number of batches; with 0 everything new
-            takes part at once and the function is not kept, the paper's
+        ramp: `Ramp`, or int, the number of batches until gates are open. With
+            0 there are no gates and the function is not kept: the paper's
             ablation "No Mask".
-        initializer: what new weights are. `"normal"`: N(0, 0.02) for
-            matrices, as the paper has it, the layers' own for gains and
+        initializer: the initial values of new weights. `"normal"`: N(0, 0.02)
+            for matrices, as in the paper, and the layers' own for gains and
             biases; `"layer"`: the layers' own for all; or a strategy, whose
-            grown network they are taken from.
-        depth: which blocks new ones copy, and where they stand: a strategy
-            for depth or a stacking list. The first copy of every block is the
-            old one and has no gate.
+            grown network has the values.
+        depth: a strategy for depth or a stacking list, which says where new
+            blocks are and which ones they copy. The first copy of a block is
+            the old one and has no gate.
 
     Raises:
         GrowthError: `depth` leaves out an old block or changes their order.
@@ -68,12 +68,12 @@ class MSG(Strategy):
     Reference:
 
     - Yao et al., "Masked Structural Growth for 2x Faster Language Model
-      Pre-training" (2305.02869), Sec. 3.1 and 3.2.2. Where its public code
-      and the paper differ, this follows the paper: values of new heads are
-      masked, queries and keys are not, and the mask stands behind the
-      activation. Second moments of new entries start as in all growths here,
-      from the mean of the old ones: with zeros, as in the public code, their
-      first updates are three times as large.
+      Pre-training" (2305.02869), Sec. 3.1 and 3.2.2. Where the public code
+      differs from the paper, this follows the paper: values of new heads are
+      masked, queries and keys are not, and the mask follows the activation.
+      Deviates: second moments of new entries start from the mean of the old
+      ones, as in all growths here. With zeros, as in the public code, the
+      first updates of new entries are three times as large.
     """
 
     grows = frozenset({"width", "depth"})
@@ -118,8 +118,8 @@ class MSG(Strategy):
         gate = self._gate(plan)
         if self.ramp.steps == 0 or not (gate.units or gate.blocks):
             return plan
-        # Nothing flows back through a shut gate: copies behind it take no
-        # share of the gradient.
+        # No gradient flows through a closed gate, so gated copies of a block
+        # get no share of its moments.
         first = {
             stack: mixing.first_only() if stack in gate.blocks else mixing
             for stack, mixing in plan.terms[0].depths.items()
@@ -146,7 +146,7 @@ class MSG(Strategy):
         ]
 
     def _initialized(self, target):
-        """The spec with the initializers that new weights are to have."""
+        """The spec with the initializers of new weights."""
         if self.initializer != "normal":
             return target
         variables = {
@@ -167,8 +167,8 @@ class MSG(Strategy):
                 blocks[name] = _new_blocks(plan, name)
                 continue
             dim = target.dims[name]
-            # Where entries have places of their own, the function is kept by
-            # those; and what only blocks use is not there before the first.
+            # Dimensions with fixed positions keep the function without a gate;
+            # one that only blocks use has no old size without blocks.
             if not is_placed(dim) and name in source.sizes:
                 units[name] = source.sizes[name], target.sizes[name]
         return Gate(self.ramp, units, blocks)
@@ -185,7 +185,7 @@ class MSG(Strategy):
 
 
 def _new_blocks(plan, stack):
-    """Numbers of the blocks that are no first copy of an old one."""
+    """Numbers of the new blocks: all but the first copy of each old one."""
     mixing = plan.terms[0].depths[stack]
     new, seen = [], []
     for block in range(mixing.target):
@@ -196,9 +196,9 @@ def _new_blocks(plan, stack):
             new.append(block)
     if seen != list(range(mixing.source)):
         raise GrowthError(
-            "A gate can only skip new blocks if the old ones are all there, "
-            "in their order. Choose another `depth`, such as 'stack' or "
-            f"'interpolate'. Received: blocks {seen} of {mixing.source} where "
-            "each first stands"
+            "A gate can only skip new blocks if all old ones are there, in "
+            "their order. Choose another `depth`, such as 'stack' or "
+            f"'interpolate'. Received: first copies in the order {seen}, of "
+            f"{mixing.source} blocks"
         )
     return tuple(new)

@@ -1,4 +1,4 @@
-"""Multi-stage layerwise training: the top grows, and the top trains."""
+"""MSLT: blocks are added on top, and only they are trained."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from kgrow.strategies.registry import register
 
 @register("mslt")
 class MSLT(Top):
-    """Copies of the top blocks on top, which alone are trained.
+    """Copies of the top blocks on top; only the copies are trained.
 
-    Old blocks run forward only: no gradient, no state of the optimizer. The
-    last stage of the paper trains everything; call `model.unfreeze()` for it.
+    The old blocks are frozen: they have no gradient and no optimizer state.
+    The last stage of the paper trains all weights; call `model.unfreeze()` for
+    it.
 
-    The paper's rule is followed, a stage trains the blocks that it adds, and
-    followed to the letter: embeddings, the norm behind the stack and the
-    output layer were there before, and rest. The public re-implementation
-    (tongxuluo/prts) trains that norm and an untied output layer with the new
-    blocks; and of its later stages' blocks the optimizer never hears, so that
-    they do not train at all, which is not repeated here.
+    As the paper says, a stage trains the blocks that it adds: embeddings, the
+    norm after the stack and the output layer are frozen too. The public
+    re-implementation (tongxuluo/prts) also trains that norm and an untied
+    output layer; in its later stages it does not pass the new blocks to the
+    optimizer, so that they are not trained, which is not reproduced here.
 
     Args:
         zero_exits: bool, see `DepthMap`; the paper's copies are live.

@@ -1,4 +1,4 @@
-"""Copies of units, and the weights that read them shared among the copies."""
+"""Net2Net: copies of units that share their outgoing weights."""
 
 from __future__ import annotations
 
@@ -19,21 +19,23 @@ SPLITS = ("uneven", "even")
 class Net2Net(Strategy):
     """Wider by copies of random units, deeper by identity blocks.
 
-    New unit `i` copies unit `g(i)`; whoever reads unit `j` reads each of its
-    `c` copies with a share of the old weight, the shares adding up to one. The
-    function is kept for any target size, with one exception that no operator
-    made of copies escapes: along a dimension that a LayerNorm or RMSNorm
-    takes statistics of, every unit must be copied equally often, so that the
-    target must be a multiple of the source.
+    New unit `i` copies unit `g(i)`. The copies of a unit share its outgoing
+    weights: each has a part of them, and the parts add up to the old weights.
+    This keeps the function at any size along dimensions without a norm. Where
+    a LayerNorm or RMSNorm takes statistics along the dimension, all units must
+    be copied equally often, so the target must be a multiple of the source;
+    that holds for every operator made of copies.
 
-    Equal shares would keep twins equal for ever, as they see the same
-    gradients. The default therefore splits unevenly, which keeps the function
-    as well and parts them at once.
+    With equal shares, copies would get equal gradients and stay equal for
+    ever. By default the shares differ, which keeps the function as well and
+    breaks the symmetry.
 
-    Deviates: the paper draws `g` with replacement; here it is balanced, each
-    unit copied `floor` or `ceil` of `target / source` times, which is what
-    makes multiples exact through norms. The paper breaks symmetry by noise
-    that changes the function; uneven shares do not.
+    New blocks are identities, see `Identity`.
+
+    Deviates: the paper draws `g` with replacement. Here each unit is copied
+    `floor` or `ceil` of `target / source` times, so that multiples are exact
+    through norms. The paper breaks the symmetry by noise, which changes the
+    function; uneven shares do not.
 
     Args:
         split: `"uneven"` (shares drawn around equal ones) or `"even"`.
@@ -87,8 +89,8 @@ class Net2Net(Strategy):
 def balanced_copies(
     source: int, target: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Which unit each of `target` copies, the old ones first, every one
-    `floor` or `ceil` of `target / source` times."""
+    """The unit that each of `target` units copies. The old units come first;
+    each is copied `floor` or `ceil` of `target / source` times."""
     rounds = [rng.permutation(source) for _ in range(target // source)]
     return np.concatenate([np.arange(source), *rounds])[:target]
 
@@ -96,7 +98,7 @@ def balanced_copies(
 def uneven_shares(
     source: int, indices: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-    """Shares between half and one and a half of equal ones, before they are
-    made to add up to one over the copies of a unit."""
+    """Shares that add up to one over the copies of a unit. Before that is made
+    so, they are drawn between half and one and a half of equal shares."""
     draws = rng.uniform(0.5, 1.5, len(indices))
     return draws / np.bincount(indices, draws, minlength=source)[indices]

@@ -1,9 +1,8 @@
-"""A longer table of positions: copied, interpolated or fresh."""
+"""A longer table of positions: copied, interpolated or new."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 
@@ -13,24 +12,24 @@ from kgrow.algebra.expansion import Expansion
 from kgrow.algebra.linear_maps import GatherMap, MatrixMap
 from kgrow.algebra.plan import Plan
 from kgrow.algebra.spec import ModelSpec
-from kgrow.strategies.base import Strategy
-from kgrow.strategies.registry import StrategyLike, get, register
+from kgrow.strategies.registry import StrategyLike, register
 from kgrow.strategies.task import Task
+from kgrow.strategies.with_base import WithBase
 
 _RULES = ("fresh", "copy", "interpolate")
 
 
 @register()
-class Positions(Strategy):
+class Positions(WithBase):
     """Grows the table of positions by a rule, and all else by a strategy.
 
     Args:
-        init: what stands in the table afterwards. `"copy"`: the old table,
-            over and over, which keeps the function on inputs of the old
-            length; `"interpolate"`: the old table stretched, neighbours mixed,
-            which changes it everywhere and leaves no position untrained;
-            `"fresh"`: the old table, and the layer's own initial values behind
-            it, as every other strategy does.
+        init: how the table grows. `"copy"`: the old table is repeated, which
+            keeps the function on inputs of the old length; `"interpolate"`:
+            the old table is stretched by linear interpolation, which changes
+            the function and leaves no position untrained; `"fresh"`: the old
+            table is followed by the layer's own initial values, as in every
+            other strategy.
         base: the strategy for everything else.
         dim: name of the dimension.
 
@@ -50,13 +49,11 @@ class Positions(Strategy):
     Reference:
 
     - Gu et al., "On the Transformer Growth for Progressive BERT Training"
-      (2010.12562), Sec. 3.1, on what is wrong with fresh positions after
-      training on truncated data. Copying is Longformer's way (Beltagy et al.,
-      2004.05150, Sec. 5), interpolation that of vision transformers at a
-      higher resolution (Dosovitskiy et al., 2010.11929, Sec. 3.2).
+      (2010.12562), Sec. 3.1, on the drawback of new positions after training
+      on truncated data. Longformer copies (Beltagy et al., 2004.05150, Sec.
+      5), vision transformers at a higher resolution interpolate (Dosovitskiy
+      et al., 2010.11929, Sec. 3.2).
     """
-
-    standalone = True
 
     def __init__(
         self,
@@ -68,13 +65,9 @@ class Positions(Strategy):
             raise GrowthError(
                 f"`init` must be one of {_RULES}. Received: init={init!r}"
             )
+        super().__init__(base)
         self.init = init
-        self.base = get(base)
         self.dim = dim
-        self.grows = self.base.grows
-        self.new_entries = self.base.new_entries
-        self.needs_data = self.base.needs_data
-        self.default_trainable = self.base.default_trainable
 
     def plan(self, source: ModelSpec, target: ModelSpec, seed: int = 0) -> Plan:
         if self.dim not in target.dims:
@@ -82,17 +75,13 @@ class Positions(Strategy):
                 "The network has no such dimension. Received: "
                 f"dim={self.dim!r}; there are {sorted(target.dims)}"
             )
-        plan = self.base.plan(source, target, seed)
-        return self._with_positions(plan)
+        return self._with_positions(super().plan(source, target, seed))
 
     def fit(self, plan: Plan, task: Task) -> Plan:
-        return self._with_positions(self.base.fit(plan, task))
-
-    def teacher_config(self) -> dict[str, Any] | None:
-        return self.base.teacher_config()
+        return self._with_positions(super().fit(plan, task))
 
     def claims(self, plan: Plan) -> list[Claim]:
-        claims = [c for c in self.base.claims(plan) if c.dim != self.dim]
+        claims = [c for c in super().claims(plan) if c.dim != self.dim]
         if self.dim in plan.grown:
             stretched = self.init == "interpolate"
             reason = "old positions are stretched" if stretched else "exact"
@@ -115,7 +104,7 @@ class Positions(Strategy):
 
 
 def _copies(source, target):
-    # Looked up one at a time: no two copies share what one reader reads.
+    # Every position is looked up by itself: copies need no shares.
     rows = GatherMap(source, np.arange(target) % source)
     return Expansion(rows, rows)
 

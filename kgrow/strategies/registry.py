@@ -1,4 +1,4 @@
-"""Strategies by name, as Keras finds its optimizers."""
+"""The registry of strategies: `get("name")`, as for Keras' optimizers."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ _Class = TypeVar("_Class", bound=type[Strategy])
 # Classes by name, and names by alias.
 _STRATEGIES: dict[str, type[Strategy]] = {}
 _ALIASES: dict[str, str] = {}
-# Every decorated class, those without a name too.
+# Every decorated class, including those without a name.
 _CLASSES: list[type[Strategy]] = []
 
 
 def register(
     name: str | None = None, aliases: Iterable[str] = ()
 ) -> Callable[[_Class], _Class]:
-    """Class decorator: makes a strategy known by name, and to Keras.
+    """Class decorator: registers a strategy by name, and with Keras.
 
-    Everything that goes over all strategies goes over a registered one: the
-    laws of kgrow's tests, `preservation_table()`, the benchmarks. A class
-    in a file of `kgrow/strategies/` is found there; any other is known once
-    its module is imported.
+    The tests of kgrow's laws, `preservation_table()` and the benchmarks run
+    over every registered strategy. Classes in `kgrow/strategies/` are imported
+    with the package; any other class is registered when its module is
+    imported.
 
     Args:
-        name: string, lower case. Without one the class can be saved and
-            loaded and has no name for `get()`: for strategies that need
-            arguments, or make others' growth up.
-        aliases: strings, other names of the same.
+        name: string, lower case. Without a name the class can be saved and
+            loaded, and `get()` does not find it: for strategies that need
+            arguments, or that only combine others.
+        aliases: strings, further names.
 
     Raises:
-        GrowthError: the class is no `Strategy`, says not what it grows, or
-            another one has the name.
+        GrowthError: the class is no `Strategy`, does not say what it grows,
+            or the name is taken.
 
     Example:
 
@@ -95,10 +95,10 @@ def _check(cls: Any, name: str | None, aliases: Iterable[str]) -> None:
 
 
 def forget(name: str) -> None:
-    """Takes a strategy out of the registry, with its aliases.
+    """Removes a strategy and its aliases from the registry.
 
     Args:
-        name: string, that it was registered by.
+        name: string, the name it is registered by.
     """
     _CLASSES.remove(_STRATEGIES.pop(name))
     for alias in [a for a, n in _ALIASES.items() if n == name]:
@@ -106,12 +106,12 @@ def forget(name: str) -> None:
 
 
 def classes() -> list[type[Strategy]]:
-    """Every class that was decorated, those without a name too, as a list."""
+    """All decorated classes, including those without a name, as a list."""
     return list(_CLASSES)
 
 
 def registered() -> dict[str, type[Strategy]]:
-    """The registered classes, as a dict from their names, sorted.
+    """All classes with a name: a dict from names to classes, sorted.
 
     Example:
 
@@ -125,9 +125,8 @@ def names(aliases: bool = True) -> list[str]:
     """Names of all strategies, sorted.
 
     Args:
-        aliases: bool, whether second names are listed too, `"stackbert"` for
-            `"stack"` and `"midas"` for `"middle"`; each strategy is listed
-            once if not.
+        aliases: bool, whether aliases are included, such as `"stackbert"` for
+            `"stack"`.
 
     Example:
 
@@ -141,9 +140,8 @@ def get(identifier: StrategyLike) -> Strategy:
     """Finds a strategy.
 
     Args:
-        identifier: a `Strategy`, the name of one, a config made by
-            `serialize()`, or a list of blocks, which becomes a
-            `StackingList`.
+        identifier: a `Strategy`, a name, a config made by `serialize()`, or a
+            list of blocks, from which a `StackingList` is made.
 
     Raises:
         GrowthError: there is no such strategy.
@@ -170,7 +168,7 @@ def get(identifier: StrategyLike) -> Strategy:
             "depth=...) to combine two."
         )
     if isinstance(identifier, (list, tuple)):
-        # A stacking list is a strategy, which needs this module.
+        # Imported here, for `depth_maps` imports this module.
         from kgrow.strategies.depth_maps import StackingList
 
         return StackingList(list(identifier))
@@ -191,5 +189,5 @@ def get(identifier: StrategyLike) -> Strategy:
 
 
 def serialize(strategy: Strategy) -> dict[str, Any]:
-    """The config from which `get()` makes the same strategy again."""
+    """The config of a strategy, from which `get()` makes it again."""
     return keras.saving.serialize_keras_object(strategy)

@@ -1,4 +1,4 @@
-"""Depth up-scaling: two copies of a stack, without the blocks at the seam."""
+"""SOLAR: two copies of a stack, without the blocks at the seam."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from kgrow.strategies.registry import register
 
 @register("solar")
 class SOLAR(DepthMap):
-    """Two copies of the stack, joined where the paper cuts them.
+    """Two copies of the stack, each cut at the seam.
 
     The first copy loses its last `m` blocks and the second its first `m`, so
-    that `n` blocks become `2 (n - m)`. Whole copies would set the last block
-    in front of the first, the two that are least alike; what is cut are the
+    that `n` blocks become `2 (n - m)`. In two whole copies the first block
+    would follow the last, which are the least alike; cutting removes the
     blocks at that seam. The paper goes from 32 blocks to 48, with `m = 8`.
 
-    What the paper leaves open: the target decides `m`, so that any number up
-    to `2 n` can be reached. Of an odd target, the first copy keeps the larger
-    half.
+    The target decides `m`, so that any number of blocks up to `2 n` can be
+    reached; if it is odd, the first copy keeps one block more. The paper leaves
+    this open.
 
     Args:
         zero_exits: bool, see `DepthMap`.

@@ -25,22 +25,24 @@ class Staged(Strategy):
     """Block-diagonal growth: several copies of the network side by side.
 
     A matrix `W` becomes `[[W, 0], [0, W]]`: each copy of the network reads
-    only itself, and what leaves them, the logits, is their mean. As a sum of
-    one term per copy, of which each writes its own entries and reads its own;
-    of a variable that produces none of the grown dimensions, each gives its
-    share. The function is kept through any norm, as every unit stands equally
-    often. Whole multiples only. Depth by stacking, which does not keep it.
+    itself only, and the logits are the mean over the copies. The plan is a sum
+    of one term per copy, which writes and reads the entries of that copy; a
+    variable that produces none of the grown dimensions, such as the head, gets
+    an equal share of each term. The function is kept through any norm, as all
+    units are copied equally often. Widths grow to whole multiples only. Depth
+    grows by stacking, which changes the function.
 
-    The moments of the optimizer go by what the copies do together, all
-    gradients being shared among them: halved, and quartered for squares, as in
-    the paper. Deviates: the zeros off the diagonal have gradients as large as
-    those on it; they get the same moments here, and zeros in the paper's code.
-    Copies of equal weights stay equal but for what is off the diagonal; noise
-    on what reads the copies, unseen by them, parts them.
+    Moments of the optimizer are divided by the number of copies, and those of
+    squares by its square, as in the paper, for each copy gets that share of
+    the gradient. Deviates: the zeros off the diagonal have gradients as large
+    as the entries on it, so they get the same moments; in the paper's code
+    these are zero. The copies stay equal except through entries off the
+    diagonal; noise on their outgoing weights, which cancels while they are
+    equal, breaks the symmetry.
 
     Args:
-        snr: signal-to-noise ratio of that noise in decibels, see
-            `HyperCloning`; `None`, as in the paper, for none.
+        snr: float, signal-to-noise ratio of that noise in decibels, see
+            `HyperCloning`; or `None`, as in the paper, for no noise.
 
     Example:
 
@@ -114,7 +116,7 @@ class Staged(Strategy):
 
 
 def _one(e, copy, times):
-    """One copy of several: it writes its own entries, and reads its own."""
+    """The expansion of one copy, which writes and reads its own entries."""
     mask = (np.arange(e.target) // e.source == copy).astype(float)
     own = GatherMap(e.source, np.arange(e.target) % e.source, mask)
     reads = Pair(own, own)

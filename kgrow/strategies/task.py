@@ -1,4 +1,4 @@
-"""What a strategy may ask of the growth it is used in."""
+"""The interface between a strategy that needs data and a growth."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ from kgrow.algebra.types import Array, Config, Values
 
 if TYPE_CHECKING:
     from kgrow.strategies.base import Strategy
+    from kgrow.strategies.gradmax import GradMax
     from kgrow.strategies.learned_operator import Learned
 
 
 class Task(Protocol):
-    """One growth, as a strategy that needs more than sizes sees it.
+    """The services of one growth, passed to `Strategy.fit()`.
 
-    `Strategy.fit()` is given one. A strategy knows these members and no model;
-    `kgrow.growth` implements them.
+    A strategy uses these members and sees no model; `kgrow.growth.context`
+    implements them.
 
     Attributes:
-        values: dict from paths to arrays, the weights that the plan starts
-            from. A strategy may replace them by tuned ones.
+        values: dict from paths to arrays, the weights to be grown. A strategy
+            may replace them by tuned ones.
         seed: int, the growth's seed.
-        report: dict of what a learned phase did, or `None`; it becomes the
+        report: dict, the record of a learned phase, or `None`; it becomes the
             receipt's `learned`.
     """
 
@@ -35,7 +36,8 @@ class Task(Protocol):
     report: dict[str, Any] | None
 
     def data_for(self, strategy: Strategy) -> object:
-        """The data given to `grow()`, or an error that names `strategy`."""
+        """The data given to `grow()`. Raises, naming `strategy`, if there are
+        none."""
         ...
 
     def fit(
@@ -50,19 +52,20 @@ class Task(Protocol):
             parameters: dict of arrays.
             make_plan: function from such a dict, of arrays or tensors, to a
                 `Plan`.
-            settings: the learned strategy: steps, optimizer and so on.
+            settings: the learned strategy, for its steps, optimizer and so on.
 
         Returns:
-            dict of the trained arrays.
+            dict of arrays, the trained parameters.
         """
         ...
 
     def grown(self, plan: Plan) -> dict[str, Array]:
-        """The grown network's variables, from paths to arrays."""
+        """The weights that a plan makes: a dict from paths to arrays."""
         ...
 
     def build(self, config: Config) -> tuple[object, ModelSpec]:
-        """A network of other sizes and its `ModelSpec`, without values."""
+        """A network of other sizes, its weights without values, and its
+        `ModelSpec`."""
         ...
 
     def gradients(
@@ -70,15 +73,16 @@ class Task(Protocol):
         network: object,
         values: Values,
         paths: Sequence[str],
-        strategy: Strategy,
+        settings: GradMax,
     ) -> dict[str, np.ndarray]:
-        """Gradients of the loss on the first batch.
+        """Gradients of the loss, the mean over the examples of the data.
 
         Args:
             network: one that `build()` made.
-            values: dict from paths to arrays, its weights.
+            values: dict from paths to arrays, the weights to use.
             paths: list of the paths whose gradients are wanted.
-            strategy: the `Strategy` that asks.
+            settings: the strategy that asks, with its `batch_size` and
+                `steps`.
 
         Returns:
             dict from paths to arrays.

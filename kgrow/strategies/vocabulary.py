@@ -1,4 +1,4 @@
-"""A larger vocabulary: what new tokens start as."""
+"""A larger vocabulary: the initial values of new tokens."""
 
 from __future__ import annotations
 
@@ -15,41 +15,41 @@ from kgrow.algebra.lazy_keras import ops
 from kgrow.algebra.plan import Plan
 from kgrow.algebra.plan_term import factor_shape, factors
 from kgrow.algebra.spec import ModelSpec
-from kgrow.strategies.base import Strategy, random_generator
-from kgrow.strategies.registry import StrategyLike, get, register, serialize
+from kgrow.strategies.base import random_generator
+from kgrow.strategies.registry import StrategyLike, register, serialize
 from kgrow.strategies.task import Task
+from kgrow.strategies.with_base import WithBase
 
-# From each new token to the old ones that it is composed of.
+# The old tokens that each new one is composed of.
 Pieces: TypeAlias = Mapping[int, Sequence[int]]
 
 _RULES = ("mean", "gaussian", "compose", "fresh")
 
 
 @register()
-class Vocabulary(Strategy):
+class Vocabulary(WithBase):
     """Grows a vocabulary by a rule, and all else by a strategy.
 
-    The rule says what new tokens start as, wherever the vocabulary is an axis:
-    their rows of the embedding, their columns of a head with weights of its
-    own, their entries of a bias. Old tokens keep theirs, and so their logits
-    on old text, under every rule; what their probabilities lose is what new
-    tokens get of the softmax. With rows from the layers' own initializers a
-    new token's logit is about 0, which, where a model has learned to push the
-    logits of all old ones far below 0, takes nearly everything. Under
-    `"mean"` a new token's logit is the mean of the old ones, so that `k` new
-    tokens beside `n` old ones divide the old probabilities by no more than
-    `1 + k / n`. New rows are statistics of the grown ones, whatever else
-    grows; their optimizer state starts as that of any new entry.
+    The rule sets the entries of new tokens wherever the vocabulary is an axis:
+    rows of the embedding, columns of a head with weights of its own, entries
+    of a bias. Under every rule old tokens keep their entries, and so their
+    logits; their probabilities fall by the share of the softmax that new
+    tokens take. With the layers' own initial values a new token's logit is
+    about 0. A model that has learned logits far below 0 for all old tokens
+    then gives nearly all probability to the new ones. Under `"mean"` a new
+    token's logit is the mean of the old ones, so that `k` new tokens beside
+    `n` old ones divide the old probabilities by at most `1 + k / n`. New
+    entries are computed from the grown ones, so other dimensions may grow at
+    the same time. Their optimizer state starts as that of any new entry.
 
     Args:
-        init: what new tokens start as. `"mean"`: the mean of all old ones;
-            `"gaussian"`: drawn from the Gaussian with the mean and the
-            covariance of the old ones, the same for the same seed, so that no
-            two are equal; `"compose"`: the mean of the `pieces` of each;
-            `"fresh"`: the layers' own initial values, as under every other
-            strategy.
-        pieces: dict from the number of each new token to a list of the
-            numbers of the old ones that it is composed of, for `"compose"`.
+        init: the initial values of new tokens. `"mean"`: the mean of all old
+            ones; `"gaussian"`: drawn from the Gaussian with the mean and the
+            covariance of the old ones, so that no two are equal; `"compose"`:
+            the mean of the `pieces` of each; `"fresh"`: the layers' own initial
+            values, as in every other strategy.
+        pieces: dict from the number of each new token to the list of numbers
+            of the old tokens that it is composed of, for `"compose"`.
         base: the strategy for everything else.
         dim: name of the dimension.
 
@@ -74,11 +74,9 @@ class Vocabulary(Strategy):
     Reference:
 
     - Hewitt, "Initializing New Word Embeddings for Pretrained Language
-      Models" (2021), on the mean, the bound above and the Gaussian, which he
-      draws with a hundred-thousandth of the covariance; here it is the whole.
+      Models" (2021), for the mean, the bound above and the Gaussian. He scales
+      the covariance by 1e-5; here it is not scaled.
     """
-
-    standalone = True
 
     def __init__(
         self,
@@ -97,14 +95,10 @@ class Vocabulary(Strategy):
                 '`init="compose"`, which needs them, and under no other rule. '
                 f"Received: init={init!r}, pieces={pieces!r}"
             )
+        super().__init__(base)
         self.init = init
         self.pieces = None if pieces is None else _checked(pieces)
-        self.base = get(base)
         self.dim = dim
-        self.grows = self.base.grows
-        self.new_entries = self.base.new_entries
-        self.needs_data = self.base.needs_data
-        self.default_trainable = self.base.default_trainable
 
     def plan(self, source: ModelSpec, target: ModelSpec, seed: int = 0) -> Plan:
         dim = target.dims.get(self.dim)
@@ -117,10 +111,10 @@ class Vocabulary(Strategy):
         if self.pieces is not None:
             old, new = source.sizes[dim.name], target.sizes[dim.name]
             _check_pieces(self.pieces, old, new)
-        return self.base.plan(source, target, seed)
+        return super().plan(source, target, seed)
 
     def fit(self, plan: Plan, task: Task) -> Plan:
-        plan = self.base.fit(plan, task)
+        plan = super().fit(plan, task)
         if self.dim not in plan.grown or self.init == "fresh":
             return plan
         given = {
@@ -130,25 +124,22 @@ class Vocabulary(Strategy):
         }
         return dataclasses.replace(plan, given={**plan.given, **given})
 
-    def teacher_config(self) -> dict[str, Any] | None:
-        return self.base.teacher_config()
-
     def claims(self, plan: Plan) -> list[Claim]:
         reason = "exact: old tokens have the logits that they had"
         return [
             Claim(self.dim, True, reason) if claim.dim == self.dim else claim
-            for claim in self.base.claims(plan)
+            for claim in super().claims(plan)
         ]
 
     def _with_new_rows(self, plan, variable, values):
-        """The grown variable, what is new in it by the rule."""
+        """The grown variable, with new tokens by the rule."""
         grown = plan.grow(variable.path, values)
         grown = ops.convert_to_numpy(grown)
         dtype = "float64" if grown.dtype == "float64" else "float32"
         rows = np.array(grown, "float64")
         rows = rows.reshape(factor_shape(variable, plan.target.sizes))
         names = [factor for factor, _ in factors(variable.axes)]
-        # A view, so that what is written there stands in `rows`.
+        # A view: writing to `table` writes to `rows`.
         table = np.moveaxis(rows, names.index(self.dim), 0)
         old = plan.source.sizes[self.dim]
         count = len(table) - old
@@ -166,7 +157,7 @@ class Vocabulary(Strategy):
         pieces = self.pieces
         return {
             "init": self.init,
-            # JSON has no numbers for keys.
+            # Pairs, for keys of JSON objects are strings.
             "pieces": None
             if pieces is None
             else list(map(list, pieces.items())),
@@ -203,7 +194,7 @@ def _check_pieces(pieces, old, new):
 
 
 def _checked(pieces):
-    """`{token: [tokens]}` of a dict, or of the pairs that a config holds."""
+    """`{token: [tokens]}`, from a dict or from the pairs in a config."""
     try:
         return {
             operator.index(token): _nonempty(
@@ -226,12 +217,13 @@ def _nonempty(parts):
 
 
 def _drawn(rows, count, rng):
-    """`count` draws from the Gaussian of some rows, of any shape."""
+    """`count` draws from the Gaussian that has the mean and the covariance of
+    the rows of an array."""
     flat = rows.reshape(len(rows), -1)
     mean = flat.mean(axis=0)
     covariance = (flat - mean).T @ (flat - mean) / len(flat)
     values, vectors = np.linalg.eigh(covariance)
-    # The root that is symmetric does not depend on the signs of the vectors.
+    # The symmetric root does not depend on the signs of the eigenvectors.
     root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
     draws = mean + rng.standard_normal((count, flat.shape[1])) @ root
     return draws.reshape(count, *rows.shape[1:])

@@ -121,11 +121,12 @@ def test_spectral_normalisation_is_kept_at_inference_only():
 class Chain(keras.Model):
     """Blocks without a residual branch and without a norm."""
 
-    def __init__(self, num_layers, **kwargs):
+    def __init__(self, num_layers, activation, **kwargs):
         super().__init__(**kwargs)
         self.num_layers = num_layers
+        self.activation = activation
         self.blocks = [
-            layers.Dense(FEATURES, "tanh", name=f"block_{i}")
+            layers.Dense(FEATURES, activation, name=f"block_{i}")
             for i in range(num_layers)
         ]
         for block in self.blocks:
@@ -138,18 +139,30 @@ class Chain(keras.Model):
         return x
 
     def get_config(self):
-        return {**super().get_config(), "num_layers": self.num_layers}
+        return {
+            **super().get_config(),
+            "num_layers": self.num_layers,
+            "activation": self.activation,
+        }
 
 
-def test_identity_needs_a_residual_branch():
+def chain(activation):
+    """A growable chain, its axes, and the receipt of two blocks more."""
     axes = AxisMap(
         {"block_{layers}/kernel": "_ -> _", "block_{layers}/bias": "-> _"},
         stacks=[BlockStack("layers", field="num_layers")],
     )
-    model = GrowableModel(Chain(2), axes)
-    receipt = model.grow({"num_layers": 3}, "identity", probe=X)
+    model = GrowableModel(Chain(2, activation), axes)
+    return model.grow({"num_layers": 4}, "identity", probe=X)
+
+
+def test_without_a_residual_branch_new_blocks_are_identity_matrices():
+    receipt = chain("relu")
+    assert receipt.relative_diff == 0
+    # Which activation runs between the blocks is not in the axes.
     assert not receipt.exact
-    assert "no residual branch" in receipt.claims["layers"]
+    assert "identity matrices" in receipt.claims["layers"]
+    assert 0 < chain("tanh").relative_diff < 0.9
 
 
 def test_a_head_outside_of_the_network_is_compared():

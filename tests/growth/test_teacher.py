@@ -51,6 +51,29 @@ def test_the_loss_is_the_paper_s_and_fades():
         assert found.history["loss"][0] == pytest.approx(expected, rel=1e-4)
 
 
+def test_the_teacher_s_variables_have_paths_of_their_own():
+    model, x, small = taught(steps=100)
+    paths = [w.path for w in model.weights]
+    assert len(set(paths)) == len(paths)
+    own = [p for p in paths if p.startswith("teacher/")]
+    assert len(own) == len(model.teacher.weights)
+    assert_same(array(model.teacher(x)), small)
+
+
+def test_the_teacher_weighs_examples_as_the_loss_does():
+    model, x, small = taught(weight=1.0, steps=100)
+    large = array(model(x))
+    weights = np.array([0, 0, 0, 0, 0.5, 1, 2, 0])
+    each = [
+        divergence(small[i : i + 1], large[i : i + 1], 1.0) for i in range(8)
+    ]
+    found = model.fit(
+        x, Y, sample_weight=weights, epochs=1, batch_size=8, verbose=0
+    )
+    expected = np.mean(weights * each)
+    assert found.history["loss"][0] == pytest.approx(expected, rel=1e-4)
+
+
 def test_the_teacher_rests_and_the_pupil_learns():
     model, x, small = taught(rate=0.1, steps=100)
     teacher = model._inheritance.teacher

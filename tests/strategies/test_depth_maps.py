@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 import kgrow
 from kgrow import Dim, GrowthError, strategies
 from kgrow.algebra import tolerance
+from kgrow.algebra.spec import BlockStack
 from kgrow.strategies import (
     SOLAR,
     Combine,
@@ -116,6 +117,97 @@ def test_copy_trains_what_its_parts_do(depth, train):
     assert strategies.get("mslt").stacking_list(4, 7) == (
         Top().stacking_list(4, 7)
     )
+
+
+# --- where there is no residual branch ---------------------------------------
+
+
+def chain_spec(width, depth, rules=()):
+    """Layers one behind the other, as Net2DeeperNet has them."""
+    axes = kgrow.AxisMap(
+        {
+            "first": "_ -> h",
+            "layer_{layers}/kernel": "h -> h",
+            "layer_{layers}/bias": "-> h",
+            "last": "h -> _",
+            **dict(rules),
+        },
+        stacks=[BlockStack("layers", norm="pre")],
+    )
+    shapes = {"first": (3, width), "last": (width, 2)}
+    for block in range(depth):
+        shapes[f"layer_{block}/kernel"] = (width, width)
+        shapes |= {
+            f"layer_{block}/{name}": (width,)
+            for name in ("bias", *(r.split("/")[1] for r in dict(rules)))
+        }
+    return axes.spec(shapes.items(), {})
+
+
+def run_chain(values, x):
+    """What the chain computes, with relu behind every layer."""
+    relu, block = lambda t: np.maximum(t, 0), 0
+    x = relu(x @ values["first"])
+    while f"layer_{block}/kernel" in values:
+        name = f"layer_{block}"
+        x = relu(x @ values[f"{name}/kernel"] + values[f"{name}/bias"])
+        block += 1
+    return x @ values["last"]
+
+
+def chain_values(spec):
+    rng = np.random.default_rng(2)
+    return {p: rng.standard_normal(v.shape) for p, v in spec.variables.items()}
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("width", [5, 8])
+@pytest.mark.parametrize("name", ["identity", "net2net", "lemon", "llama_pro"])
+def test_new_layers_of_a_chain_are_identity_matrices(name, width):
+    """Net2DeeperNet, at the old width and at another one."""
+    source, target = chain_spec(5, 2), chain_spec(width, 4)
+    strategy = strategies.get(name)
+    if "width" not in strategy.grows and width != 5:
+        strategy = Combine("net2net", strategy)
+    plan, values = strategy.plan(source, target, 1), chain_values(source)
+    x = np.random.default_rng(0).standard_normal((6, 3))
+    bound = tolerance("float64", width, 6)
+    before = run_chain(values, x)
+    after = run_chain(plan.apply(values), x)
+    assert abs(after - before).max() <= bound * abs(before).max()
+    claims = {c.dim: c for c in strategy.claims(plan)}
+    assert not claims["layers"].exact
+    assert "identity matrices" in claims["layers"].reason
+
+
+@pytest.mark.once
+def test_the_middle_of_a_convolution_is_the_identity():
+    axes = kgrow.AxisMap(
+        {"layer_{layers}": "_ _ h -> h", "last": "h -> _"},
+        stacks=[BlockStack("layers", norm="pre")],
+    )
+
+    def spec(depth):
+        kernels = [(f"layer_{i}", (3, 5, 4, 4)) for i in range(depth)]
+        return axes.spec([*kernels, ("last", (4, 2))], {})
+
+    plan = strategies.get("identity").plan(spec(1), spec(2))
+    kernel = plan.apply(chain_values(spec(1)))["layer_1"]
+    np.testing.assert_array_equal(kernel[1, 2], np.eye(4))
+    assert np.count_nonzero(kernel) == 4
+
+
+@pytest.mark.once
+def test_blocks_of_more_than_a_kernel_are_copied():
+    rules = {"layer_{layers}/scale": "-> h | scale"}
+    source, target = chain_spec(5, 2, rules), chain_spec(5, 3, rules)
+    plan = strategies.get("identity").plan(source, target)
+    grown = plan.apply(values := chain_values(source))
+    np.testing.assert_array_equal(
+        grown["layer_1/kernel"], values["layer_0/kernel"]
+    )
+    (claim,) = strategies.get("identity").claims(plan)
+    assert "no residual branch to silence" in claim.reason
 
 
 # --- CompoundGrow ------------------------------------------------------------

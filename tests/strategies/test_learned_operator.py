@@ -113,6 +113,25 @@ def test_ligo_contains_the_fixed_operators(float64, family, inner):
     assert relative_difference(found, outputs(expected, x)) <= ROUNDING
 
 
+@pytest.mark.once
+@pytest.mark.parametrize("init", ["stack", "zero", "net2net"])
+def test_new_heads_are_what_the_operator_learned(init):
+    """Matrices of (head, position) pairs write the entries of new heads."""
+    model = make_model("GPT2")
+    source = model.architecture
+    heads = model.growth_config["num_heads"]
+    _, spec = source.build(source.check({"num_heads": 2 * heads}))
+    parameters, make_plan = LiGO(init=init).operator(source.spec, spec, seed=0)
+    learned = {
+        name: np.full_like(value, 0.5) if name.endswith("produce") else value
+        for name, value in parameters.items()
+    }
+    grown = make_plan(learned).apply(values_of(model))
+    for part in ("query", "key", "value"):
+        kernel = grown[f"transformer_layer_0/self_attention/{part}/kernel"]
+        assert np.abs(kernel[:, heads:]).min() > 0, part
+
+
 def test_plain_tying_is_the_paper_s(float64):
     """Readers by `B` itself: copies are read twice, padding is not."""
     model = make_model("MLP", dtype="float64", activation="tanh")
@@ -445,6 +464,7 @@ def test_bad_arguments(make, message):
         ),
         (LiGO(init="direct"), {"num_layers": 3}, "depth copies blocks"),
         (LiGO(init="ki"), {"hidden_dim": 12}, "has 0. Choose another `init`"),
+        (InitializeNew("net2net"), {"hidden_dim": 16}, "work of 'net2net'"),
     ],
 )
 def test_growths_that_cannot_be(strategy, target, message):

@@ -343,6 +343,12 @@ def test_a_smaller_file_loads_into_a_model_with_gates(tmp_path):
     assert gated.active_gates == [] and gated.growth_config["hidden_dim"] == 8
 
 
+def test_it_needs_data_if_its_initializer_learns():
+    assert MSG(initializer="ligo").needs_data
+    assert not MSG(initializer="net2net").needs_data
+    assert not MSG().needs_data
+
+
 def test_the_strategy_is_data():
     for strategy in (
         MSG(),
