@@ -90,7 +90,9 @@ class Data:
                     "that can be read again, or fewer `steps`."
                 )
 
-    def once(self, batch_size, steps=None):
+    def once(
+        self, batch_size: int, steps: int | None = None
+    ) -> Iterator[Any]:
         """Yields every batch once, in the order of the data.
 
         Args:

@@ -81,6 +81,7 @@ def test_the_page_says_what_is_kept(page, table):
     check_page(read(page, "preservation"), table.to_markdown())
 
 
+@pytest.mark.slow
 def test_the_page_says_what_msg_asks(page, msg):
     check_page(read(page, "msg"), msg.to_markdown())
     names = strategies.names(aliases=False)

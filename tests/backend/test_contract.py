@@ -3,6 +3,8 @@
 import ast
 import importlib
 import inspect
+import sys
+import types
 
 import keras
 import pytest
@@ -67,3 +69,23 @@ def test_the_backend_in_use_is_the_one_of_keras():
 def test_another_backend_is_refused():
     with pytest.raises(ImportError, match="Received: 'openvino'"):
         backend.load("openvino")
+
+
+def test_an_incomplete_backend_names_what_is_missing():
+    class Partial(Backend):
+        def sync(self, model):
+            del model
+
+    with pytest.raises(TypeError, match="abstract.*forward.*gradient"):
+        Partial()
+
+
+def test_an_added_backend_is_one_file_and_one_line(monkeypatch):
+    """A copy of the present one under another name is found by its line."""
+    module = types.ModuleType("kgrow.backend.mirrored")
+    module.MirroredBackend = type(
+        "MirroredBackend", (type(backend.current),), {}
+    )
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setitem(backend.BACKENDS, "mirrored", "MirroredBackend")
+    assert isinstance(backend.load("mirrored"), Backend)

@@ -322,6 +322,7 @@ def short(monkeypatch):
     monkeypatch.setattr(recipes, "_FITTING", 2)
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize("name, options", WAYS)
 def test_every_recipe_plans_a_run_to_the_final_size(name, options):
     rung, steps = RUNGS["XS"], 2200

@@ -150,6 +150,7 @@ FOREIGN = {
 }
 
 
+@pytest.mark.sample
 @pytest.mark.compiles
 @pytest.mark.parametrize("first", [True, False], ids=["Growth", "Backup"])
 @pytest.mark.parametrize("case", FOREIGN)

@@ -90,6 +90,7 @@ def put(folder, name):
     (folder / name).write_bytes(content)
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize("name", BAD)
 def test_one_bad_file_of_many(name, tmp_path):
     """Beside a good run, in a folder of its own."""

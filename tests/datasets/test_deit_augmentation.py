@@ -118,6 +118,7 @@ def test_labels_must_be_rows():
         deit_augmentation(10, 8, **QUICK).mix(x, np.arange(6))
 
 
+@pytest.mark.slow
 def test_tf_data_and_eager_both_work_with_one_object():
     """Whichever comes first, and the seed decides in both."""
     tf = pytest.importorskip("tensorflow")
@@ -140,6 +141,7 @@ def test_tf_data_and_eager_both_work_with_one_object():
         np.testing.assert_array_equal(v, t)
 
 
+@pytest.mark.slow
 @pytest.mark.compiles
 def test_rand_augment_in_tf_data_and_then_eagerly():
     tf = pytest.importorskip("tensorflow")

@@ -292,6 +292,7 @@ def test_fit_reads_it_on_every_backend(prepared):
     assert model.evaluate(test, verbose=0)[1] > 0.75
 
 
+@pytest.mark.slow
 def test_augmented_in_the_pipeline(prepared):
     def batch():
         augment = deit_augmentation.deit_augmentation(

@@ -171,6 +171,7 @@ def surroundings(model):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.compiles
 def test_ctrl_c_at_any_line_leaves_all_or_nothing():
     def small():

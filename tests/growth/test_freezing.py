@@ -73,6 +73,7 @@ def slots(model):
 # --- which entries are new ---------------------------------------------------
 
 
+@pytest.mark.sample
 @pytest.mark.compiles
 @pytest.mark.parametrize("name", strategies.names(aliases=False))
 @pytest.mark.parametrize("fields", ["widths", "depth"])

@@ -59,6 +59,7 @@ def assert_same_report(actual, expected):
         np.testing.assert_array_equal(actual[key], values, err_msg=key)
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize("name", NAMES)
 def test_a_wrapped_network_trains_as_the_network(name):
     case, network, model = pair(name)
@@ -72,6 +73,7 @@ def test_a_wrapped_network_trains_as_the_network(name):
     assert model.metrics_names == network.metrics_names
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize("name", NAMES)
 def test_and_after_a_growth_that_adds_nothing(name):
     case, network, model = pair(name)

@@ -1,4 +1,5 @@
-"""A strategy and an optimizer with a rule, each written outside the package.
+"""A strategy, an optimizer with a rule and a callback, each written outside
+the package.
 
 Importing this module registers them, and pytest can (`-p helpers.outsiders`).
 """
@@ -56,6 +57,15 @@ class Rooted(keras.optimizers.Optimizer):
         self.assign(pull, 0.9 * pull + root)
         rate = keras.ops.cast(learning_rate, variable.dtype)
         self.assign_sub(variable, rate * pull)
+
+
+class SmoothedLoss(keras.callbacks.Callback):
+    """A running mean of the loss, which a restart does not lose."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        state = self.model.callback_state
+        old = state.get("smoothed_loss", logs["loss"])
+        state["smoothed_loss"] = 0.9 * old + 0.1 * logs["loss"]
 
 
 register_slot_rule("Rooted.pull", SlotRule(1))

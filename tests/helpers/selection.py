@@ -1,9 +1,9 @@
 """Which tests are quick on which backend, by their marks.
 
 Torch runs all quick tests, because nothing is compiled there. On the others
-`compiles` leaves a test to `make slow`, `grid` takes some of its cases, and
-`once` leaves it out. `each` takes back what its file says of all tests.
-`sample` takes some of a test's cases on torch, too.
+`compiles` leaves a test to `make slow`, and `once` leaves it out. `each` takes
+back what its file says of all tests. `grid` takes some of a test's cases on
+every backend; `sample` does on torch, and elsewhere as its file's mark says.
 """
 
 import collections
@@ -35,14 +35,16 @@ def select(items, backend):
     grids = collections.defaultdict(list)
     elsewhere = []
     for item in items:
-        mark = "sample" if "sample" in item.keywords else "each"
-        if backend != ALL:
-            mark = _mark(item) or mark
+        mark = _mark(item) or "each"
+        if backend == ALL and mark != "grid":
+            mark = "each"
+        if mark == "each" and "sample" in item.keywords:
+            mark = "grid"
         if mark == "once":
             elsewhere.append(item)
         elif mark == "compiles" or backend != ALL and _of_another_family(item):
             item.add_marker(pytest.mark.slow)
-        elif mark in ("grid", "sample"):
+        elif mark == "grid":
             grids[item.nodeid.partition("[")[0]].append(item)
     for cases in grids.values():
         params = [case.callspec.params for case in cases]

@@ -356,6 +356,7 @@ def test_a_task_takes_datasets_of_texts(axes):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.compiles
 def test_what_a_task_was_compiled_with_is_taken_over(axes):
     backbone = hub.GPT2Backbone(**TEXT)

@@ -36,6 +36,7 @@ def parameters(model):
     return sum(math.prod(w.shape) for w in model.network.trainable_variables)
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize("name", names())
 def test_a_named_model_has_as_many_parameters_as_published(name):
     with without_values():
@@ -52,6 +53,7 @@ def test_a_named_model_has_as_many_parameters_as_published(name):
     assert {f: config[f] for f in fields} == fields
 
 
+@pytest.mark.slow
 def test_small_models_grow_into_large_ones():
     """Every pair that the papers grow is a growth of one family."""
     pairs = [

@@ -458,6 +458,7 @@ def test_groups_of_heads_grow_exactly(float64, tied, target, group, kv, name):
     assert relative_difference(array(model(x)), before) <= bound
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize("name", strategies.names(aliases=False))
 def test_a_tied_llama_claims_what_is_measured(float64, name):
     """As `test_preservation` does for the families as they are."""

@@ -143,6 +143,7 @@ def test_the_function_is_kept_exactly_where_it_is_claimed(
     assert exact == (relative <= bound), (stated, relative)
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize(
     "growth, strategy",
     [
@@ -163,6 +164,7 @@ def test_what_is_exact(float64, growth, strategy):
     assert relative <= ROUNDING
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize(
     "growth", ["resnet-width", "resnet-all", "bottleneck-all"]
 )
@@ -220,6 +222,7 @@ def test_it_grows_while_it_trains(name, strategy, tmp_path):
         np.testing.assert_array_equal(array(loaded(x)), before)
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize("strategy", ["msg", "direct", "net2net"])
 @pytest.mark.parametrize(
     "name, depths, target",
@@ -261,6 +264,7 @@ def test_what_is_behind_a_gate_comes_in_gradually(name):
     assert model.strip().gates.counters == []
 
 
+@pytest.mark.sample
 @NAMES
 @pytest.mark.parametrize("policy", ["float32", "float64", "mixed_bfloat16"])
 def test_it_trains_under_every_dtype_policy(name, policy, request):

@@ -307,6 +307,7 @@ def test_channels_come_last_whatever_keras_prefers(family):
         keras.config.set_image_data_format("channels_last")
 
 
+@pytest.mark.sample
 @pytest.mark.compiles
 @EACH
 @pytest.mark.parametrize(
@@ -356,6 +357,7 @@ def test_leaves_blocks_out_while_it_trains(family):
     model.fit(x, y, verbose=0, callbacks=[SubModels([1, 3], 1)])
 
 
+@pytest.mark.sample
 @pytest.mark.compiles
 @EACH
 @pytest.mark.parametrize("suffix", [".keras", ".weights.h5"])

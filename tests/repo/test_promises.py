@@ -1,5 +1,5 @@
-"""Adding a strategy, a family or an optimizer's rule takes its own file and
-nothing else: tried from outside the package."""
+"""Adding a strategy, a family, an optimizer's rule or a callback takes its own
+file and nothing else: tried from outside the package."""
 
 import inspect
 import os
@@ -10,7 +10,13 @@ import sys
 import keras
 import numpy as np
 import pytest
-from helpers.toy import array, make_inputs, make_model, relative_difference
+from helpers.toy import (
+    array,
+    make_inputs,
+    make_model,
+    make_targets,
+    relative_difference,
+)
 
 import kgrow
 from kgrow import GrowthError, strategies
@@ -246,6 +252,30 @@ def test_a_slot_without_a_rule_says_how_to_write_one(outsiders, monkeypatch):
 def test_a_rule_is_checked(slot, rule):
     with pytest.raises(GrowthError, match="Received"):
         kgrow.growth.optimizer.slot_rules.register_slot_rule(slot, rule)
+
+
+# --- a callback --------------------------------------------------------------
+
+
+@once
+def test_a_callback_finds_its_state_again(outsiders, tmp_path):
+    """After a growth, in a file, and when a fit goes on."""
+    model = make_model("MLP")
+    model.compile("sgd", "mse")
+    x = make_inputs(model)
+    y = make_targets(model, x)
+    callback = outsiders.SmoothedLoss()
+    model.fit(x, y, callbacks=[callback], verbose=0)
+    model.grow({"intermediate_dim": 20}, seed=0)
+    state = dict(model.callback_state)
+    assert state["smoothed_loss"] > 0
+    model.save_weights(tmp_path / "some.weights.h5")
+    again = make_model("MLP")
+    again.compile("sgd", "mse")
+    again.load_weights(tmp_path / "some.weights.h5")
+    assert again.callback_state == state
+    again.fit(x, y, callbacks=[callback], verbose=0)
+    assert 0 < again.callback_state["smoothed_loss"] != state["smoothed_loss"]
 
 
 # --- what is written from the registries --------------------------------------

@@ -80,7 +80,7 @@ def test_marks_decide(marks, backend, where):
 
 @pytest.mark.parametrize(
     "mark, backend, quick",
-    [("grid", "jax", 1), ("grid", "torch", 9), ("sample", "torch", 3)],
+    [("grid", "jax", 1), ("grid", "torch", 3), ("sample", "torch", 3)],
 )
 def test_grids_are_sampled(mark, backend, quick):
     items = [Item(i, ("test", mark)) for i in range(9)]

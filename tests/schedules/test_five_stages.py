@@ -126,6 +126,7 @@ def test_a_plain_model_is_left(trained, family):
     assert_close(outputs(twin, inputs), before, "float32")
 
 
+@pytest.mark.sample
 @pytest.mark.compiles
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("stop", [4, 7])

@@ -102,6 +102,7 @@ def test_gamma_is_the_fall_of_the_loss_for_its_cost(found):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.compiles
 def test_the_same_seed_gives_the_same_numbers():
     short = {"target": {"num_layers": 2}, "steps": 8, "windows": 1}
@@ -127,6 +128,7 @@ def test_the_user_s_random_numbers_go_on():
     assert drawn == (random.random(), np.random.rand())
 
 
+@pytest.mark.slow
 @pytest.mark.compiles
 def test_a_budget_gives_each_variant_the_same_flops(found):
     budget = 30 * found.rows[0].flops_per_step
@@ -309,6 +311,7 @@ def test_lines_and_ladders():
     assert ladder(1, 2, 5) == [2]
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize(
     "message, arguments",
     [

@@ -99,6 +99,7 @@ CONFIGURED = [
 ]
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize("strategy", CONFIGURED, ids=repr)
 def test_a_strategy_survives_its_config(strategy):
     config = json.loads(json.dumps(strategies.serialize(strategy)))

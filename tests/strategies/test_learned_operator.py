@@ -145,6 +145,7 @@ def test_plain_tying_is_the_paper_s(float64):
     assert found["net2net"] > 0.01 and found["stack"] <= ROUNDING
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize("name", ["net2net", "stack", "lemon", "zero", "noisy"])
 @pytest.mark.parametrize("tying", ["normalised", "plain"])
 def test_every_start_of_ligo_trains_on(name, tying):

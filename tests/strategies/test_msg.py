@@ -69,6 +69,7 @@ def test_no_jump_for_any_size(family, extra, seed):
     assert len(model.active_gates) == (any(extra))
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize("depth", ["stack", "interpolate", "top", [0, None, 1]])
 @pytest.mark.parametrize("family", RESIDUAL)
 def test_new_blocks_may_stand_anywhere(family, depth):

@@ -69,6 +69,7 @@ def quick(strategy):
     return strategy
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize("family, width, name", cases())
 def test_a_strategy_grows_and_the_model_trains_on(family, width, name):
     keras.utils.set_random_seed(1)

@@ -62,6 +62,7 @@ def softmax(x):
     return e / e.sum(-1, keepdims=True)
 
 
+@pytest.mark.sample
 @RULES
 @EVERY
 def test_old_tokens_keep_their_logits_and_new_ones_have_a_rule(

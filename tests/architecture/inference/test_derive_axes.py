@@ -531,6 +531,7 @@ class Outer(keras.Model):
         return cls(encoder, **config)
 
 
+@pytest.mark.slow
 def test_sizes_of_a_network_in_a_network_grow():
     network = Outer(Inner(5, name="encoder"), 6, name="outer")
     axes = kgrow.derive(network)

@@ -308,6 +308,7 @@ def nothing_huge(monkeypatch):
     monkeypatch.setattr(growth_state, "initialize", checked)
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_changed_state_is_refused(files, change, nothing_huge):
     state = files.state()
