@@ -32,7 +32,7 @@ RARELY = {
         "mango",
         "msg_learned",
         "plain",
-        "rests",
+        "frozen",
     ),
     "tensorflow": ("mirrored_gates", "mirrored_resume", "compiled_steps"),
     "torch": (),

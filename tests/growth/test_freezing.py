@@ -1,11 +1,11 @@
-"""Training what is new: old entries rest, to the bit, until they may train."""
+"""Training what is new: old entries are frozen, to the bit, until they may train."""
 
 import json
 
 import keras
 import numpy as np
 import pytest
-from helpers.frozen import resting, warm, weights
+from helpers.frozen import frozen_values, warm, weights
 from helpers.interrupts import TOUCHING, ctrl_c
 from helpers.toy import grow_offline, make_model
 from helpers.training import (
@@ -37,20 +37,20 @@ pytestmark = pytest.mark.compiles
 
 # Without dropout: files and copies do not hold random states.
 STILL = {"dropout": 0.0}
-# A wider old block, and a new one: whole variables rest, parts, and none.
+# A wider old block, and a new one: whole variables are frozen, parts, and none.
 TARGET = {"intermediate_dim": 18, "num_layers": 2}
 MLP_TARGET = {"intermediate_dim": 9, "num_layers": 3}
 
 
-def assert_rests(model, before):
-    now = resting(model)
+def assert_frozen(model, before):
+    now = frozen_values(model)
     assert list(now) == list(before)
     for path, value in before.items():
         assert value.tobytes() == now[path].tobytes(), path
 
 
 def parts(model):
-    """Paths of variables that rest in part."""
+    """Paths of variables that are frozen in part."""
     frozen = model.architecture.frozen
     return [path for path, mask in frozen.items() if not mask.all()]
 
@@ -77,8 +77,8 @@ def slots(model):
 @pytest.mark.compiles
 @pytest.mark.parametrize("name", strategies.names(aliases=False))
 @pytest.mark.parametrize("fields", ["widths", "depth"])
-def test_every_old_entry_rests_once(name, fields):
-    """Whatever the strategy: as many entries rest as there were."""
+def test_every_old_entry_is_frozen_once(name, fields):
+    """Whatever the strategy: as many entries are frozen as there were."""
     model = make_model("GPT2")
     config = model.growth_config
     names = {"widths": ["hidden_dim", "intermediate_dim"]}.get(
@@ -144,7 +144,7 @@ def test_masks_are_the_same_as_tensors(mask):
     )
 
 
-# --- nothing that rests moves ------------------------------------------------
+# --- nothing that is frozen moves -------------------------------------------
 
 HARD = {
     "SGD": lambda m: optimizers.SGD(0.1, momentum=0.9, weight_decay=0.1),
@@ -161,19 +161,19 @@ WRAPPED = [
 
 @pytest.mark.grid
 @pytest.mark.parametrize("name", HARD)
-def test_what_rests_stays_to_the_bit(name):
+def test_what_is_frozen_stays_to_the_bit(name):
     model = warm(compiled(gpt2(**STILL), HARD[name]))
     model.grow(TARGET, seed=0, trainable="new")
     assert len(parts(model)) == 3
-    before, start = resting(model), weights(model)
+    before, start = frozen_values(model), weights(model)
     train(model, epochs=2, offset=7)
-    assert_rests(model, before)
+    assert_frozen(model, before)
     end, frozen = weights(model), model.architecture.frozen
     for path, value in start.items():
-        rests = frozen.get(path, np.zeros(value.shape, bool))
+        held = frozen.get(path, np.zeros(value.shape, bool))
         # A bias of the keys has no gradient, as softmax takes it off.
-        if not rests.all() and "key/bias" not in path:
-            assert (end[path] != value)[~rests].any(), path
+        if not held.all() and "key/bias" not in path:
+            assert (end[path] != value)[~held].any(), path
     trains = [relative_path(model.network, w) for w in model.trainable_weights]
     assert set(trains) == set(start) - set(frozen) | {*parts(model)}
     found = slots(model)
@@ -196,9 +196,9 @@ def test_what_rests_stays_to_the_bit(name):
 def test_under_any_optimizer(name):
     model = warm(with_optimizer(mlp(**STILL), name))
     model.grow(MLP_TARGET, seed=0, trainable="new")
-    before = resting(model)
+    before = frozen_values(model)
     train(model, epochs=1, offset=7)
-    assert_rests(model, before)
+    assert_frozen(model, before)
     model.unfreeze()
     train(model, epochs=1)
     assert is_finite(model)
@@ -207,19 +207,19 @@ def test_under_any_optimizer(name):
 def test_another_optimizer_is_told():
     model = warm(compiled(mlp(**STILL), HARD["AdamW"]))
     model.grow(MLP_TARGET, seed=0, trainable="new")
-    before = resting(model)
+    before = frozen_values(model)
     compiled(model, HARD["Lion"])
     train(model, epochs=1)
-    assert_rests(model, before)
+    assert_frozen(model, before)
 
 
 def test_before_compile():
     model = mlp(**STILL)
     model.grow(MLP_TARGET, seed=0, trainable="new")
-    before = resting(model)
+    before = frozen_values(model)
     with_optimizer(model, "MultiOptimizer function")
     train(model, epochs=1)
-    assert_rests(model, before)
+    assert_frozen(model, before)
 
 
 def test_what_is_frozen_by_hand_stays_so():
@@ -289,7 +289,7 @@ def test_unfreezing_what_does_not_rest_changes_nothing():
     assert model.train_function is function
 
 
-def test_exclusions_from_decay_outlast_a_rest():
+def test_exclusions_from_decay_outlast_a_freeze():
     model = with_optimizer(mlp(**STILL), "AdamW variables excluded")
     optimizer = model.optimizer
 
@@ -332,7 +332,7 @@ def test_each_growth_trains_its_own():
     assert not still
 
 
-def test_what_rests_goes_on_resting_through_other_growths():
+def test_what_is_frozen_stays_frozen_through_other_growths():
     model = warm(compiled(mlp(**STILL), HARD["AdamW"]))
     model.grow({"intermediate_dim": 9}, seed=0, trainable="new")
     model.grow({"intermediate_dim": 12, "num_layers": 3}, seed=1)
@@ -340,9 +340,9 @@ def test_what_rests_goes_on_resting_through_other_growths():
     kernel = frozen["layer_0/intermediate_dense/kernel"]
     assert kernel[:, :6].all() and not kernel[:, 6:].any()
     assert not any(path.startswith("layer_1/") for path in frozen)
-    before = resting(model)
+    before = frozen_values(model)
     train(model, epochs=1)
-    assert_rests(model, before)
+    assert_frozen(model, before)
 
 
 # --- files -------------------------------------------------------------------
@@ -358,17 +358,17 @@ def assert_goes_on_alike(loaded, model):
     assert_same_state(loaded, model)
     masks = [freezing.to_config(m.architecture.frozen) for m in (loaded, model)]
     assert masks[0] == masks[1] and masks[0]
-    before = resting(model)
+    before = frozen_values(model)
     for each in (loaded, model):
         train(each, epochs=1, offset=50)
     assert_same_state(loaded, model)
-    assert_rests(loaded, before)
+    assert_frozen(loaded, before)
     for each in (loaded, model):
         each.unfreeze()
     assert_same_state(loaded, model)
 
 
-def test_a_file_holds_what_rests(tmp_path):
+def test_a_file_holds_what_is_frozen(tmp_path):
     model = partly_frozen()
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
@@ -376,7 +376,7 @@ def test_a_file_holds_what_rests(tmp_path):
 
 
 @pytest.mark.each
-def test_weights_hold_what_rests(tmp_path):
+def test_weights_hold_what_is_frozen(tmp_path):
     model = partly_frozen()
     path = tmp_path / "model.weights.h5"
     model.save_weights(path)
@@ -441,9 +441,13 @@ def surroundings(model):
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_a_failure_leaves_what_rests_as_it_was(place, monkeypatch):
+def test_a_failure_leaves_what_is_frozen_as_it_was(place, monkeypatch):
     model = partly_frozen()
-    before, around, rests = state(model), surroundings(model), resting(model)
+    before, around, kept = (
+        state(model),
+        surroundings(model),
+        frozen_values(model),
+    )
     owner, name, nth = PLACES[place]
     actions = [lambda: model.grow({"num_layers": 4}, "llama_pro")]
     if place != "masks":
@@ -457,7 +461,7 @@ def test_a_failure_leaves_what_rests_as_it_was(place, monkeypatch):
         assert surroundings(model) == around
     if place == "compiling":
         train(model, epochs=1)
-        assert_rests(model, rests)
+        assert_frozen(model, kept)
 
 
 def test_ctrl_c_at_any_line_of_unfreezing():
@@ -508,10 +512,10 @@ def test_what_mixes_old_entries_cannot_tell_them():
 
 
 @pytest.mark.parametrize("family", ["gpt2", "sequential"])
-def test_every_model_rests_in_parts(family):
+def test_every_model_is_frozen_in_parts(family):
     model = warm(with_optimizer(MODELS[family](**STILL), "Lion"))
     model.grow(TARGETS[family], seed=0, trainable="new")
     assert parts(model)
-    before = resting(model)
+    before = frozen_values(model)
     train(model, epochs=1)
-    assert_rests(model, before)
+    assert_frozen(model, before)

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from helpers.frozen import resting, warm, weights
+from helpers.frozen import frozen_values, warm, weights
 from helpers.training import assert_same_state, compiled, mlp, train
 
 import kgrow
@@ -52,9 +52,9 @@ def assert_heads_and_new_block(paths):
 def test_chosen_variables_train_beside_the_new_ones(choice, model):
     model.grow(DEEPER, "mslt", seed=0, trainable=choice)
     assert_heads_and_new_block(trains(model))
-    before = resting(model)
+    before = frozen_values(model)
     assert_heads_and_new_block(moved(model, offset=3))
-    now = resting(model)
+    now = frozen_values(model)
     assert all((now[path] == before[path]).all() for path in before)
 
 

@@ -1,4 +1,4 @@
-"""Models of which entries rest, and optimizers as after some steps."""
+"""Models of which entries are frozen, and optimizers as after some steps."""
 
 import numpy as np
 
@@ -14,8 +14,8 @@ def weights(model):
     return dict(zip(paths, values(network.weights), strict=True))
 
 
-def resting(model):
-    """The values of all entries that rest."""
+def frozen_values(model):
+    """The values of all frozen entries."""
     now = weights(model)
     return {p: now[p][mask] for p, mask in model.architecture.frozen.items()}
 

@@ -313,8 +313,8 @@ def ligo():
     )
 
 
-def rests():
-    """What was there rests, in whole variables and in parts of some."""
+def frozen():
+    """What was there is frozen, in whole variables and in parts of some."""
     return compared(
         model_parallel(),
         lambda: "net2net",
