@@ -119,7 +119,7 @@ class Backend(abc.ABC):
         return functools.partial(self.forward, network)
 
     @abc.abstractmethod
-    def gradient(self, function):
+    def gradient(self, function) -> Callable[..., list[np.ndarray]]:
         """The gradient of a scalar function, by its first argument.
 
         Args:

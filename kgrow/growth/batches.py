@@ -90,9 +90,7 @@ class Data:
                     "that can be read again, or fewer `steps`."
                 )
 
-    def once(
-        self, batch_size: int, steps: int | None = None
-    ) -> Iterator[Any]:
+    def once(self, batch_size: int, steps: int | None = None) -> Iterator[Any]:
         """Yields every batch once, in the order of the data.
 
         Args:

@@ -183,7 +183,7 @@ class GrowthContext(Task):
         moving = [tensor(values[p]) for p in paths]
         fixed = {p: tensor(v) for p, v in values.items() if p not in paths}
         data = self.data_for(settings)
-        totals, count = [0.0] * len(paths), 0
+        totals, count = [np.zeros(()) for _ in paths], 0
         for batch in data.once(settings.batch_size, settings.steps):
             x, y, weights = keras.utils.unpack_x_y_sample_weight(batch)
             batch = (x, y) if weights is None else (x, y, weights)
@@ -192,6 +192,11 @@ class GrowthContext(Task):
             found = gradient(moving, fixed, batch)
             totals = [t + rows * g for t, g in zip(totals, found, strict=True)]
             count += rows
+        if not count:
+            raise GrowthError(
+                f"'{settings.name}' measures gradients on `data`, which holds "
+                "no examples. Received: no batch"
+            )
         return {
             path: total / count
             for path, total in zip(paths, totals, strict=True)

@@ -1,4 +1,4 @@
-"""Training what is new: old entries are frozen, to the bit, until they may train."""
+"""Training what is new: old entries are frozen, to the bit, until unfrozen."""
 
 import json
 

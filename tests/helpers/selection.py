@@ -4,6 +4,7 @@ Torch runs all quick tests, because nothing is compiled there. On the others
 `compiles` leaves a test to `make slow`, and `once` leaves it out. `each` takes
 back what its file says of all tests. `grid` takes some of a test's cases on
 every backend; `sample` does on torch, and elsewhere as its file's mark says.
+A test whose cases are the families runs on torch for each of them.
 """
 
 import collections
@@ -48,6 +49,8 @@ def select(items, backend):
             grids[item.nodeid.partition("[")[0]].append(item)
     for cases in grids.values():
         params = [case.callspec.params for case in cases]
+        if backend == ALL and set(params[0]) == {"family"}:
+            continue
         kept = sample(params, START[backend], ONE_IN[backend])
         for number, item in enumerate(cases):
             if number not in kept:

@@ -52,7 +52,7 @@ def test_other_names_are_listed_and_found():
     assert strategies.get("stackbert") == Stack()
     assert strategies.get("MIDAS") == Middle()
     second = set(strategies.names()) - set(strategies.names(aliases=False))
-    assert second == {"stackbert", "midas"}
+    assert second == {"stackbert", "midas", "filled"}
     with pytest.raises(GrowthError, match="Did you mean 'stackbert'"):
         strategies.get("stakbert")
 

@@ -22,10 +22,13 @@ AXES = AxisMap(
     dims=[Dim("heads", kind="alibi"), Dim("pairs", kind="rotary")],
     stacks=[BlockStack("s", norm="pre")],
 )
+# They leave such a growth to another strategy, and say so.
+ASKING = ("gradmax", "ligo")
+
 COPYING = [
     name
     for name in strategies.names(aliases=False)
-    if name not in ("ki", "mango")
+    if name not in ("ki", "mango", *ASKING)
 ]
 
 
@@ -87,6 +90,13 @@ def test_placed_dimensions_grow_exactly_under_every_strategy(
     rounding = tolerance("float64", WIDTH, 2)
     assert relative_difference(after, before) <= rounding
     assert all(claim.exact for claim in strategy.claims(plan))
+
+
+@pytest.mark.parametrize("name", ASKING)
+def test_a_strategy_that_would_do_nothing_names_another(name):
+    source, target = spec_of(HEADS, PAIRS), spec_of(8, 9)
+    with pytest.raises(GrowthError, match="Use 'net2net'"):
+        strategies.get(name).plan(source, target)
 
 
 def test_other_places_are_other_functions():
