@@ -77,7 +77,7 @@ docs: $(ALL) ## the documentation as a site, into site/; links are checked
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict $(ARGS)
 
 bench: $(ALL) ## every script in benchmarks/, on JAX
-	@set -e; for script in $(filter-out benchmarks/report.py benchmarks/gpt2_task.py benchmarks/plain_gpt2.py,$(wildcard benchmarks/*.py)); do \
+	@set -e; for script in $(filter-out benchmarks/report.py benchmarks/pictures.py benchmarks/gpt2_task.py benchmarks/plain_gpt2.py,$(wildcard benchmarks/*.py)); do \
 	    echo "== $$script"; \
 	    KERAS_BACKEND=$${KERAS_BACKEND:-jax} $(BIN)/python $$script $(ARGS); \
 	done

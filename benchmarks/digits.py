@@ -22,11 +22,11 @@ import warnings
 
 import keras
 from operator_step import operator_model
+from pictures import draw
 from report import Flags, publish
 
 import kgrow
 from kgrow.analysis.ledger import CostRecord, StageCost
-from kgrow.analysis.plots import COLOURS, STYLE, load_pyplot
 from kgrow.backend.flops import training_flops
 from kgrow.datasets.images import digits
 from kgrow.models import ViT
@@ -212,7 +212,7 @@ def show(options, names, runs, seeds):
         for steps in options.steps
         for name in names
     ]
-    publish(
+    path = publish(
         "digits",
         f"Digits, budgets in steps of the large model, {len(seeds)} seeds",
         [
@@ -242,7 +242,7 @@ def show(options, names, runs, seeds):
             for (name, steps, seed), run in runs.items()
         ],
     )
-    print(draw(options, names, runs, seeds))
+    print(draw(path))
 
 
 def summary(name, steps, mine, scratch):
@@ -272,50 +272,6 @@ def spread(values, kind):
         return mean
     deviation = format(statistics.stdev(values), kind.lstrip("+"))
     return f"{mean} ± {deviation}"
-
-
-def draw(options, names, runs, seeds):
-    """Test error over the budget, mean and standard deviation."""
-    pyplot = load_pyplot()
-    path = options.results / f"digits_{keras.backend.backend()}.png"
-    with pyplot.rc_context(STYLE):
-        figure, axes = pyplot.subplots(
-            ncols=2, figsize=(10, 4), layout="constrained"
-        )
-        for place, name in enumerate(names):
-            for panel, field in zip(axes, ("error", "loss"), strict=True):
-                columns = [
-                    [getattr(runs[name, steps, s], field) for s in seeds]
-                    for steps in options.steps
-                ]
-                costs = [
-                    runs[name, steps, 0].ledger.total()
-                    # Side by side, so that bars do not hide each other.
-                    * (1 + 0.01 * (place - len(names) / 2))
-                    for steps in options.steps
-                ]
-                panel.errorbar(
-                    costs,
-                    [statistics.mean(c) for c in columns],
-                    [statistics.stdev(c) if len(c) > 1 else 0 for c in columns],
-                    color="black" if name == SCRATCH else COLOURS[place - 1],
-                    linewidth=2,
-                    marker="o",
-                    markersize=4,
-                    capsize=2,
-                    label=name,
-                )
-        for panel, label in zip(
-            axes, ("test error (%)", "test loss"), strict=True
-        ):
-            panel.set_xscale("log")
-            panel.set_xlabel("training FLOPs, all stages")
-            panel.set_ylabel(label)
-            panel.set_ylim(bottom=0)
-        axes[1].legend()
-        figure.savefig(path)
-        pyplot.close(figure)
-    return path
 
 
 if __name__ == "__main__":

@@ -26,10 +26,10 @@ import warnings
 
 import keras
 import numpy as np
+from pictures import draw
 from report import Flags, add_text_flags, publish, text_of, text_suffix
 
 import kgrow
-from kgrow.analysis.plots import Curve, loss_over_flops
 from kgrow.backend.flops import training_flops
 from kgrow.callbacks import Growth
 from kgrow.strategies import MSG, Combine
@@ -123,15 +123,12 @@ class Meter(keras.callbacks.Callback):
         self.options, self.valid = options, valid
         self.looks = {round(steps * k / 8) for k in range(1, 9)}
         self.flops = self.seconds = 0.0
-        self.taken, self.points, self.events = 0, [], []
+        self.taken, self.points = 0, []
         self._sizes = self._cost = None
 
     def on_train_batch_begin(self, batch, logs=None):
         sizes = self.model.growth_config
         if sizes != self._sizes:
-            if self._sizes is not None:
-                new = [v for f, v in sizes.items() if v != self._sizes[f]]
-                self.events.append((self.flops, f"to {new[0]}"))
             self._sizes = sizes
             self._cost = training_flops(self.model, inputs_of(self.options))
         self._start = time.perf_counter()
@@ -263,7 +260,7 @@ def main(args=None):
         rows.append(summary(name, runs, shares))
     name = f"msg_{options.family.lower()}{text_suffix(options)}"
     settings = {k: v for k, v in vars(options).items() if k != "data"}
-    publish(
+    path = publish(
         name,
         f"{options.family}: {options.steps} steps, {options.seeds} seeds",
         ["run", "loss", "TFLOP", "seconds", "saving %", "speed-up"],
@@ -273,7 +270,7 @@ def main(args=None):
         options=settings,
         parts=list(PARTS),
     )
-    draw(name, options.results, scratch, grown)
+    print(draw(path))
 
 
 def summary(name, runs, shares=()):
@@ -294,22 +291,6 @@ def spread(values, kind):
     if len(values) < 2:
         return mean
     return f"{mean} ± {format(statistics.stdev(values), kind)}"
-
-
-def draw(title, folder, scratch, grown):
-    """The first seed's curves."""
-    curves = []
-    runs = {"from scratch": scratch[1.0, 0]}
-    runs.update({name: m for (name, s), m in grown.items() if s == 0})
-    for name, meter in runs.items():
-        if name not in ("from scratch", "msg", "stackbert"):
-            continue
-        flops, losses, _ = zip(*meter.points, strict=True)
-        events = meter.events if name == "msg" else ()
-        curves.append(Curve(name, flops, losses, events=tuple(events)))
-    backend = keras.backend.backend()
-    path = folder / f"{title}_{backend}.png"
-    print(loss_over_flops(curves, path))
 
 
 if __name__ == "__main__":

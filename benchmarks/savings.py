@@ -43,6 +43,7 @@ import warnings
 
 import keras
 import numpy as np
+from pictures import draw
 from report import Flags, add_text_flags, publish, text_of, text_suffix
 from rich.progress import Progress
 
@@ -105,8 +106,6 @@ def halves(options):
 class Text:
     """Language models on a text, see `kgrow.datasets.text.text`."""
 
-    metric = "validation loss (nats a token)"
-
     def __init__(self, options, masked):
         self.options, self.masked = options, masked
         self.text = text_of(options, options.out)
@@ -145,8 +144,6 @@ class Text:
 
 class Digits:
     """A Vision Transformer on scikit-learn's digits."""
-
-    metric = "test loss (nats an image)"
 
     family = kgrow.models.ViT
 
@@ -608,16 +605,8 @@ def main(args=None):
     for name, values in bits.items():
         ends = ", ".join(f"{value:.4f}" for value in values)
         print(f"{name}: {ends} bits a byte")
-    backend = keras.backend.backend()
-    options.results.mkdir(parents=True, exist_ok=True)
-    print(
-        found.plot(
-            options.results / f"{options.name}_{backend}.png",
-            ylabel=bench.task.metric,
-        )
-    )
     settings = {k: v for k, v in vars(options).items() if k != "out"}
-    publish(
+    path = publish(
         options.name,
         f"{options.family}: {steps} steps, {options.seeds} seeds",
         COLUMNS,
@@ -630,6 +619,7 @@ def main(args=None):
         notes=found.notes,
         **bench.task.facts(),
     )
+    print(draw(path))
 
 
 if __name__ == "__main__":

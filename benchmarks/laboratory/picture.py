@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from kgrow.analysis.plots.labels import spread_out
 from kgrow.analysis.plots.style import (
     COLOURS,
     GREY,
@@ -78,7 +79,7 @@ def _label(axes, ends, colours):
     low, high = axes.get_ylim()
     names = sorted(ends, key=lambda name: ends[name][1])
     places = spread_out(
-        [ends[name][1] for name in names], _LINE * (high - low), high
+        [ends[name][1] for name in names], _LINE * (high - low), low, high
     )
     for name, place in zip(names, places, strict=True):
         axes.annotate(
@@ -98,25 +99,6 @@ def _label(axes, ends, colours):
                 "alpha": 0.5,
             },
         )
-
-
-def spread_out(values, gap, highest):
-    """Places for labels near sorted values, at least a gap apart.
-
-    Example:
-
-    >>> spread_out([1.0, 1.5, 5.0], gap=1, highest=5)
-    [1.0, 2.0, 5.0]
-    >>> spread_out([4.0, 4.5, 5.0], gap=1, highest=5)
-    [3.0, 4.0, 5.0]
-    """
-    places = []
-    for value in values:
-        places.append(max([value, *(place + gap for place in places[-1:])]))
-    for index in reversed(range(len(places))):
-        above = places[index + 1] - gap if index + 1 < len(places) else highest
-        places[index] = min(places[index], above)
-    return places
 
 
 def _plain_ticks(axes, flops, budgets):

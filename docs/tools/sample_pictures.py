@@ -59,6 +59,7 @@ def draw_loss(folder):
             folder / "loss.png",
             over=("flops", "tokens"),
             ylabel="validation loss (nats per byte)",
+            title="A GPT that grows twice, and one from scratch",
             top=4.0,
         )
     ]

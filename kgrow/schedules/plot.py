@@ -1,7 +1,9 @@
 """A schedule as a staircase: each size over the steps."""
 
 from kgrow.algebra.config_fields import text, total
+from kgrow.analysis.plots.labels import name_points
 from kgrow.analysis.plots.style import (
+    GREY,
     STYLE,
     finished,
     load_pyplot,
@@ -43,19 +45,19 @@ def draw_schedule(schedule, path=None):
     pyplot = load_pyplot()
     ends, unit = _ends(schedule)
     with pyplot.rc_context(STYLE):
-        figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
+        figure, axes = pyplot.subplots(figsize=(8.6, 4), layout="constrained")
         if unit == "training steps":
             _draw_ramps(axes, schedule, ends)
         for index in range(1, len(ends)):
             grown = schedule.grows(index)
             axes.axvline(
                 ends[index - 1],
-                color="#777777",
+                color=GREY,
                 linewidth=0.9,
                 linestyle=(0, (4, 3)) if grown else (0, (1, 3)),
                 zorder=1,
             )
-        _draw_stairs(axes, schedule, ends)
+        names = _draw_stairs(axes, schedule, ends)
         axes.grid(axis="x", visible=False)  # only growths are vertical lines
         axes.set_xlim(0, ends[-1])
         axes.set_ylim(0, 1.08)
@@ -63,9 +65,10 @@ def draw_schedule(schedule, path=None):
         axes.set_yticks([0, 0.25, 0.5, 0.75, 1])
         axes.xaxis.set_major_formatter(lambda x, _: short(x))
         axes.set_xlabel(unit)
-        axes.set_ylabel("of the final size")
+        axes.set_ylabel("part of the final size")
         if schedule.name:
             axes.set_title(schedule.name, fontsize=12, loc="left")
+        name_points(axes, *names)
         return finished(figure, path)
 
 
@@ -101,8 +104,14 @@ def _draw_ramps(axes, schedule, ends):
 
 
 def _draw_stairs(axes, schedule, ends):
+    """Draws a line per field that changes.
+
+    Returns:
+        The lines' ends and looks, each as a dict by name.
+    """
     sizes = schedule.sizes
     moving = [f for f in sizes[-1] if sizes[0].get(f) != sizes[-1][f]]
+    points, styles = {}, {}
     for number, field in enumerate(moving):
         style = look(number)
         last = total(sizes[-1][field])
@@ -116,8 +125,9 @@ def _draw_stairs(axes, schedule, ends):
             linestyle=style["linestyle"],
             linewidth=2.2,
             zorder=3,
-            label=f"{field}  {text(sizes[0].get(field, 0))} to "
-            f"{text(sizes[-1][field])}",
         )
-    if moving:
-        axes.figure.legend(loc="outside lower center", ncols=2, fontsize=10)
+        first = text(sizes[0].get(field, 0))
+        name = f"{field}  {first} to {text(sizes[-1][field])}"
+        points[name] = (ends[-1], parts[-1] + lift)
+        styles[name] = style
+    return points, styles

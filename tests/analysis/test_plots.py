@@ -1,6 +1,8 @@
 """Pictures show what they were given, where it belongs, none on another."""
 
+import functools
 import itertools
+import json
 import pathlib
 import re
 import sys
@@ -9,12 +11,19 @@ import keras
 import matplotlib
 import numpy as np
 import pytest
+from helpers.paths import REPOSITORY
+from hypothesis import given
+from hypothesis import strategies as st
 from matplotlib import colors, pyplot
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 import kgrow
+from kgrow.algebra import tolerance
 from kgrow.analysis import plots
 from kgrow.analysis.norms import weight_norms
 from kgrow.analysis.plots import style
+from kgrow.analysis.plots.ends import RunEnd, draw_ends
+from kgrow.analysis.plots.labels import spread_out
 from kgrow.analysis.plots.loss import Curve
 from kgrow.analysis.preservation.table import PreservationRow, PreservationTable
 from kgrow.callbacks import OperatorRecord
@@ -59,15 +68,31 @@ ROWS = (
 NORMS = {"block_{n}/kernel": [1.0, 2.0], "head/kernel": [3.0]}
 MORE = {"block_{n}/kernel": [1.0, 2.0, 1.5], "head/kernel": [4.0]}
 
+ENDS = [RunEnd(f"method {i}", 1e12, 2.3 + 1e-3 * i, 0.01) for i in range(11)]
+BUDGETS = [RunEnd("50 %", 8e11, 2.6, 0.02), RunEnd("100 %", 1.6e12, 2.4)]
+
 PICTURES = {
     "loss": lambda path: plots.loss_curves([GROWN, SCRATCH], path),
     "flops": lambda path: plots.loss_over_flops([GROWN, SCRATCH], path),
     "width": lambda path: plots.width_maps(OPERATOR, OPERATOR, path),
     "depth": lambda path: plots.depth_maps(OPERATOR, path),
+    "matrices": lambda path: plots.matrix_maps(
+        {"P": -np.eye(3, 2), "C": np.eye(3, 2)},
+        {"PC": np.eye(2)},
+        path=path,
+        title="growth",
+    ),
     "norms": lambda path: plots.norms_by_layer(NORMS, MORE, path),
     "kept": lambda path: plots.preservation_map(PreservationTable(ROWS), path),
     "schedule": lambda path: kgrow.schedules.get("Sch1-B").plot(path),
+    "ends": lambda path: draw_ends(ENDS, BUDGETS, path, title="GPT-2"),
 }
+
+
+@functools.cache
+def drawn(name):
+    """A picture's figure, for tests that only read it."""
+    return PICTURES[name](None)
 
 
 @pytest.fixture(autouse=True)
@@ -78,8 +103,10 @@ def _closed():
 
 def texts(figure):
     """The boxes of all texts that are seen, in pixels."""
-    figure.canvas.draw()
-    renderer = figure.canvas.get_renderer()
+    # A figure that pyplot has closed has no canvas of its own any more.
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    renderer = canvas.get_renderer()
     found = []
     for axes in figure.axes:
         places = [*axes.texts, axes.title, axes._left_title]
@@ -113,12 +140,12 @@ def test_a_path_or_a_figure(tmp_path, name):
 
 @pytest.mark.parametrize("name", PICTURES)
 def test_no_text_lies_on_another(name):
-    assert_apart(PICTURES[name](None))
+    assert_apart(drawn(name))
 
 
 @pytest.mark.parametrize("name", PICTURES)
 def test_texts_lie_inside(name):
-    figure = PICTURES[name](None)
+    figure = PICTURES[name](None)  # a second drawing would move the layout
     page = figure.bbox
     for text, box in texts(figure):
         assert box.x0 >= page.x0 - 1 and box.x1 <= page.x1 + 1, text
@@ -127,14 +154,74 @@ def test_texts_lie_inside(name):
 
 def test_lines_differ_without_colour():
     dashes = [str(style.look(i)["linestyle"]) for i in range(4)]
-    marks = [style.look(i)["marker"] for i in range(6)]
-    assert len(set(dashes)) == 4 and len(set(marks)) == 6
+    marks = [style.look(i)["marker"] for i in range(12)]
+    assert len(set(dashes)) == 4 and len(set(marks)) == 12
+    assert "^" not in marks  # which marks growths
 
 
-def test_the_map_of_colours_brightens_throughout():
-    shades = pyplot.get_cmap(style.MAP)(np.linspace(0, 1, 50))[:, :3]
-    light = shades @ [0.299, 0.587, 0.114]
-    assert (np.diff(light) > 0).all()
+def test_colours_of_twelve_lines_differ_for_all_readers():
+    """Any two differ by more than a shade, in one of the three channels of
+    linear light."""
+    found = [style.look(i)["color"] for i in range(12)]
+    channels = np.array([colors.to_rgb(colour) for colour in found])
+    apart = np.abs(channels[:, None] - channels[None]).max(-1)
+    assert apart[~np.eye(12, dtype=bool)].min() > 0.15
+
+
+def test_looks_stay_distinct_beyond_twelve():
+    looks = [style.look(i) for i in range(144)]
+    assert len({(look["color"], look["marker"]) for look in looks}) == 144
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_every_axis_has_a_label(name):
+    for axes in drawn(name).axes:
+        spec = axes.get_subplotspec()
+        if not axes.axison or spec is None or not len(axes.get_xticks()):
+            continue  # an empty place, a bar of colours, or numbers in cells
+        assert axes.get_xlabel() or not spec.is_last_row()
+        assert axes.get_ylabel() or not spec.is_first_col()
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_no_two_lines_share_colour_and_marker(name):
+    """Of lines with as many points as a run; labels repeat their run's."""
+    for axes in drawn(name).axes:
+        looks = [
+            (line.get_color(), line.get_marker())
+            for line in axes.lines
+            if line.get_transform() == axes.transData
+            and len(line.get_xdata()) > 1
+            and line.get_marker() not in ("", "None", "_")  # ends of bars
+        ]
+        assert len(looks) == len(set(looks))
+
+
+@pytest.mark.parametrize("name", ["width", "depth", "matrices"])
+def test_maps_of_signed_values_are_white_at_zero(name):
+    images = [im for axes in drawn(name).axes for im in axes.images]
+    assert images
+    for image in images:
+        assert image.norm.vmin == -image.norm.vmax < 0
+        shades = image.cmap(np.linspace(0, 1, 51))[:, :3]
+        light = shades @ [0.299, 0.587, 0.114]
+        assert light.argmax() == 25 and light.max() > 0.95
+        assert (np.diff(light[:26]) > 0).all()
+        assert (np.diff(light[25:]) < 0).all()
+
+
+def test_negative_values_have_a_dot():
+    matrix = np.array([[1.0, -0.5], [-0.01, 0.0]])
+    figure = plots.width_maps({"a/produce": matrix * 0}, {"a/produce": matrix})
+    (dots,) = figure.axes[1].lines
+    assert dots.get_xydata().tolist() == [[1.0, 0.0]]
+
+
+@pytest.mark.parametrize("name", sorted(set(PICTURES) - {"loss", "flops"}))
+def test_a_picture_says_its_subject(name):
+    figure = drawn(name)
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert figure.get_suptitle() or titles[0]
 
 
 def test_without_matplotlib(monkeypatch):
@@ -162,6 +249,63 @@ def test_a_backend_goes_on_showing_figures_by_itself(tmp_path, monkeypatch):
         matplotlib.interactive(False)
         pyplot.close("all")
         pyplot.switch_backend("agg")
+
+
+@given(
+    st.lists(st.floats(-1, 2), min_size=1, max_size=12),
+    st.floats(0.01, 0.09),
+)
+def test_labels_spread_out(values, gap):
+    values = sorted(values)
+    places = spread_out(values, gap, 0.0, 1.0)
+    eps = tolerance("float64", fan_in=len(values))
+    assert all(np.diff(places) >= gap - eps)
+    assert places[0] >= 0.0 and places[-1] <= 1.0 + eps
+    # Labels with room stay where they are.
+    inside = min(values) >= 0.0 and max(values) <= 1.0
+    if inside and all(np.diff(values) >= gap):
+        np.testing.assert_allclose(places, values, atol=eps)
+
+
+# --- where runs end ----------------------------------------------------------
+
+
+def test_ends_are_drawn_where_they_are():
+    axes = draw_ends(ENDS[:2], BUDGETS).axes[0]
+    line, *points = [bars.lines[0] for bars in axes.containers]
+    np.testing.assert_array_equal(line.get_xdata(), [8e11, 1.6e12])
+    np.testing.assert_array_equal(line.get_ydata(), [2.6, 2.4])
+    found = [p.get_ydata()[0] for p in points]
+    np.testing.assert_array_equal(found, [end.value for end in ENDS[:2]])
+    names = {t.get_text(): t.get_color() for t in axes.texts}
+    assert names["method 0"] == points[0].get_color()
+    assert set(names) == {"method 0", "method 1", "from scratch"}
+
+
+def test_pictures_of_results_show_the_stored_numbers(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(REPOSITORY / "benchmarks")
+    import pictures
+
+    runs = [
+        {"run": run, "steps": 150, "seed": 0, "error": 9.0, "loss": loss}
+        for run, loss in (("scratch", 0.4), ("lemon", 0.3))
+    ]
+    table = {
+        "options": {"family": "GPT2", "seeds": 3},
+        "columns": ["run", "loss", "TFLOP"],
+        "rows": [
+            ["scratch 100%", "2.480 ± 0.027", "0.951"],
+            ["msg", "2.472 ± 0.027", "0.407"],
+        ],
+    }
+    for name, record in (("digits", {"runs": runs}), ("msg_gpt2", table)):
+        path = tmp_path / f"{name}_jax.json"
+        path.write_text(json.dumps({"benchmark": name, **record}))
+        assert pictures.draw(path) == tmp_path / f"{name}_jax.png"
+        assert (tmp_path / f"{name}_jax.png").exists()
+    assert pictures._numbers("2.866 ± 0.060") == (2.866, 0.06)
+    (tmp_path / "stall_jax.json").write_text('{"benchmark": "stall"}')
+    assert pictures.draw(tmp_path / "stall_jax.json") is None
 
 
 # --- loss --------------------------------------------------------------------

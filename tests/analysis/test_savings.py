@@ -275,8 +275,8 @@ def test_picture(tmp_path):
     assert path.stat().st_size > 10_000
     figure = found.plot(unit="seconds")
     (axes,) = figure.axes
-    labels = [text.get_text() for text in axes.get_legend().get_texts()]
-    assert labels[1:] == ["grown", "other"]
+    labels = {text.get_text() for text in axes.texts}
+    assert labels == {"grown", "other", "from scratch"}
     assert axes.get_xscale() == "log"
     with pytest.raises(ValueError, match="unit='steps'"):
         found.plot(unit="steps")

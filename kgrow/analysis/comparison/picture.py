@@ -2,29 +2,24 @@
 
 import numpy as np
 
-from kgrow.analysis.plots.style import (
-    COLOURS,
-    GREY,
-    MARKERS,
-    STYLE,
-    finished,
-    literal,
-    load_pyplot,
-)
-
-_FEW = 5
+from kgrow.analysis.plots.ends import RunEnd, draw_ends
 
 # Prefix of the note on a reference whose learning rate has not decayed.
 NOT_DECAYED = "NOT DECAYED"
 
+_LABELS = {"flops": "training FLOPs", "seconds": "wall time (s)"}
+# Budgets of references that differ by less are one.
+_SAME_BUDGET = 1.1
 
-def draw_savings(found, path=None, unit="flops", ylabel=None):
+
+def draw_savings(found, path=None, unit="flops", ylabel=None, title=None):
     """Draws final metrics over cost, for runs and references.
 
-    Each dot is a run's end, the small model's cost included where it is known;
-    the line joins the references' means, budget by budget. A run that lies
-    below it (above, where higher is better) is better than a reference of the
-    same cost; how far it lies to the left of it is what it saves.
+    Each point is the mean of a method's runs, the small model's cost included
+    where it is known, with a bar of one standard deviation over seeds; the
+    line joins the references' means, budget by budget. A method below it
+    (above, where higher is better) ends better than a reference of the same
+    cost; its distance to the left of the line is the cost it saves.
 
     Args:
         found: `kgrow.analysis.comparison.report.Savings`.
@@ -32,6 +27,7 @@ def draw_savings(found, path=None, unit="flops", ylabel=None):
             matplotlib's figure instead.
         unit: `"flops"` or `"seconds"`.
         ylabel: optional string, by default the metric.
+        title: optional string.
 
     Returns:
         `path`, or the figure.
@@ -40,70 +36,49 @@ def draw_savings(found, path=None, unit="flops", ylabel=None):
         ImportError: where matplotlib is missing.
         ValueError: another unit.
     """
-    labels = {"flops": "training FLOPs", "seconds": "wall time (s)"}
-    if unit not in labels:
+    if unit not in _LABELS:
         raise ValueError(
-            f"`unit` is one of {tuple(labels)}. Received: unit={unit!r}"
+            f"`unit` is one of {tuple(_LABELS)}. Received: unit={unit!r}"
         )
-    pyplot = load_pyplot()
-    with pyplot.rc_context(STYLE):
-        names = [row.name for row in found.rows]
-        # The legend of more than a few runs would lie on them.
-        beside = len(names) > _FEW
-        figure, axes = pyplot.subplots(
-            figsize=(8.2 if beside else 6.5, 4.2), layout="constrained"
-        )
-        _references(axes, found, unit)
-        markers = MARKERS[1:]  # the first is that of the references
-        for place, name in enumerate(names):
-            runs = [run for run in found.runs if run.name == name]
-            _ends(
-                axes,
-                runs,
-                found.metric,
-                unit,
-                color=COLOURS[place % len(COLOURS)],
-                marker=markers[place % len(markers)],
-                label=literal(name + _remark(runs)),
-            )
-        axes.set_xscale("log")
-        _label_costs(axes)
-        axes.set_xlabel(labels[unit])
-        axes.set_ylabel(literal(ylabel or found.metric))
-        if beside:
-            figure.legend(loc="outside right upper", fontsize=10)
-        else:
-            axes.legend(loc="best", fontsize=10)
-        return finished(figure, path)
-
-
-def _references(axes, found, unit):
-    runs, metric = found.reference, found.metric
-    marked = any(note.startswith(NOT_DECAYED) for note in found.notes)
-    decayed = "not all decayed" if marked else "each decayed to its end"
-    _ends(
-        axes,
-        runs,
-        metric,
-        unit,
-        color=GREY,
-        marker="o",
-        label="from scratch, " + decayed,
+    ends = []
+    for row in found.rows:
+        runs = [run for run in found.runs if run.name == row.name]
+        points = [_end(run, found.metric, unit) for run in runs]
+        ends.append(_mean(row.name + _remark(runs), points))
+    return draw_ends(
+        ends,
+        _references(found, unit),
+        path,
+        xlabel=_LABELS[unit],
+        ylabel=ylabel or found.metric,
+        title=title,
+        reference_name="from scratch" + _decay(found),
     )
-    ends = sorted(_end(run, metric, unit) for run in runs)
-    groups = []
-    for end in ends:
-        if groups and end[0] <= 1.1 * groups[-1][0][0]:
-            groups[-1].append(end)
+
+
+def _references(found, unit):
+    points = sorted(_end(run, found.metric, unit) for run in found.reference)
+    budgets = []
+    for point in points:
+        if budgets and point[0] <= _SAME_BUDGET * budgets[-1][0][0]:
+            budgets[-1].append(point)
         else:
-            groups.append([end])
-    means = np.array([np.mean(group, axis=0) for group in groups])
-    axes.plot(means[:, 0], means[:, 1], color=GREY, linewidth=1.5, zorder=2)
+            budgets.append([point])
+    return [_mean("from scratch", budget) for budget in budgets]
 
 
-def _ends(axes, runs, metric, unit, **style):
-    x, y = zip(*(_end(run, metric, unit) for run in runs), strict=True)
-    axes.plot(x, y, linestyle="none", markersize=7, alpha=0.85, **style)
+def _mean(name, points):
+    """`RunEnd` of all seeds' `(cost, value)`."""
+    costs, values = zip(*points, strict=True)
+    deviation = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+    return RunEnd(
+        name, float(np.mean(costs)), float(np.mean(values)), deviation
+    )
+
+
+def _decay(found):
+    marked = any(note.startswith(NOT_DECAYED) for note in found.notes)
+    return ",\nnot all decayed" if marked else ""
 
 
 def _remark(runs):
@@ -114,20 +89,3 @@ def _remark(runs):
 def _end(run, metric, unit):
     reading, value = run.values(metric)[-1]
     return (run.source_cost(unit) or 0.0) + reading[unit], value
-
-
-def _label_costs(axes):
-    """Ticks within powers of ten: budgets lie close together."""
-    from matplotlib.ticker import LogFormatterSciNotation, LogLocator
-
-    low, high = axes.get_xlim()
-    subs = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
-    if high > 6 * low:
-        subs = (1.0, 2.0, 5.0)
-    axes.xaxis.set_major_locator(LogLocator(subs=subs, numticks=30))
-    axes.xaxis.set_minor_locator(LogLocator(subs="all"))
-    # Its thresholds would leave labels out where there is less than a decade.
-    axes.xaxis.set_major_formatter(
-        LogFormatterSciNotation(labelOnlyBase=False, minor_thresholds=(99, 99))
-    )
-    axes.tick_params(axis="x", which="minor", labelbottom=False)

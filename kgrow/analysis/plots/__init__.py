@@ -5,6 +5,7 @@ figure. matplotlib is imported when a picture is drawn, not before.
 """
 
 from kgrow.analysis.plots.loss import Curve, loss_curves, loss_over_flops
+from kgrow.analysis.plots.matrices import matrix_maps
 from kgrow.analysis.plots.operators import depth_maps, width_maps
 from kgrow.analysis.plots.preservation import preservation_map
 from kgrow.analysis.plots.style import COLOURS, STYLE, load_pyplot
@@ -18,6 +19,7 @@ __all__ = [
     "load_pyplot",
     "loss_curves",
     "loss_over_flops",
+    "matrix_maps",
     "norms_by_layer",
     "preservation_map",
     "width_maps",

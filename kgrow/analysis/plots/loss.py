@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from kgrow.analysis.plots.labels import spread_out
 from kgrow.analysis.plots.style import (
     STYLE,
     finished,
@@ -26,6 +27,8 @@ _COSTS = ("flops", "seconds", "tokens")
 # Fractions of the axes: the height of a line of text, and the length of a
 # letter of rotated text.
 _LINE, _LETTER = 0.08, 0.028
+# Markers are this part of the axes' diagonal apart.
+_MARKED = 0.2
 # Maximum number of letters of rotated text beside the axes.
 _TALLEST = 34
 
@@ -198,6 +201,9 @@ def _draw_panel(axes, curves, unit):
             color=style["color"],
             linestyle=style["linestyle"],
             linewidth=2,
+            marker=style["marker"],
+            markevery=_MARKED,
+            markersize=4,
         )
         axes.plot(
             x[-1],
@@ -307,13 +313,11 @@ def _brief(label):
 def _name_ends(axes, curves):
     """Writes each run's name and last loss beside its end, none on another."""
     low, high = axes.get_ylim()
-    floor = -0.02
     order = sorted(range(len(curves)), key=lambda i: curves[i].loss[-1])
-    for index in order:
+    heights = [(curves[i].loss[-1] - low) / (high - low) for i in order]
+    places = spread_out(heights, _LINE, 0.0, 1.0)
+    for index, y in zip(order, places, strict=True):
         curve, style = curves[index], look(index)
-        wanted = (curve.loss[-1] - low) / (high - low)
-        y = max(floor, min(wanted, 1.0))
-        floor = y + _LINE
         axes.plot(
             1.045,
             y,

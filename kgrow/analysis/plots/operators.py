@@ -5,9 +5,11 @@ import re
 
 import numpy as np
 
+from kgrow.analysis.plots.matrices import write_numbers
 from kgrow.analysis.plots.style import (
-    MAP,
+    SIGNED_MAP,
     STYLE,
+    centred,
     finished,
     load_pyplot,
     wrapped,
@@ -15,14 +17,27 @@ from kgrow.analysis.plots.style import (
 
 _BLOCK = re.compile(r"/(\d+)$")
 _MOST_ROWS = 4
+_TITLE_WIDTH = 4.4  # inches
 # Cells this many at most have room for their numbers.
 _WRITTEN = 8
+# Cells this many at most have room for a dot.
+_DOTTED = 48
+# Negative values beyond this part of the largest have a dot.
+_CLEARLY_NEGATIVE = 0.1
 
 
-def width_maps(before, after, path=None, names=None, title=None):
+def width_maps(
+    before,
+    after,
+    path=None,
+    names=None,
+    title="Weight of each old unit in each new one",
+):
     """Draws maps of width: as they started, as they were learned, the change.
 
-    A row of a map is a new unit, a column an old one.
+    A row of a map is a new unit, a column an old one. White is zero; where
+    cells have room, a dot marks negative values, which a grey print could not
+    tell from positive ones.
 
     Args:
         before: dict from names to arrays, an operator's parameters as they
@@ -62,12 +77,12 @@ def width_maps(before, after, path=None, names=None, title=None):
         for row, name in zip(axes, names, strict=True):
             start, end = old[name], new[name]
             change = end - start
-            both = np.concatenate([start.ravel(), end.ravel()])
-            limits = float(both.min()), float(both.max())
-            far = float(np.abs(change).max()) or 1.0
-            left = _show(row[0], start, limits)
-            _show(row[1], end, limits)
-            right = _show(row[2], change, (-far, far))
+            scale = centred(start, end)
+            left = _show(row[0], start, scale)
+            _show(row[1], end, scale)
+            right = _show(row[2], change, centred(change))
+            for panel, matrix in zip(row, (start, end, change), strict=True):
+                _dot_negatives(panel, matrix)
             figure.colorbar(left, ax=row[:2], shrink=0.9, label="weight")
             figure.colorbar(right, ax=row[2], shrink=0.9, label="change")
             row[0].set_ylabel(f"{_readable(name)}\nnew unit")
@@ -84,11 +99,13 @@ def width_maps(before, after, path=None, names=None, title=None):
         return finished(figure, path)
 
 
-def depth_maps(after, path=None, title=None):
+def depth_maps(
+    after, path=None, title="Weight of each old block in each new one"
+):
     """Draws of which old blocks each new block was learned to be made.
 
     One heat map for each kind of variable in a block: a row is a new block, a
-    column an old one.
+    column an old one. White is zero.
 
     Args:
         after: dict from names to arrays, an operator's parameters.
@@ -122,14 +139,13 @@ def depth_maps(after, path=None, title=None):
     cell = 0.36 if max(new, old) <= _WRITTEN else 3.2 / max(new, old)
     titles = [_short(name) for name in maps]
     lines = max(title.count("\n") + 1 for title in titles)
-    low = min(float(m.min()) for m in maps.values())
-    high = max(float(m.max()) for m in maps.values())
+    scale = centred(*maps.values())
     with pyplot.rc_context({**STYLE, "axes.grid": False}):
         figure, axes = pyplot.subplots(
             nrows=rows,
             ncols=columns,
             figsize=(
-                1.2 + columns * max(1.6, cell * old + 0.4),
+                max(_TITLE_WIDTH, 1.2 + columns * max(1.6, cell * old + 0.4)),
                 0.6 + rows * (cell * new + 0.16 * lines + 0.15),
             ),
             squeeze=False,
@@ -138,12 +154,12 @@ def depth_maps(after, path=None, title=None):
         for panel, said, matrix in zip(
             axes.flat, titles, maps.values(), strict=False
         ):
-            image = _show(panel, matrix, (low, high))
+            image = _show(panel, matrix, scale)
             panel.set_title(said, fontsize=9)
             panel.set_xticks(range(old))
             panel.set_yticks(range(new))
             if max(new, old) <= _WRITTEN:
-                _write(panel, matrix, image)
+                write_numbers(panel, matrix, image)
         for panel in axes.flat[len(maps) :]:
             panel.set_axis_off()
         for index, panel in enumerate(axes.flat[: len(maps)]):
@@ -202,33 +218,29 @@ def _chosen(names, maps):
     return list(names)
 
 
-def _show(axes, matrix, limits):
+def _show(axes, matrix, scale):
     image = axes.imshow(
         matrix,
-        cmap=MAP,
-        vmin=limits[0],
-        vmax=limits[1],
+        cmap=SIGNED_MAP,
+        norm=scale,
         aspect="equal",
         interpolation="nearest",
     )
-    axes.spines[:].set_visible(False)
+    axes.spines[:].set_visible(True)
+    axes.spines[:].set_color("#BBBBBB")  # zero is as white as the page
     axes.tick_params(length=2)
     return image
 
 
-def _write(axes, matrix, image):
-    """The numbers in their cells, dark on light and light on dark."""
-    for (row, column), value in np.ndenumerate(matrix):
-        red, green, blue, _ = image.cmap(image.norm(value))
-        light = 0.299 * red + 0.587 * green + 0.114 * blue > 0.5
-        axes.text(
-            column,
-            row,
-            f"{round(float(value), 2) + 0.0:.2f}",  # no minus before zero
-            ha="center",
-            va="center",
-            fontsize=8,
-            color="black" if light else "white",
+def _dot_negatives(axes, matrix):
+    """A dot in each cell that is clearly negative, where dots have room."""
+    if max(matrix.shape) > _DOTTED:
+        return
+    far = np.abs(matrix).max()
+    rows, columns = np.nonzero(matrix < -_CLEARLY_NEGATIVE * far)
+    if len(rows):
+        axes.plot(
+            columns, rows, ".", color="black", markersize=2, label="negative"
         )
 
 

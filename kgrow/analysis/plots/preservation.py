@@ -9,7 +9,7 @@ _KEPT, _REFUSED = "#0072B2", "#EDEDED"
 _BREAK = "CONTRADICTION"
 
 
-def preservation_map(table, path=None):
+def preservation_map(table, path=None, title="Which growths keep the function"):
     """Draws a `PreservationTable`: a row per strategy, a column per growth.
 
     Blue with a tick where the function is kept, grey with a dash where the
@@ -19,6 +19,7 @@ def preservation_map(table, path=None):
     Args:
         table: `kgrow.analysis.preservation.PreservationTable`.
         path: optional, where to write; the suffix decides the format.
+        title: string or `None`.
 
     Returns:
         `pathlib.Path` of the picture, or matplotlib's figure if there is no
@@ -60,6 +61,8 @@ def preservation_map(table, path=None):
             )
         axes.imshow(image, aspect="auto")
         _name_cells(axes, names, columns)
+        if title:
+            figure.suptitle(title, fontsize=12)
         figure.colorbar(
             paint,
             ax=axes,
@@ -131,6 +134,8 @@ def _name_cells(axes, names, columns):
     axes.set_yticks(np.arange(len(names) - 1) + 0.5, minor=True)
     axes.grid(which="minor", color="white", linewidth=1)
     axes.tick_params(which="both", length=0)
+    axes.set_xlabel("placement of the norms, and growth by ×k or to any size")
+    axes.set_ylabel("strategy")
     axes.spines[:].set_visible(False)
     _name_dims(axes, [dim for dim, _, _ in columns])
 

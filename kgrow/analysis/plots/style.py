@@ -1,19 +1,35 @@
 """Style shared by all plots: print, screen and colour vision.
 
 Colours are those that colour-blind readers tell apart; lines differ by their
-dashes as well and points by their form, so that a grey print can be read.
+dashes as well and points by their markers, so that a grey print can be read.
 """
 
 import pathlib
 import re
 
-# Okabe and Ito's colours.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+import numpy as np
+
+# Okabe and Ito's colours but for their yellow, which is too light for lines;
+# then six darker ones, mostly Tol's, for up to twelve runs.
+COLOURS = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+    "#882255",
+    "#332288",
+    "#999933",
+    "#6B3E1F",
+    "#44AA99",
+    "#CC3311",
+)
 DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
-MARKERS = ("o", "s", "^", "D", "v", "P")
-# Ordered from dark to light, so that they differ in grey and for all kinds of
-# colour vision.
-MAP = "cividis"
+# Without the triangle that points up, which marks growths.
+MARKERS = ("o", "s", "D", "v", "P", "X", "<", "*", ">", "p", "h", "d")
+# White at zero; purple and orange differ for all kinds of colour vision.
+SIGNED_MAP = "PuOr"
 GREY = "#6E6E6E"
 
 STYLE = {
@@ -78,16 +94,40 @@ def finished(figure, path):
 def look(index):
     """Colour, dashes and marker of a line.
 
+    The first 144 differ in colour or marker, the first twelve in both.
+
     Example:
 
     >>> look(0)
     {'color': '#0072B2', 'linestyle': '-', 'marker': 'o'}
     """
+    turn = index // len(COLOURS)
     return {
         "color": COLOURS[index % len(COLOURS)],
         "linestyle": DASHES[index % len(DASHES)],
-        "marker": MARKERS[index % len(MARKERS)],
+        "marker": MARKERS[(index + turn) % len(MARKERS)],
     }
+
+
+def centred(*matrices):
+    """A norm of colours with zero in its middle, for signed values.
+
+    Args:
+        *matrices: arrays that share the norm.
+
+    Returns:
+        matplotlib's `CenteredNorm`.
+
+    Example:
+
+    >>> norm = centred([[-1.0, 3.0]])
+    >>> norm.vmin, norm.vmax
+    (-3.0, 3.0)
+    """
+    from matplotlib import colors
+
+    far = max(float(np.abs(matrix).max()) for matrix in matrices)
+    return colors.CenteredNorm(halfrange=far or 1.0)
 
 
 def wrapped(name, width):

@@ -27,11 +27,13 @@ _AFTER = {
 }
 
 
-def norms_by_layer(before, after, path=None, title=None):
+def norms_by_layer(
+    before, after, path=None, title="Norms of the weights, before and after"
+):
     """Draws the Frobenius norm of every weight matrix before and after.
 
     One panel for each kind of variable in a block, over the block's number;
-    and one for what stands outside the blocks.
+    and one for the variables outside the blocks.
 
     Args:
         before: dict from paths to lists of numbers, one a block, as
@@ -68,36 +70,23 @@ def norms_by_layer(before, after, path=None, title=None):
     columns = min(3, panels)
     rows = math.ceil(panels / columns)
     with pyplot.rc_context(STYLE):
-        figure, axes = pyplot.subplots(
-            nrows=rows,
-            ncols=columns,
-            figsize=(0.6 + 2.7 * columns, 0.9 + 2.0 * rows),
-            squeeze=False,
+        figure = pyplot.figure(
+            figsize=(0.8 + 2.7 * columns, 1.1 + 2.0 * rows),
             layout="constrained",
         )
-        places = list(axes.flat)
+        grid = figure.add_gridspec(rows, columns)
         titles = _titles(inside)
         for number, name in enumerate(inside):
-            _draw_blocks(
-                places[number], titles[name], before.get(name, ()), after[name]
-            )
-            places[number].set_xlabel("block", fontsize=11)
+            axes = figure.add_subplot(grid[divmod(number, columns)])
+            _draw_blocks(axes, titles[name], before.get(name, ()), after[name])
             if number % columns == 0:
-                places[number].set_ylabel("Frobenius norm", fontsize=11)
+                axes.set_ylabel("Frobenius norm", fontsize=11)
         if outside:
-            _draw_outside(places[len(inside)], outside, before, after)
-        for panel in places[panels:]:
-            panel.set_axis_off()
-        handles = [
-            places[0].plot([], [], **_BEFORE)[0],
-            places[0].plot([], [], **_AFTER)[0],
-        ]
-        figure.legend(
-            handles,
-            ["before", "after"],
-            loc="outside lower center",
-            ncols=2,
-        )
+            # The last panel has the places that are left in its row.
+            row, first = divmod(len(inside), columns)
+            axes = figure.add_subplot(grid[row, first:])
+            _draw_outside(axes, outside, before, after)
+        _name_times(figure.axes[0])
         if title:
             figure.suptitle(title, fontsize=12)
         return finished(figure, path)
@@ -110,7 +99,19 @@ def _draw_blocks(axes, title, before, after):
     axes.set_ylim(0, 1.15 * max([*before, *after, 1e-12]))
     axes.set_xlim(-0.4, len(after) - 0.6)
     axes.set_xticks(range(0, len(after), math.ceil(len(after) / 8)))
+    axes.set_xlabel("block", fontsize=11)
     axes.grid(axis="x", visible=False)
+
+
+def _name_times(axes):
+    """A legend over the first panel; both looks are the same in all."""
+    handles = [
+        axes.plot([], [], label="before", **_BEFORE)[0],
+        axes.plot([], [], label="after", **_AFTER)[0],
+    ]
+    axes.figure.legend(
+        handles=handles, loc="outside upper right", ncols=2, fontsize=11
+    )
 
 
 def _draw_outside(axes, names, before, after):
@@ -136,6 +137,7 @@ def _draw_outside(axes, names, before, after):
     axes.set_xlim(left=0)
     axes.margins(x=0.1)
     axes.set_xlabel("Frobenius norm", fontsize=11)
+    axes.set_ylabel("variable", fontsize=11)
     axes.set_title("outside the blocks", fontsize=10, loc="left")
     axes.grid(axis="y", visible=False)
 
