@@ -12,13 +12,17 @@ import tempfile
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """A tiny configuration, and growths that claim to be exact."""
+    """A tiny configuration, and growths that claim to be exact.
+
+    `kind` says what else tells it from others of its class.
+    """
 
     name: str
     config: str
     model: str
     options: dict
     growths: tuple
+    kind: str = ""
 
 
 DECODER = {
@@ -129,11 +133,129 @@ CASES = [
     ),
 ]
 
+PHI_GROWTHS = (
+    ("llama_pro", {"num_hidden_layers": 4}),
+    ("lemon", {**WIDER, "vocab_size": 44}),
+    ("hypercloning", {"hidden_size": 48, "num_attention_heads": 8}),
+    ("net2net", {"hidden_size": 48, "num_attention_heads": 8}),
+    ("direct", {"intermediate_size": 48, "num_hidden_layers": 3}),
+)
+NEOX_GROWTHS = (
+    ("llama_pro", {"num_hidden_layers": 4}),
+    ("lemon", {**WIDER, "vocab_size": 44}),
+    ("hypercloning", {"hidden_size": 48}),
+    ("net2net", {"num_attention_heads": 8}),
+    ("direct", {"intermediate_size": 48, "num_hidden_layers": 3}),
+)
+OPT = {
+    "hidden_size": 24,
+    "word_embed_proj_dim": 24,
+    "ffn_dim": 40,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "vocab_size": 40,
+    "max_position_embeddings": 32,
+}
+OPT_GROWTHS = (
+    ("llama_pro", {"num_hidden_layers": 4}),
+    ("lemon", {"hidden_size": 36, "max_position_embeddings": 40}),
+    ("net2net", {"hidden_size": 48, "num_attention_heads": 8}),
+    ("hypercloning", {"hidden_size": 48, "ffn_dim": 80}),
+    ("direct", {"ffn_dim": 48, "num_hidden_layers": 3}),
+)
+VISION = {
+    "hidden_size": 24,
+    "intermediate_size": 40,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "image_size": 8,
+    "patch_size": 4,
+    "num_labels": 5,
+}
+VISION_GROWTHS = (
+    ("llama_pro", {"num_hidden_layers": 4}),
+    ("lemon", {"hidden_size": 36, "num_hidden_layers": 3}),
+    ("net2net", {"hidden_size": 48, "num_attention_heads": 8}),
+    ("hypercloning", {"hidden_size": 48, "intermediate_size": 80}),
+    ("direct", {"intermediate_size": 48, "num_hidden_layers": 3}),
+)
+DEBERTA = {
+    **ENCODER,
+    "relative_attention": True,
+    "pos_att_type": ["c2p", "p2c"],
+    "norm_rel_ebd": "layer_norm",
+    "position_buckets": 8,
+    "position_biased_input": False,
+    "type_vocab_size": 0,
+    "pooler_hidden_size": 24,
+    "layer_norm_eps": 1e-12,
+}
+HALF_TURNED = {
+    "rope_type": "default",
+    "rope_theta": 10000.0,
+    "partial_rotary_factor": 0.34,
+}
+
+
+def others():
+    heads = {**DECODER, "num_key_value_heads": 4, "head_dim": 6}
+    del heads["head_dim"]
+    neox = {k: v for k, v in heads.items() if k != "num_key_value_heads"}
+    turned = {"rope_parameters": HALF_TURNED, "tie_word_embeddings": False}
+    yield Case(
+        "Phi", "PhiConfig", "PhiForCausalLM", {**heads, **turned}, PHI_GROWTHS
+    )
+    for parallel in (True, False):
+        yield Case(
+            "GPTNeoX",
+            "GPTNeoXConfig",
+            "GPTNeoXForCausalLM",
+            {**neox, **turned, "use_parallel_residual": parallel},
+            NEOX_GROWTHS,
+            "parallel branches" if parallel else "",
+        )
+    yield Case(
+        "Phi3",
+        "Phi3Config",
+        "Phi3ForCausalLM",
+        {**DECODER, "pad_token_id": 0, "tie_word_embeddings": False},
+        (*DECODER_GROWTHS, HEADS),
+    )
+    yield Case("OPT", "OPTConfig", "OPTForCausalLM", OPT, OPT_GROWTHS)
+    yield Case(
+        "Olmo",
+        "OlmoConfig",
+        "OlmoForCausalLM",
+        {**heads, "pad_token_id": 0, "tie_word_embeddings": False},
+        DECODER_GROWTHS,
+    )
+    for shared in (True, False):
+        yield Case(
+            "DebertaV2",
+            "DebertaV2Config",
+            "DebertaV2ForMaskedLM",
+            {**DEBERTA, "share_att_key": shared},
+            ENCODER_GROWTHS,
+            "" if shared else "positions apart",
+        )
+    for name, model in (
+        ("ViT", "ViTForImageClassification"),
+        ("DeiT", "DeiTForImageClassificationWithTeacher"),
+    ):
+        yield Case(name, f"{name}Config", model, VISION, VISION_GROWTHS)
+
+
+CASES += others()
+
 
 def label(case):
-    head = "tied" if case.options.get("tie_word_embeddings", True) else "untied"
+    tied = case.options.get("tie_word_embeddings", True)
+    head = "tied" if tied else "untied"
+    if "image_size" in case.options:
+        head = "own"
     kv = case.options.get("num_key_value_heads", "")
-    return f"{case.model}-{head}{kv and f'-kv{kv}'}"
+    kind = case.kind and f"-{case.kind}"
+    return f"{case.model}-{head}{kv and f'-kv{kv}'}{kind}"
 
 
 def small_model(case):
@@ -160,8 +282,12 @@ def loaded(cls, folder):
 def logits(model):
     import torch
 
+    inputs = torch.arange(20).reshape(2, 10)
+    if model.main_input_name == "pixel_values":
+        size = model.config.image_size
+        inputs = torch.sin(torch.arange(6 * size**2).reshape(2, 3, size, size))
     with torch.no_grad():
-        return model(torch.arange(20).reshape(2, 10)).logits
+        return model(inputs).logits
 
 
 def grown(model, folder, number, strategy, target):

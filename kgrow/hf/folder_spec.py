@@ -192,15 +192,11 @@ def _layout(name, dtype, shape, rule, sizes):
     parts = []
     axis = rule.axis if isinstance(rule, Packed) else 0
     texts = parts_of(rule)
-    if shape and shape[axis] % len(texts):
-        raise GrowthError(
-            f"{name!r} holds {len(texts)} variables of one size along axis "
-            f"{axis}. Received: shape {shape}"
-        )
-    folded = list(shape)
-    if shape:
-        folded[axis] //= len(texts)
+    lengths = _lengths(name, shape, axis, texts, sizes)
     for part, text in texts.items():
+        folded = list(shape)
+        if shape:
+            folded[axis] = lengths[part]
         pattern, counts = unfold(text)
         if len(counts) != len(shape):
             raise GrowthError(
@@ -221,6 +217,25 @@ def _layout(name, dtype, shape, rule, sizes):
     return TensorLayout(
         name, dtype, shape, tuple(parts), axis, isinstance(rule, Shifted)
     )
+
+
+def _lengths(name, shape, axis, texts, sizes):
+    """How much of an axis of the file each variable in a tensor takes."""
+    if len(texts) == 1 or not shape:
+        return dict.fromkeys(texts, shape[axis] if shape else 0)
+    lengths = {}
+    for part, text in texts.items():
+        pattern, counts = unfold(text)
+        start = sum(counts[:axis])
+        inside = list(Axes.parse(pattern))[start : start + counts[axis]]
+        factors = [f for each in inside for f in each.factors]
+        lengths[part] = math.prod(sizes.get(f, f) for f in factors)
+    if sum(lengths.values()) != shape[axis]:
+        raise GrowthError(
+            f"{name!r} holds {len(texts)} variables along axis {axis}, by the "
+            f"config of the lengths {lengths}. Received: shape {shape}"
+        )
+    return lengths
 
 
 def _whole_shape(shapes, axis):

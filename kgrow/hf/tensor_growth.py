@@ -128,9 +128,10 @@ class _Reader:
         value = self._kept[layout.name]
         part = layout.parts[number]
         if len(layout.parts) > 1:
-            size = part.folded[layout.axis]
+            before = layout.parts[:number]
+            start = sum(p.folded[layout.axis] for p in before)
             index = (slice(None),) * layout.axis
-            index += (slice(number * size, (number + 1) * size),)
+            index += (slice(start, start + part.folded[layout.axis]),)
             value = value[index]
         value = value.reshape(part.shape)
         if rows is not None:

@@ -4,12 +4,13 @@ Every architecture by strategies that claim it; the cases are those of the table
 in `docs/safetensors.md`.
 """
 
+import dataclasses
 import math
 
 import keras
 import pytest
 
-from kgrow import hf
+from kgrow import GrowthError, hf
 from kgrow.algebra.rounding import tolerance
 
 hf_models = pytest.importorskip("docs.tools.hf_models")
@@ -86,3 +87,53 @@ def test_a_window_moves_with_its_block(tmp_path):
     grown = transformers.AutoConfig.from_pretrained(tmp_path / "grown")
     slides, full = case.options["layer_types"]
     assert grown.layer_types in ([slides, slides, full], [slides, full, full])
+
+
+def _case(name, **options):
+    case = next(c for c in CASES if c.name == name)
+    return dataclasses.replace(case, options={**case.options, **options})
+
+
+HEAD = {"head_dim": 12, "hidden_size": 48}
+
+
+@pytest.mark.parametrize(
+    "case, wrong, right",
+    [
+        (_case("Phi"), HEAD, {"num_attention_heads": 8}),
+        (_case("GPTNeoX"), {"hidden_size": 40, "num_attention_heads": 4}, {}),
+        (
+            _case("Phi3", rope_parameters=hf_models.HALF_TURNED),
+            HEAD,
+            {"num_key_value_heads": 4},
+        ),
+        (_case("Olmo", clip_qkv=0.3), HEAD, {"hidden_size": 48}),
+    ],
+    ids=lambda value: value.name if hasattr(value, "name") else "",
+)
+def test_heads_that_cannot_grow_say_why(case, wrong, right, tmp_path):
+    model = small_model(case)
+    model.save_pretrained(tmp_path / "small")
+    with pytest.raises(GrowthError, match="keep their size"):
+        hf.grow(tmp_path / "small", wrong, "net2net", out=tmp_path / "out")
+    if right:
+        receipt, _, worst = hf_models.grown(
+            model, tmp_path, 0, "net2net", right
+        )
+        assert receipt.exact and worst <= 1e-5
+
+
+@pytest.mark.parametrize(
+    "model_type, options, match",
+    [
+        ("opt", {"word_embed_proj_dim": 16}, "word_embed_proj_dim=16"),
+        ("opt", {"do_layer_norm_before": False}, "behind its branches"),
+        ("deberta-v2", {"conv_kernel_size": 3}, "conv_kernel_size=3"),
+        ("deberta-v2", {"embedding_size": 16}, "embedding_size=16"),
+        ("phi", {"tie_word_embeddings": True}, "tied to the embeddings"),
+    ],
+)
+def test_variants_without_a_table_are_refused(model_type, options, match):
+    config = {"model_type": model_type, "hidden_size": 24, **options}
+    with pytest.raises(GrowthError, match=match):
+        hf.table_of(config)

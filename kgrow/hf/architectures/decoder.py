@@ -7,6 +7,7 @@ values, some normalise queries and keys.
 
 from kgrow.algebra.errors import GrowthError
 from kgrow.algebra.spec import BlockStack, Dim
+from kgrow.hf.architectures.linear_rules import check_divides
 from kgrow.hf.architectures.registry import register
 from kgrow.hf.tensor_table import Shifted, TensorTable
 
@@ -76,11 +77,7 @@ def head_size(config):
 def sizes(config):
     heads = config["num_attention_heads"]
     kv = config.get("num_key_value_heads") or heads
-    if heads % kv:
-        raise GrowthError(
-            "`num_key_value_heads` has to divide `num_attention_heads`. "
-            f"Received: num_attention_heads={heads}, num_key_value_heads={kv}"
-        )
+    check_divides("num_key_value_heads", kv, "num_attention_heads", heads)
     head = head_size(config)
     if head % 2:
         raise GrowthError(
@@ -115,8 +112,15 @@ def settle(target, source, asked):
     return target
 
 
-def decoder_table(config, rules, norm_of_heads=False):
-    """The table of a decoder with the given rules."""
+def decoder_table(config, rules, norm="rms", norm_of_heads=False):
+    """The table of a decoder.
+
+    Args:
+        config: dict.
+        rules: dict, the table's rules.
+        norm: string, `"rms"` or `"layer"`.
+        norm_of_heads: bool, whether queries and keys are normalised.
+    """
     tied = tied_head(config)
     rules = dict(rules)
     rules[r"(model\.)?embed_tokens\.weight"] = rules.pop(
@@ -130,7 +134,7 @@ def decoder_table(config, rules, norm_of_heads=False):
     return TensorTable(
         rules=rules,
         dims=(
-            Dim("hidden", "hidden_size", kind="stream", norm="rms"),
+            Dim("hidden", "hidden_size", kind="stream", norm=norm),
             Dim("ffn", "intermediate_size"),
             Dim("kv", "num_key_value_heads"),
             Dim("group", "num_attention_heads"),

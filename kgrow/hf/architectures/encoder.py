@@ -3,32 +3,25 @@
 from kgrow.algebra.errors import GrowthError
 from kgrow.algebra.spec import BlockStack, Dim
 from kgrow.hf.architectures.decoder import tied_head
+from kgrow.hf.architectures.linear_rules import (
+    attention_rules,
+    check_divides,
+    feedforward_rules,
+    norm_rules,
+)
 from kgrow.hf.architectures.registry import register
 from kgrow.hf.tensor_table import TensorTable
 
-_BLOCK_RULES = {
-    r"attention\.self\.query\.weight": "-> [heads qk] ~hidden | qk^0.5",
-    r"attention\.self\.query\.bias": "-> [heads qk] | qk^0.5",
-    r"attention\.self\.key\.weight": "-> [heads ~qk] ~hidden",
-    r"attention\.self\.key\.bias": "-> [heads ~qk]",
-    r"attention\.self\.value\.weight": "-> [heads value] ~hidden",
-    r"attention\.self\.value\.bias": "-> [heads value]",
-    r"attention\.output\.dense\.weight": (
-        "-> hidden [~heads ~value] | residual_out"
+BLOCK_RULES = {
+    **attention_rules(
+        r"attention\.self\.query",
+        r"attention\.self\.key",
+        r"attention\.self\.value",
+        r"attention\.output\.dense",
     ),
-    r"attention\.output\.dense\.bias": "-> hidden | residual_out",
-    r"attention\.output\.LayerNorm\.(weight|gamma)": (
-        "-> hidden | scale, attention_norm"
-    ),
-    r"attention\.output\.LayerNorm\.(bias|beta)": (
-        "-> hidden | offset, attention_norm"
-    ),
-    r"intermediate\.dense\.weight": "-> ffn ~hidden",
-    r"intermediate\.dense\.bias": "-> ffn",
-    r"output\.dense\.weight": "-> hidden ~ffn | residual_out",
-    r"output\.dense\.bias": "-> hidden | residual_out",
-    r"output\.LayerNorm\.(weight|gamma)": "-> hidden | scale, ffn_norm",
-    r"output\.LayerNorm\.(bias|beta)": "-> hidden | offset, ffn_norm",
+    **norm_rules(r"attention\.output\.LayerNorm", "attention_norm"),
+    **feedforward_rules(r"intermediate\.dense", r"output\.dense"),
+    **norm_rules(r"output\.LayerNorm", "ffn_norm"),
 }
 
 
@@ -49,11 +42,7 @@ def encoder_dims(hidden, norm="layer"):
 
 def encoder_sizes(config):
     width, heads = config["hidden_size"], config["num_attention_heads"]
-    if width % heads:
-        raise GrowthError(
-            "`num_attention_heads` has to divide `hidden_size`. Received: "
-            f"hidden_size={width}, num_attention_heads={heads}"
-        )
+    check_divides("num_attention_heads", heads, "hidden_size", width)
     sizes = {
         "hidden": width,
         "ffn": config["intermediate_size"],
@@ -67,30 +56,36 @@ def encoder_sizes(config):
         "positions": "max_position_embeddings",
         "types": "type_vocab_size",
     }.items():
-        if field in config:
+        if config.get(field):
             sizes[dim] = config[field]
     return sizes
 
 
-def _encoder(config, prefix, head_rules):
+def encoder_table(prefix, more, block_rules=None, settle=None):
     """The table of an encoder, of the bare one or of a masked LM.
+
+    Args:
+        prefix: string, a regular expression over the prefix of all names.
+        more: dict, rules of the head and of what else there is.
+        block_rules: dict, rules of a block; by default BERT's.
+        settle: the table's `settle`.
 
     Of the head for masked tokens, the dense layer's output goes through a
     nonlinearity and is read by the table of the embeddings, so it is along
     `hidden`, and `hidden` is copied, never mixed.
     """
+    block_rules = BLOCK_RULES if block_rules is None else block_rules
     embeddings = prefix + r"embeddings\."
     block = prefix + r"encoder\.layer\.{layers}\."
     rules = {
         embeddings + r"word_embeddings\.weight": "vocab -> hidden",
         embeddings + r"position_embeddings\.weight": "positions -> hidden",
         embeddings + r"token_type_embeddings\.weight": "types -> hidden",
-        embeddings + r"LayerNorm\.(weight|gamma)": "-> hidden | scale",
-        embeddings + r"LayerNorm\.(bias|beta)": "-> hidden | offset",
-        **{block + path: axes for path, axes in _BLOCK_RULES.items()},
+        **norm_rules(embeddings + "LayerNorm"),
+        **{block + path: axes for path, axes in block_rules.items()},
         prefix + r"pooler\.dense\.weight": "-> pooled ~hidden",
         prefix + r"pooler\.dense\.bias": "-> pooled",
-        **head_rules,
+        **more,
     }
     return TensorTable(
         rules=rules,
@@ -104,6 +99,7 @@ def _encoder(config, prefix, head_rules):
             ),
         ),
         sizes=encoder_sizes,
+        settle=settle,
         ignored=(
             embeddings + "position_ids",
             embeddings + "token_type_ids",
@@ -113,7 +109,7 @@ def _encoder(config, prefix, head_rules):
     )
 
 
-def _only_tied(config):
+def only_tied(config):
     if not tied_head(config, True):
         raise GrowthError(
             "A head with weights of its own (tie_word_embeddings=False) has no "
@@ -121,22 +117,24 @@ def _only_tied(config):
         )
 
 
+def masked_head_rules(name):
+    """Axes of BERT's head for masked tokens, named `name` in a folder."""
+    return {
+        rf"{name}\.transform\.dense\.weight": "-> hidden ~hidden",
+        rf"{name}\.transform\.dense\.bias": "-> hidden",
+        **norm_rules(rf"{name}\.transform\.LayerNorm", axis="~hidden"),
+        rf"{name}\.bias": "-> vocab",
+    }
+
+
 @register("bert")
 def bert(config):
     """BERT: bare, pre-training, masked LM or a classifier."""
-    _only_tied(config)
-    head = r"cls\.predictions\."
-    return _encoder(
-        config,
+    only_tied(config)
+    return encoder_table(
         r"(bert\.)?",
         {
-            head + r"transform\.dense\.weight": "-> hidden ~hidden",
-            head + r"transform\.dense\.bias": "-> hidden",
-            head + r"transform\.LayerNorm\.(weight|gamma)": (
-                "-> ~hidden | scale"
-            ),
-            head + r"transform\.LayerNorm\.(bias|beta)": "-> ~hidden | offset",
-            head + "bias": "-> vocab",
+            **masked_head_rules(r"cls\.predictions"),
             r"cls\.seq_relationship\.weight": "-> _ ~pooled",
             r"cls\.seq_relationship\.bias": "-> _",
             r"classifier\.weight": "-> _ ~pooled",
@@ -150,15 +148,13 @@ def bert(config):
 def roberta(config):
     """RoBERTa and XLM-R: bare, masked LM or a classifier. Its first positions
     are those of padding, and new ones are added behind the last."""
-    _only_tied(config)
-    return _encoder(
-        config,
+    only_tied(config)
+    return encoder_table(
         r"(roberta\.)?",
         {
             r"lm_head\.dense\.weight": "-> hidden ~hidden",
             r"lm_head\.dense\.bias": "-> hidden",
-            r"lm_head\.layer_norm\.weight": "-> ~hidden | scale",
-            r"lm_head\.layer_norm\.bias": "-> ~hidden | offset",
+            **norm_rules(r"lm_head\.layer_norm", axis="~hidden"),
             r"lm_head\.bias": "-> vocab",
             r"classifier\.dense\.weight": "-> pooled ~hidden",
             r"classifier\.dense\.bias": "-> pooled",

@@ -7,6 +7,7 @@ PyTorch's.
 from kgrow.algebra.errors import GrowthError
 from kgrow.algebra.spec import BlockStack, Dim
 from kgrow.hf.architectures.decoder import tied_head
+from kgrow.hf.architectures.linear_rules import check_divides
 from kgrow.hf.architectures.registry import register
 from kgrow.hf.tensor_table import Packed, TensorTable
 
@@ -79,11 +80,7 @@ def gpt2(config):
 
 def _sizes(config):
     width, heads = config["n_embd"], config["n_head"]
-    if width % heads:
-        raise GrowthError(
-            "`n_head` has to divide `n_embd`. Received: "
-            f"n_embd={width}, n_head={heads}"
-        )
+    check_divides("n_head", heads, "n_embd", width)
     return {
         "hidden": width,
         "ffn": config.get("n_inner") or 4 * width,
