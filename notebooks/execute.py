@@ -1,13 +1,16 @@
 """Runs the notebooks of this folder and stores their outputs in place.
 
-python notebooks/execute.py [NAME ...]
+python notebooks/execute.py [--fast] [NAME ...]
 
 A name is a notebook's file, or the beginning of it: `01` is enough. Without
 names all are run, each in a kernel of its own, on the backend that
-`KERAS_BACKEND` names, JAX if none. Where `KGROW_NOTEBOOK_FAST` is 1 the runs
-are short, and nothing is stored.
+`KERAS_BACKEND` names, JAX if none.
 
-What is stored says nothing of the machine: no times in the metadata, no
+With `--fast` the runs are short, and nothing is stored: behind the cell tagged
+`parameters` another is run, as papermill does, which assigns the values of
+`fast.toml`.
+
+What is stored does not depend on the machine: no times in the metadata, no
 warnings, no paths, no version of Python.
 """
 
@@ -20,13 +23,15 @@ import re
 import sys
 import tempfile
 import time
+import tomllib
 
 import nbclient
 import nbformat
 import PIL.Image
 
 FOLDER = pathlib.Path(__file__).resolve().parent
-FAST = "KGROW_NOTEBOOK_FAST"
+PARAMETERS = "parameters"  # the tag of a cell
+FAST = tomllib.loads((FOLDER / "fast.toml").read_text("utf-8"))
 
 # Of one cell, in seconds: for hangs, not for slow machines.
 _TIMEOUT = 3600
@@ -96,13 +101,48 @@ def executed(path, fast=False):
         coalesce_streams=True,
         resources={"metadata": {"path": str(path.parent)}},
     )
-    environment = {"KERAS_BACKEND": "jax", **os.environ, FAST: "0"}
+    environment = {"KERAS_BACKEND": "jax", **os.environ}
     if fast:
         given = environment.get("XLA_FLAGS", "")
-        environment |= {FAST: "1", "XLA_FLAGS": f"{given} {_QUICK_TO_COMPILE}"}
+        environment["XLA_FLAGS"] = f"{given} {_QUICK_TO_COMPILE}"
+        place = _inject(notebook, FAST[path.stem])
     client.execute(env=environment)
+    if fast:
+        del notebook.cells[place]
     _check_pictures(notebook)
     return with_small_pictures(anonymous(notebook))
+
+
+def parameters_cell(notebook):
+    """Place of the cell tagged `parameters`.
+
+    Raises:
+        ValueError: if there is not exactly one.
+    """
+    places = [
+        place
+        for place, cell in enumerate(notebook.cells)
+        if PARAMETERS in cell.metadata.get("tags", ())
+    ]
+    if len(places) != 1:
+        raise ValueError(
+            f"A notebook has one cell tagged {PARAMETERS!r}. Received: "
+            f"cells {places}"
+        )
+    return places[0]
+
+
+def _inject(notebook, values):
+    """Puts a cell that assigns `values` behind the parameters.
+
+    Returns:
+        Its place.
+    """
+    lines = [f"{name} = {value!r}" for name, value in values.items()]
+    place = parameters_cell(notebook) + 1
+    cell = nbformat.v4.new_code_cell("\n".join(lines))
+    notebook.cells.insert(place, cell)
+    return place
 
 
 def anonymous(notebook):
@@ -122,7 +162,8 @@ def anonymous(notebook):
     count = 0
     for number, cell in enumerate(notebook.cells):
         cell.id = f"cell-{number:02d}"
-        cell.metadata = {}
+        tags = cell.metadata.get("tags")
+        cell.metadata = {"tags": tags} if tags else {}
         if cell.cell_type != "code":
             continue
         count += 1
@@ -162,7 +203,7 @@ def _check_pictures(notebook):
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             if "Error in callback" in output.get("text", ""):
-                raise RuntimeError(f"{output.text}\nbehind\n{cell.source}")
+                raise RuntimeError(f"{output.text}\nafter\n{cell.source}")
 
 
 def _without_folders(output):
@@ -186,11 +227,14 @@ def _without_folders(output):
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("names", nargs="*", metavar="NAME")
-    fast = os.environ.get(FAST) == "1"
-    for path in notebooks(parser.parse_args(arguments).names):
+    parser.add_argument(
+        "--fast", action="store_true", help="run short, and store nothing"
+    )
+    options = parser.parse_args(arguments)
+    for path in notebooks(options.names):
         started = time.perf_counter()
-        notebook = executed(path, fast)
-        if not fast:
+        notebook = executed(path, options.fast)
+        if not options.fast:
             nbformat.write(notebook, path)
         print(f"{path.name}: {time.perf_counter() - started:.0f} s", flush=True)
 

@@ -1,5 +1,6 @@
 """The notebooks: each runs through in short, and holds the outputs of a run."""
 
+import ast
 import base64
 import pathlib
 import re
@@ -109,7 +110,7 @@ def test_nothing_of_a_machine_is_stored(path, execute):
         assert not MACHINE.search(text), MACHINE.search(text)[0]
     assert set(notebook.metadata) == {"kernelspec", "language_info"}
     assert notebook.metadata.language_info == {"name": "python"}
-    assert not any(cell.metadata for cell in notebook.cells)
+    assert {tuple(cell.metadata) for cell in notebook.cells} <= {(), ("tags",)}
     # What the script would store is what is there.
     assert (
         nbformat.writes(execute.anonymous(stored(path))).strip()
@@ -118,30 +119,75 @@ def test_nothing_of_a_machine_is_stored(path, execute):
 
 
 @each
-def test_says_what_one_learns_and_shows_it_small(path):
+def test_begins_ends_and_shows_as_every_notebook(path):
     notebook = stored(path)
     first, last = notebook.cells[0], notebook.cells[-1]
     assert first.cell_type == last.cell_type == "markdown"
-    assert re.match(r"# \d\d ", first.source)
     assert first.source.startswith(f"# {path.stem[:2]} ")
+    assert "colab-badge.svg" in first.source
+    assert "## Conclusion" in last.source
     assert "## What to try next" in last.source
+    assert codes(notebook)[0].source.startswith("# %pip install ")
     assert pictures(notebook)
     assert path.stat().st_size < 400_000
 
 
 @each
-def test_lengths_of_runs_are_decided_in_one_cell(path):
-    """A test that runs short must be able to trust the switch."""
-    deciding = [
-        cell for cell in codes(stored(path)) if "KGROW_NOTEBOOK" in cell.source
+def test_short_runs_change_parameters_alone(path, execute):
+    """The reader sees no switch: short runs assign parameters anew, each of
+    which the notebook assigns and uses."""
+    notebook = stored(path)
+    place = execute.parameters_cell(notebook)
+    names = assigned(notebook.cells[place].source)
+    assert set(execute.FAST[path.stem]) <= names
+    later = [cell.source for cell in notebook.cells[place + 1 :]]
+    for name in names:
+        assert any(re.search(rf"\b{name}\b", text) for text in later), name
+    for cell in codes(notebook):
+        assert not re.search(r"environ\.get|getenv|\bfast\b", cell.source)
+
+
+def assigned(source):
+    """The names that a cell assigns."""
+    return {
+        target.id
+        for statement in ast.parse(source).body
+        if isinstance(statement, ast.Assign)
+        for target in ast.walk(statement.targets[0])
+        if isinstance(target, ast.Name)
+    }
+
+
+def test_the_first_notebook_is_short():
+    cells = codes(stored(PATHS[0]))
+    lines = [
+        line
+        for cell in cells
+        for line in cell.source.splitlines()
+        if line.strip() and not line.lstrip().startswith("#")
     ]
-    assert deciding == codes(stored(path))[:1]
+    assert len(cells) < 10 and len(lines) <= 70
 
 
-def test_the_page_names_every_notebook():
+def test_parameters_are_overridden_behind_their_cell(execute):
+    v4 = execute.nbformat.v4
+    cell = v4.new_code_cell("STEPS = 300")
+    cell.metadata["tags"] = ["parameters"]
+    notebook = v4.new_notebook(cells=[cell, v4.new_code_cell("STEPS")])
+    assert execute._inject(notebook, {"STEPS": 3, "SIZES": {"a": [1]}}) == 1
+    assert notebook.cells[1].source == "STEPS = 3\nSIZES = {'a': [1]}"
+    with pytest.raises(ValueError, match="one cell tagged 'parameters'"):
+        execute.parameters_cell(v4.new_notebook())
+
+
+def test_the_page_names_every_notebook_by_its_title():
     page = (FOLDER / "README.md").read_text("utf-8")
-    named = re.findall(r"\]\((\d\d_\w+\.ipynb)\)", page)
-    assert named == [path.name for path in PATHS]
+    named = re.findall(r"\[([^\]]+)\]\((\d\d_\w+\.ipynb)\)", page)
+    titles = [stored(path).cells[0].source.splitlines()[0] for path in PATHS]
+    assert named == [
+        (re.sub(r"^# \d\d ", "", title), path.name)
+        for title, path in zip(titles, PATHS, strict=True)
+    ]
 
 
 def test_a_machine_s_folders_and_warnings_are_taken_out(execute):

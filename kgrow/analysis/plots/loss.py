@@ -136,8 +136,9 @@ def loss_curves(
         axes[0, 0].set_ylabel(ylabel)
         for panel, unit in zip(axes[0], units, strict=True):
             _draw_panel(panel, curves, unit)
-        if top is not None and top > min(min(c.loss) for c in curves):
-            axes[0, 0].set_ylim(top=top)
+        lowest = min(min(curve.loss) for curve in curves)
+        if top is not None and top > lowest:
+            axes[0, 0].set_ylim(lowest - 0.05 * (top - lowest), top)
         for panel, unit in zip(axes[0], units, strict=True):
             _label_events(panel, curves, unit)
         _name_ends(axes[0, -1], curves)
