@@ -229,6 +229,26 @@ def others():
         {**heads, "pad_token_id": 0, "tie_word_embeddings": False},
         DECODER_GROWTHS,
     )
+    yield Case(
+        "Olmo2",
+        "Olmo2Config",
+        "Olmo2ForCausalLM",
+        {**DECODER, "pad_token_id": 0, "tie_word_embeddings": False},
+        DECODER_GROWTHS,
+    )
+    yield Case(
+        "Olmo3",
+        "Olmo3Config",
+        "Olmo3ForCausalLM",
+        {
+            **DECODER,
+            "pad_token_id": 0,
+            "tie_word_embeddings": False,
+            "sliding_window": 4,
+            "layer_types": ["sliding_attention", "full_attention"],
+        },
+        tuple(g for g in DECODER_GROWTHS if g[0] != "direct"),
+    )
     for shared in (True, False):
         yield Case(
             "DebertaV2",

@@ -137,3 +137,15 @@ def test_variants_without_a_table_are_refused(model_type, options, match):
     config = {"model_type": model_type, "hidden_size": 24, **options}
     with pytest.raises(GrowthError, match=match):
         hf.table_of(config)
+
+
+def test_heads_under_a_common_norm_grow_exactly_by_whole_multiples(tmp_path):
+    case = _case("Olmo2")
+    model = small_model(case)
+    model.save_pretrained(tmp_path / "small")
+    for number, (heads, exact) in enumerate([(4, True), (3, False)]):
+        target = {"num_key_value_heads": heads}
+        receipt, _, worst = hf_models.grown(
+            model, tmp_path, number, "net2net", target
+        )
+        assert receipt.exact == exact == (worst <= 1e-5)

@@ -1,8 +1,13 @@
-"""OLMo: like Llama, with LayerNorm that has no weights."""
+"""OLMo: like Llama, with other norms."""
 
 import dataclasses
 
-from kgrow.hf.architectures.decoder import block_rules, decoder_table
+from kgrow.hf.architectures.decoder import (
+    block_rules,
+    decoder_table,
+    norm_rules,
+    tied_head,
+)
 from kgrow.hf.architectures.registry import register
 
 _CLIPPED = (
@@ -13,10 +18,30 @@ _CLIPPED = (
 
 @register("olmo")
 def olmo(config):
-    """The first OLMo, of 1B and 7B."""
+    """The first OLMo, of 1B and 7B: LayerNorm without weights."""
     table = decoder_table(config, block_rules(), norm="layer")
     if config.get("clip_qkv") is None:
         return table
     return dataclasses.replace(
         table, pinned={"pairs": _CLIPPED, "value": _CLIPPED}
     )
+
+
+@register("olmo2", "olmo3")
+def olmo2(config):
+    """OLMo 2 and 3: norms behind the branches, and of all queries and all keys
+    of a position at once."""
+    rules = {**block_rules(), **norm_rules(tied_head(config))}
+    for name in rules:
+        if name.endswith(r"q_norm\.weight"):
+            rules[name] = "-> [(kv group) (2 pairs)] | scale"
+        if name.endswith(r"k_norm\.weight"):
+            rules[name] = "-> [kv ~(2 pairs)] | scale"
+    table = decoder_table(config, rules, norm_of_heads=True)
+    dims = [
+        dataclasses.replace(dim, norm="rms")
+        if dim.name in ("kv", "group")
+        else dim
+        for dim in table.dims
+    ]
+    return dataclasses.replace(table, dims=tuple(dims))
