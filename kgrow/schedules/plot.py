@@ -1,5 +1,7 @@
 """A schedule as a staircase: each size over the steps."""
 
+import itertools
+
 from kgrow.algebra.config_fields import text, total
 from kgrow.analysis.plots.labels import name_points
 from kgrow.analysis.plots.style import (
@@ -117,17 +119,27 @@ def _draw_stairs(axes, schedule, ends):
         last = total(sizes[-1][field])
         parts = [total(found.get(field, 0)) / last for found in sizes]
         lift = (number - (len(moving) - 1) / 2) * _APART
+        heights = [part + lift for part in parts]
+        edges = [0, *ends]
         axes.stairs(
-            [part + lift for part in parts],
-            [0, *ends],
+            heights,
+            edges,
             baseline=None,
             color=style["color"],
             linestyle=style["linestyle"],
             linewidth=2.2,
             zorder=3,
         )
+        axes.plot(
+            [(a + b) / 2 for a, b in itertools.pairwise(edges)],
+            heights,
+            style["marker"],
+            color=style["color"],
+            markersize=5,
+            zorder=3,
+        )
         first = text(sizes[0].get(field, 0))
         name = f"{field}  {first} to {text(sizes[-1][field])}"
-        points[name] = (ends[-1], parts[-1] + lift)
+        points[name] = (ends[-1], heights[-1])
         styles[name] = style
     return points, styles
