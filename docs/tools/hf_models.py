@@ -265,7 +265,54 @@ def others():
         yield Case(name, f"{name}Config", model, VISION, VISION_GROWTHS)
 
 
+def experts():
+    common = {
+        **DECODER,
+        "pad_token_id": 0,
+        "tie_word_embeddings": False,
+        "num_experts_per_tok": 2,
+    }
+    inner = {"moe_intermediate_size": 20}
+    for name, more, wider in (
+        ("Mixtral", {"num_local_experts": 4}, "intermediate_size"),
+        ("Olmoe", {"num_experts": 4}, "intermediate_size"),
+        (
+            "Qwen2Moe",
+            {
+                **inner,
+                "num_experts": 4,
+                "shared_expert_intermediate_size": 28,
+            },
+            "shared_expert_intermediate_size",
+        ),
+        (
+            "Qwen3Moe",
+            {**inner, "num_experts": 4},
+            "moe_intermediate_size",
+        ),
+    ):
+        # Heads of OLMoE are as wide as the network, all together.
+        wide = wider if name == "Olmoe" else "hidden_size"
+        yield Case(
+            name,
+            f"{name}Config",
+            f"{name}ForCausalLM",
+            {**common, **more},
+            (
+                ("llama_pro", {"num_hidden_layers": 4}),
+                ("lemon", {wide: 60, "num_hidden_layers": 3}),
+                (
+                    "hypercloning",
+                    {"hidden_size": 48, "num_key_value_heads": 4},
+                ),
+                ("net2net", {"hidden_size": 48, wider: 56}),
+                ("direct", {wider: 56, "num_hidden_layers": 3}),
+            ),
+        )
+
+
 CASES += others()
+CASES += experts()
 
 
 def label(case):

@@ -131,6 +131,9 @@ def test_heads_that_cannot_grow_say_why(case, wrong, right, tmp_path):
         ("deberta-v2", {"conv_kernel_size": 3}, "conv_kernel_size=3"),
         ("deberta-v2", {"embedding_size": 16}, "embedding_size=16"),
         ("phi", {"tie_word_embeddings": True}, "tied to the embeddings"),
+        ("qwen3_moe", {"mlp_only_layers": [0]}, r"mlp_only_layers=\[0\]"),
+        ("qwen2_moe", {"decoder_sparse_step": 2}, "decoder_sparse_step=2"),
+        ("olmoe", {"clip_qkv": 8.0}, "clip_qkv=8.0"),
     ],
 )
 def test_variants_without_a_table_are_refused(model_type, options, match):

@@ -12,6 +12,8 @@ from kgrow.hf.architectures.registry import register
 from kgrow.hf.tensor_table import Shifted, TensorTable
 
 _BLOCK = r"(model\.)?layers\.{layers}\."
+_QUERY_NORM = r"self_attn\.q_norm\.weight"
+_KEY_NORM = r"self_attn\.k_norm\.weight"
 
 
 def block_rules(power="pairs^0.5"):
@@ -40,8 +42,8 @@ def block_rules(power="pairs^0.5"):
         r"mlp\.down_proj\.bias": "-> hidden | residual_out",
         # Of Qwen3 and Gemma 3. A norm of queries and keys takes the root of
         # the head's size off their length, each.
-        r"self_attn\.q_norm\.weight": "-> (2 pairs) | scale",
-        r"self_attn\.k_norm\.weight": "-> ~(2 pairs) | scale",
+        _QUERY_NORM: "-> (2 pairs) | scale",
+        _KEY_NORM: "-> ~(2 pairs) | scale",
     }
     return {_BLOCK + path: axes for path, axes in rules.items()}
 
@@ -112,17 +114,23 @@ def settle(target, source, asked):
     return target
 
 
-def decoder_table(config, rules, norm="rms", norm_of_heads=False):
+def decoder_table(config, rules, norm="rms", norm_of_heads=None):
     """The table of a decoder.
 
     Args:
         config: dict.
         rules: dict, the table's rules.
         norm: string, `"rms"` or `"layer"`.
-        norm_of_heads: bool, whether queries and keys are normalised.
+        norm_of_heads: string, how queries and keys are normalised: `"each"`
+            head by itself, `"all"` heads of a position at once. By default not
+            at all.
     """
     tied = tied_head(config)
     rules = dict(rules)
+    if norm_of_heads == "all":
+        rules[_BLOCK + _QUERY_NORM] = "-> [(kv group) (2 pairs)] | scale"
+        rules[_BLOCK + _KEY_NORM] = "-> [kv ~(2 pairs)] | scale"
+    of_all = "rms" if norm_of_heads == "all" else None
     rules[r"(model\.)?embed_tokens\.weight"] = rules.pop(
         "embedding", "vocab -> hidden"
     )
@@ -136,8 +144,8 @@ def decoder_table(config, rules, norm="rms", norm_of_heads=False):
         dims=(
             Dim("hidden", "hidden_size", kind="stream", norm=norm),
             Dim("ffn", "intermediate_size"),
-            Dim("kv", "num_key_value_heads"),
-            Dim("group", "num_attention_heads"),
+            Dim("kv", "num_key_value_heads", norm=of_all),
+            Dim("group", "num_attention_heads", norm=of_all),
             Dim(
                 "pairs",
                 "head_dim",
@@ -173,7 +181,7 @@ def llama(config):
 def qwen3(config):
     """Qwen3: queries and keys are normalised, head by head."""
     rules = {**block_rules(), **norm_rules(tied_head(config))}
-    return decoder_table(config, rules, norm_of_heads=True)
+    return decoder_table(config, rules, norm_of_heads="each")
 
 
 @register("gemma", "gemma2", "gemma3_text")
@@ -194,4 +202,4 @@ def gemma(config):
         if name.endswith((r"q_norm\.weight", r"k_norm\.weight")):
             rules[name] = Shifted(axes)
     third = config["model_type"] == "gemma3_text"
-    return decoder_table(config, rules, norm_of_heads=third)
+    return decoder_table(config, rules, norm_of_heads="each" if third else None)

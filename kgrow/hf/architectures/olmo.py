@@ -32,16 +32,4 @@ def olmo2(config):
     """OLMo 2 and 3: norms behind the branches, and of all queries and all keys
     of a position at once."""
     rules = {**block_rules(), **norm_rules(tied_head(config))}
-    for name in rules:
-        if name.endswith(r"q_norm\.weight"):
-            rules[name] = "-> [(kv group) (2 pairs)] | scale"
-        if name.endswith(r"k_norm\.weight"):
-            rules[name] = "-> [kv ~(2 pairs)] | scale"
-    table = decoder_table(config, rules, norm_of_heads=True)
-    dims = [
-        dataclasses.replace(dim, norm="rms")
-        if dim.name in ("kv", "group")
-        else dim
-        for dim in table.dims
-    ]
-    return dataclasses.replace(table, dims=tuple(dims))
+    return decoder_table(config, rules, norm_of_heads="all")
