@@ -33,6 +33,7 @@ def quiet():
     transformers.logging.disable_progress_bar()
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize("case", CASES, ids=hf_models.label)
 def test_exact_growths_keep_the_logits(case, tmp_path):
     model = small_model(case)
