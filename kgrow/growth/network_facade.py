@@ -16,8 +16,9 @@ class NetworkFacade(keras.Model):
     """The part of `GrowableModel` that looks like the network it wraps.
 
     Attributes and methods that `keras.Model` defines are delegated by name;
-    any other public attribute is looked up on the network: `inputs`,
-    `output_names`, `backbone`, a layer that its class keeps in an attribute.
+    any other public attribute but `optimizer` is looked up on the network:
+    `inputs`, `output_names`, `backbone`, a layer that its class keeps in an
+    attribute.
     An attribute that the network lacks is missing here too, so `hasattr()`
     is right.
     """
@@ -33,7 +34,9 @@ class NetworkFacade(keras.Model):
                 return inherited(name)
             except AttributeError:
                 pass
-        if name.startswith("_") or name == "network":
+        # TensorFlow sets no attribute that has the value already: `compile()`
+        # with the network's optimizer would leave the model without one.
+        if name.startswith("_") or name in ("network", "optimizer"):
             raise AttributeError(
                 f"{type(self).__name__!r} object has no attribute {name!r}"
             )

@@ -253,3 +253,16 @@ def test_it_is_a_layer_of_another_model():
         outer.predict(x, verbose=0), 2 * network.predict(x, verbose=0)
     )
     assert model.compute_output_shape((None, FEATURES)) == (None, OUTPUTS)
+
+
+def test_takes_the_optimizer_of_a_compiled_network():
+    """TensorFlow sets no attribute that has the value already, were it that of
+    the network."""
+    case = CASES["functional"]
+    network = case.make()
+    network.compile("sgd", "mse")
+    optimizer = network.optimizer
+    model = GrowableModel(network, case.axes)
+    model.compile(optimizer, "mse")
+    network.optimizer = None
+    assert model.optimizer is optimizer
