@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from kgrow_cli import settings
+from kgrow_cli import completion, settings
 from kgrow_cli.keras_choice import Backend, choose
 from kgrow_cli.outcomes import outcome
 from kgrow_cli.schedule import schedule_app
@@ -52,6 +52,7 @@ Sizes = Annotated[
         metavar="FIELD=SIZE",
         help="A size to grow to; may be repeated. Lists in quotes: "
         "'depths=[2,2,18,2]'.",
+        autocompletion=completion.fields,
         show_default=False,
     ),
 ]
@@ -62,6 +63,7 @@ Strategy = Annotated[
         "-s",
         help="A name; WIDTH+DEPTH for one of each, as net2net+stack; or a "
         "list of blocks, '[0,1,0,1]'.",
+        autocompletion=completion.strategies,
     ),
 ]
 Options = Annotated[
@@ -142,10 +144,18 @@ def demo(
         float, typer.Option(min=0.01, help="Times the usual steps.")
     ] = 1.0,
     width: Annotated[
-        str, typer.Option(help="Strategy of the first growth.")
+        str,
+        typer.Option(
+            help="Strategy of the first growth.",
+            autocompletion=completion.strategies,
+        ),
     ] = "net2net",
     depth: Annotated[
-        str, typer.Option(help="Strategy of the second growth.")
+        str,
+        typer.Option(
+            help="Strategy of the second growth.",
+            autocompletion=completion.strategies,
+        ),
     ] = "stack",
     seed: Seed = 0,
     out: Annotated[
@@ -491,6 +501,61 @@ def report(
         from kgrow_cli.commands.reporting import write_report
 
         write_report(run_dir, output, metric, force)
+
+
+@app.command()
+def advise(
+    config: Annotated[
+        list[str],
+        typer.Option(
+            "--from",
+            metavar="FIELD=SIZE",
+            help="A size of the small model; may be repeated.",
+            show_default=False,
+        ),
+    ],
+    sizes: Sizes,
+    tokens: Annotated[
+        float,
+        typer.Option(
+            min=1,
+            help="Tokens of the whole training at the final size, as 100e9; "
+            "images for vision.",
+            show_default=False,
+        ),
+    ],
+    family: Annotated[
+        str, typer.Option(help="decoder, encoder or vision.")
+    ] = "decoder",
+    source_tokens: Annotated[
+        float | None,
+        typer.Option(
+            min=1,
+            help="Tokens that the small model has been trained on, if there "
+            "is one; without it, its training counts as a cost.",
+            show_default=False,
+        ),
+    ] = None,
+    backend: OnBackend = None,
+    debug: Debug = False,
+):
+    """Say whether published results speak for a growth.
+
+    A recommendation, the reasons and the warnings, each with its paper.
+    Nothing is measured.
+
+    [bold]Examples[/]
+
+    kgrow advise --from hidden_dim=4096 --from num_layers=8
+    --set num_layers=32 --tokens 100e9
+    """
+    with outcome(debug):
+        small = settings.sizes(config, "--from")
+        target = settings.sizes(sizes)
+        choose(backend)
+        from kgrow_cli.commands.advising import print_advice
+
+        print_advice(small, target, tokens, family, source_tokens)
 
 
 def main(arguments=None):

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from kgrow_cli import settings
+from kgrow_cli import completion, settings
 from kgrow_cli.keras_choice import Backend, choose
 from kgrow_cli.outcomes import outcome
 
@@ -20,6 +20,7 @@ Which = Annotated[
     typer.Argument(
         metavar="SCHEDULE",
         help="A published schedule's name, or a JSON file.",
+        autocompletion=completion.schedules,
         show_default=False,
     ),
 ]

@@ -8,7 +8,7 @@ import typer
 NONE_GIVEN: list[str] = []
 
 
-def sizes(settings):
+def sizes(settings, option="--set"):
     """`["num_layers=12", "depths=[2, 2]"]` as a dict.
 
     Raises:
@@ -20,7 +20,7 @@ def sizes(settings):
     >>> sizes(["num_layers=12", "depths=[2,2,18,2]"])
     {'num_layers': 12, 'depths': [2, 2, 18, 2]}
     """
-    found = pairs(settings, "--set")
+    found = pairs(settings, option)
     for field, value in found.items():
         if not _is_size(value):
             raise typer.BadParameter(

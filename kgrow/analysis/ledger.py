@@ -29,6 +29,9 @@ __all__ = [
     "training_flops",
 ]
 
+# Wide enough for any: a cell is never cut.
+_WIDTH = 1000
+
 UNITS = ("flops", "seconds", "steps", "tokens")
 
 # The share of a stage's FLOPs and seconds that was not spent on steps.
@@ -279,7 +282,7 @@ class CostRecord:
                 columns[name] = f"of them {name.replace('_', ' ')}"
         for name, title in columns.items():
             justify = "left" if name == "name" else "right"
-            table.add_column(title, justify=justify, no_wrap=name == "name")
+            table.add_column(title, justify=justify, no_wrap=True)
         for stage in self.stages:
             table.add_row(
                 *map(escape, _cells(stage, columns)),
@@ -296,7 +299,10 @@ class CostRecord:
 
     def __str__(self):
         console = Console(
-            file=StringIO(), width=88, force_jupyter=False, color_system=None
+            file=StringIO(),
+            width=_WIDTH,
+            force_jupyter=False,
+            color_system=None,
         )
         console.print(self)
         return console.file.getvalue().rstrip()

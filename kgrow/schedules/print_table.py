@@ -12,8 +12,18 @@ from kgrow.algebra.config_fields import text
 _WIDTH = 1000
 
 
+def schedule_text(schedule):
+    """The table of a schedule as text, a line for each stage."""
+    console = Console(
+        file=io.StringIO(), width=_WIDTH, record=True, force_jupyter=False
+    )
+    console.print(schedule_table(schedule))
+    lines = console.export_text(styles=False).splitlines()
+    return "\n".join(line.rstrip() for line in lines).rstrip()
+
+
 def schedule_table(schedule):
-    """The table that a `GrowthSchedule` prints; `*` marks fields that grow.
+    """A schedule as a `rich.table.Table`; `*` marks fields that grow.
 
     Columns that no stage says anything in are left out.
     """
@@ -40,12 +50,7 @@ def schedule_table(schedule):
         )
     for row in rows:
         table.add_row(*(escape(row.get(column, "")) for column in shown))
-    console = Console(
-        file=io.StringIO(), width=_WIDTH, record=True, force_jupyter=False
-    )
-    console.print(table)
-    lines = console.export_text(styles=False).splitlines()
-    return "\n".join(line.rstrip() for line in lines).rstrip()
+    return table
 
 
 def _row(schedule, index):

@@ -9,7 +9,7 @@ import keras
 from kgrow.algebra.errors import GrowthError
 from kgrow.schedules import scaling
 from kgrow.schedules.checks import check_model, check_stages
-from kgrow.schedules.print_table import schedule_table
+from kgrow.schedules.print_table import schedule_text
 from kgrow.schedules.stage import Stage, readable
 
 
@@ -277,7 +277,7 @@ class GrowthSchedule:
         return len(self.stages)
 
     def __str__(self):
-        return schedule_table(self)
+        return schedule_text(self)
 
     def __repr__(self):
         stages = ", ".join(repr(stage) for stage in self.stages)

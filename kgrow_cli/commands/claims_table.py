@@ -12,9 +12,11 @@ def claims_table(claims, plan):
     table = Table(title="is the function kept?", title_justify="left")
     for column in ("dimension", "from", "to"):
         table.add_column(
-            column, justify="right" if column != "dimension" else "left"
+            column,
+            justify="right" if column != "dimension" else "left",
+            no_wrap=True,
         )
-    table.add_column("kept")
+    table.add_column("kept", no_wrap=True)
     table.add_column("why")
     for claim in claims:
         name = claim["dim"]

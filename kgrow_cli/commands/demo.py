@@ -23,6 +23,7 @@ from kgrow.backend.flops import training_flops
 from kgrow.datasets.text.text import Text
 from kgrow.models import GPT2
 from kgrow.strategies import Combine
+from kgrow_cli.commands.fitting import print_table
 
 LENGTH, BATCH = 128, 8
 LEARNING_RATE = 2e-3  # at its peak, in both runs
@@ -160,7 +161,7 @@ def summary(grown, scratch, text):
     table = Table(title=f"Two runs, one budget (corpus {text.fingerprint})")
     table.add_column("")
     for run in (grown, scratch):
-        table.add_column(run.name, justify="right")
+        table.add_column(run.name, justify="right", no_wrap=True)
     rows = {
         f"validation loss (nats/{unit_of(text)})": lambda r: (
             f"{last_loss(r):.4f}"
@@ -306,8 +307,12 @@ def run_demo(
     )
 
     console.rule("what it cost")
-    console.print(books(grown), scratch.ledger)
-    console.print(summary(grown, scratch, text))
+    for table in (
+        books(grown).__rich__(),
+        scratch.ledger.__rich__(),
+        summary(grown, scratch, text),
+    ):
+        print_table(console, table)
     console.print(race(grown, scratch))
     console.print(race(scratch, grown))
 

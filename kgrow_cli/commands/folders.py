@@ -11,6 +11,7 @@ from rich.table import Table
 from kgrow import hf
 from kgrow.algebra.config_fields import text
 from kgrow_cli.commands.claims_table import claims_table
+from kgrow_cli.commands.fitting import print_table, print_text
 from kgrow_cli.commands.model_tree import spec_facts, tree_of
 from kgrow_cli.commands.strategy_choice import chosen_strategy
 from kgrow_cli.commands.units import bytes_text
@@ -31,7 +32,7 @@ def grow_folder(path, target, strategy, output, seed):
     strategy = chosen_strategy(*strategy)
     with Console(stderr=True).status("growing"):
         receipt = hf.grow(path, target, strategy, out=output, seed=seed)
-    print(receipt)
+    print_text(Console(), str(receipt))
     print(f"written: {output}")
     return receipt
 
@@ -79,8 +80,8 @@ def plan_folder(path, target, strategy, seed, as_json):
         )
         return
     console = Console(highlight=False)
-    console.print(_sizes_table(plan, strategy))
-    console.print(claims_table(claims, plan.plan))
+    print_table(console, _sizes_table(plan, strategy))
+    print_table(console, claims_table(claims, plan.plan))
     kept = "what the present one does" if plan.exact else "something else"
     console.print(f"[dim]•[/] the grown model computes {kept} at first")
 
@@ -109,7 +110,9 @@ def _sizes_table(plan, strategy):
     before, after = sides["before"], sides["after"]
     table = Table(title=escape(f"plan: {strategy!r}"), title_justify="left")
     for column in ("", "before", "after"):
-        table.add_column(column, justify="right" if column else "left")
+        table.add_column(
+            column, justify="right" if column else "left", no_wrap=True
+        )
     for field, new in after["sizes"].items():
         table.add_row(escape(field), _cell(before["sizes"][field]), _cell(new))
     table.add_section()

@@ -4,6 +4,7 @@ from rich.console import Console
 
 from kgrow.algebra.errors import GrowthError
 from kgrow_cli.commands.data_option import read_data, read_loss
+from kgrow_cli.commands.fitting import print_text
 from kgrow_cli.commands.model_files import check_output, read_model, replacing
 from kgrow_cli.commands.strategy_choice import chosen_strategy
 from kgrow_cli.settings import value
@@ -55,6 +56,6 @@ def grow_model(
         status.update("writing")
         with replacing(output) as beside:
             model.save(beside)
-    print(receipt)
+    print_text(Console(), str(receipt))
     print(f"written: {output}")
     return receipt

@@ -4,10 +4,10 @@ import math
 import os
 
 from rich.markup import escape
-from rich.table import Table
 from rich.tree import Tree
 
 from kgrow.algebra.config_fields import text
+from kgrow_cli.commands.fitting import AlignedRows
 from kgrow_cli.commands.units import flops_text
 
 _KINDS = {
@@ -183,11 +183,5 @@ def _common_folder(paths):
 
 def _add_rows(node, rows, right=(1,)):
     """Rows under a node, their columns aligned."""
-    table = Table.grid(padding=(0, 2))
-    for index in range(max(map(len, rows), default=0)):
-        table.add_column(
-            justify="right" if index in right else "left", overflow="fold"
-        )
-    for row in rows:
-        table.add_row(*(cell.replace("[", "\\[") for cell in row))
-    node.add(table)
+    if rows:
+        node.add(AlignedRows(rows, right))

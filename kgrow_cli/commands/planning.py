@@ -19,6 +19,7 @@ from kgrow.architecture.architecture import (
 )
 from kgrow.backend.flops import forward_flops, training_flops
 from kgrow_cli.commands.claims_table import claims_table
+from kgrow_cli.commands.fitting import print_table
 from kgrow_cli.commands.inputs import as_symbols, described, make_inputs
 from kgrow_cli.commands.model_files import read_model
 from kgrow_cli.commands.strategy_choice import chosen_strategy
@@ -78,8 +79,8 @@ def plan_growth(
         print(json.dumps({"file": str(path), **facts}, indent=2))
         return
     console = Console(highlight=False)
-    console.print(_sizes_table(facts))
-    console.print(claims_table(facts["claims"], plan))
+    print_table(console, _sizes_table(facts))
+    print_table(console, claims_table(facts["claims"], plan))
     for line in _notes(facts):
         console.print(f"[dim]•[/] {escape(line)}")
 
@@ -216,7 +217,7 @@ def _sizes_table(facts):
     )
     table.add_column("")
     for column in ("before", "after", "times"):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     for field, new in after.sizes.items():
         old = before.sizes[field]
         if old != new:

@@ -9,6 +9,8 @@ from kgrow import schedules
 from kgrow.algebra.config_fields import text
 from kgrow.algebra.errors import GrowthError
 from kgrow.schedules import GrowthSchedule
+from kgrow.schedules.print_table import schedule_table
+from kgrow_cli.commands.fitting import print_table, print_text
 from kgrow_cli.commands.model_files import check_output, read_model, replacing
 
 _PICTURES = (".png", ".pdf", ".svg")
@@ -18,8 +20,8 @@ def list_published():
     """Prints the published schedules, one a line."""
     table = Table(title="published schedules", title_justify="left")
     table.add_column("name", no_wrap=True)
-    table.add_column("stages", justify="right")
-    table.add_column("ends at")
+    table.add_column("stages", justify="right", no_wrap=True)
+    table.add_column("ends at", no_wrap=True)
     table.add_column("source")
     for name in schedules.names():
         schedule = schedules.get(name)
@@ -29,7 +31,7 @@ def list_published():
             str(schedule.stages[-1].until),
             schedule.source or "",
         )
-    Console(highlight=False).print(table)
+    print_table(Console(highlight=False), table)
 
 
 def read_schedule(said):
@@ -92,16 +94,18 @@ def validate_schedule(said, model=None, imports=()):
     """Checks a schedule, on a model if there is one."""
     schedule = read_schedule(said)
     if model is None:
-        print(
+        print_text(
+            Console(),
             f"valid by itself: {len(schedule)} stages, to "
-            f"{_sizes(schedule.sizes[-1])}. --model checks every growth."
+            f"{_sizes(schedule.sizes[-1])}. --model checks every growth.",
         )
         return
     with Console(stderr=True).status("building every stage"):
         schedule.check(read_model(model, imports))
-    print(
+    print_text(
+        Console(),
         f"valid on {model}: {len(schedule)} stages, to "
-        f"{_sizes(schedule.sizes[-1])}"
+        f"{_sizes(schedule.sizes[-1])}",
     )
 
 
@@ -110,12 +114,14 @@ def _sizes(sizes):
 
 
 def _print(schedule):
-    print(schedule)
+    console = Console(highlight=False)
+    print_table(console, schedule_table(schedule))
     if schedule.source:
-        print(f"source: {schedule.source}")
+        console.print(f"source: {schedule.source}", markup=False)
     expected = schedule.expected or {}
     if "speed_up" in expected:
-        print(
+        console.print(
             f"published: {expected['speed_up']:.2f}x, a saving of "
-            f"{expected['saving']:.1%} ({expected['counts']})"
+            f"{expected['saving']:.1%} ({expected['counts']})",
+            markup=False,
         )

@@ -80,7 +80,7 @@ def listing(folder):
 # --- help, start -------------------------------------------------------------
 
 
-COMMANDS = ["demo", "inspect", "plan", "grow", "strip", "report"]
+COMMANDS = ["demo", "inspect", "plan", "grow", "strip", "report", "advise"]
 SCHEDULE = ["list", "show", "scale", "validate"]
 
 
