@@ -34,6 +34,11 @@ def test_its_snippets_are_python():
         ast.parse(snippet)
 
 
+@pytest.mark.once
+def test_the_site_begins_with_the_same_example():
+    assert SNIPPETS[0] in (ROOT / "docs" / "index.md").read_text("utf-8")
+
+
 @pytest.mark.slow
 def test_its_snippets_run_as_printed_and_in_order(tmp_path):
     environment = {
