@@ -43,6 +43,7 @@ def load(name):
 current: Backend = load(keras.backend.backend())
 
 arrays_at = current.arrays_at
+batch_specs = current.batch_specs
 as_batch = current.as_batch
 compile_ahead = current.compile_ahead
 compiles = current.compiles

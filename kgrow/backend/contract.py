@@ -81,6 +81,11 @@ class Backend(abc.ABC):
     def delete_buffers(self, values) -> None:
         """Frees the device memory of arrays at once; others are ignored."""
 
+    def batch_specs(self, data) -> Any:
+        """Shapes and dtypes of one batch of data that a step reads itself, of
+        all replicas together."""
+        return data.element_spec
+
     def retire(self, value, message) -> None:
         """Makes an array that was given up raise where it is used.
 

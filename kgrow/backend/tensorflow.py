@@ -49,6 +49,9 @@ class TensorFlowBackend(Backend):
         finally:
             config.enable_tensor_float_32_execution(rounded)
 
+    def batch_specs(self, data):
+        return keras.tree.map_structure(_of_all_replicas, data.element_spec)
+
     def trace_settings(self):
         return tensorflow_ahead.trace_settings()
 
@@ -93,3 +96,13 @@ class TensorFlowBackend(Backend):
             return None
         info = tf.config.experimental.get_memory_info("GPU:0")
         return info["current"], info["peak"]
+
+
+def _of_all_replicas(spec):
+    """The spec of the batch that replicas share out among them."""
+    parts = getattr(spec, "_value_specs", None)
+    if parts is None:
+        return spec
+    sizes = [part.shape[0] for part in parts]
+    whole = None if None in sizes else sum(sizes)
+    return tf.TensorSpec((whole, *parts[0].shape[1:]), parts[0].dtype)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import keras
 
+from kgrow import backend
 from kgrow.algebra.errors import GrowthError
 from kgrow.analysis.cost_estimate import count_tokens
 from kgrow.backend.flops import forward_flops, training_flops
@@ -225,7 +226,7 @@ class _Tapped:
             steps = (self.tap.steps or 0) - self.tap.batch
             if steps > 0:
                 count = min(count, steps)
-            return data, [data.element_spec] * count
+            return data, [backend.batch_specs(data)] * count
         batches = [next(data)]
         while len(batches) < count:
             try:

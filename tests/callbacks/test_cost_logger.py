@@ -428,3 +428,25 @@ def test_tensorboard(tmp_path):
     values = [float(tf.make_ndarray(e.tensor_proto)) for e in events]
     assert values == [12 * _flops(1), 24 * _flops(1)]
     assert board.Tensors("epoch/loss")
+
+
+@pytest.mark.each
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="replicas of TensorFlow"
+)
+@pytest.mark.parametrize("sizes, whole", [((4, 2), 6), ((None, None), None)])
+def test_a_batch_is_that_of_all_replicas(sizes, whole):
+    import tensorflow as tf
+    from tensorflow.python.distribute.values import PerReplicaSpec
+
+    from kgrow import backend
+
+    class Iterator:
+        element_spec = (
+            PerReplicaSpec(*(tf.TensorSpec((n, 3)) for n in sizes)),
+            tf.TensorSpec((6, 1)),
+        )
+
+    of_replicas, of_one = backend.batch_specs(Iterator())
+    assert of_replicas == tf.TensorSpec((whole, 3))
+    assert of_one == tf.TensorSpec((6, 1))
