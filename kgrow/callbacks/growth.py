@@ -56,7 +56,8 @@ class Growth(keras.callbacks.Callback):
         probe: optional, given to `model.grow(probe=...)`.
         tokens_per_batch: optional int, for bounds in `Tokens`; by default a
             stage's `batch_size * sequence_length`.
-        verbose: 0 or 1, whether each stage is announced.
+        verbose: 0 or 1, whether each stage is announced, and printed why one
+            was not prepared.
         prepare: bool, whether the steps of the next stage are compiled while
             the present one trains, see `GrowableModel.prepare()`. What an
             `Adaptive` schedule decides is not known before.
@@ -277,7 +278,9 @@ class Growth(keras.callbacks.Callback):
             return
         prepared = self._preparation
         if prepared is None or prepared.schedule is not self.schedule:
-            prepared = StagePreparation(self.schedule, self._changes_data)
+            prepared = StagePreparation(
+                self.schedule, self._changes_data, bool(self.verbose)
+            )
             self._preparation = prepared
         tokens = self._tokens(progress.stage)
         prepared.look(self.model, progress, tokens, self._total_iterations)

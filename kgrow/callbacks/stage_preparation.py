@@ -14,16 +14,18 @@ from kgrow.schedules.stage_bounds import Bound
 class StagePreparation:
     """Has the steps of one stage after the other compiled ahead.
 
-    Whatever cannot be prepared is said in one line, and compiled when its
-    stage begins.
+    Whatever cannot be prepared is compiled when its stage begins, and one line
+    says why.
 
     Args:
         schedule: `GrowthSchedule`.
         changes_data: function of a stage's number, whether it has other data
             or batches than the stage before.
+        verbose: bool, whether these lines are printed.
     """
 
-    def __init__(self, schedule, changes_data):
+    def __init__(self, schedule, changes_data, verbose=True):
+        self.verbose = verbose
         self.schedule = schedule
         self.changes_data = changes_data
         self._stage = None
@@ -78,14 +80,16 @@ class StagePreparation:
                     apply_policies.transfer(stage.learning_rate),
                     stage.training_options,
                     _finish(model, policies, left, total),
+                    self.verbose,
                 )
             except Exception as error:
                 # The run does not depend on it.
                 reason = str(error).strip().partition("\n")[0]
-        print_msg(
-            f"kgrow: stage {index + 1} is compiled when it begins, and not "
-            f"ahead: {reason}."
-        )
+        if self.verbose:
+            print_msg(
+                f"kgrow: stage {index + 1} is compiled when it begins, and "
+                f"not ahead: {reason}."
+            )
         return None
 
 

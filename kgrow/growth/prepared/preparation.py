@@ -43,6 +43,7 @@ class Preparation:
         sizes: dict, the `growth_config` that the models have.
         models: list of compiled `GrowableModel`s without values, such as the
             next stage with its gates and without.
+        verbose: bool, whether it is printed why a step was not prepared.
 
     Attributes:
         steps: list of the `PreparedStep`s so far.
@@ -54,8 +55,14 @@ class Preparation:
             `None` where that cannot be measured.
     """
 
-    def __init__(self, sizes: Config, models: Sequence[GrowableModel]) -> None:
+    def __init__(
+        self,
+        sizes: Config,
+        models: Sequence[GrowableModel],
+        verbose: bool = True,
+    ) -> None:
         self.sizes = sizes
+        self.verbose = verbose
         self.steps = []
         self.failure = None
         self.seconds = 0.0
@@ -131,7 +138,7 @@ class Preparation:
         """
         is_new = (kind, reason) not in self.outcomes
         self.outcomes.append((kind, reason))
-        if reason is not None and is_new:
+        if reason is not None and is_new and self.verbose:
             print_msg(
                 f"kgrow: the {kind} step is compiled now, and was not "
                 f"prepared: {reason}."

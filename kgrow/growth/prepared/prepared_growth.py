@@ -113,6 +113,7 @@ def begin_preparation(
     learning_rate: str | None = None,
     training_options: Config | None = None,
     finish: Callable[[GrowableModel], Any] | None = None,
+    verbose: bool = True,
 ) -> Preparation:
     """Makes a `Preparation`, and the model's last one end.
 
@@ -126,6 +127,7 @@ def begin_preparation(
         training_options: optional dict, those set right after the growth.
         finish: optional function of the model without values, that does to it
             whatever is done to the grown one before it trains.
+        verbose: see `Preparation`.
 
     Raises:
         GrowthError: see `GrowableModel.prepare()`.
@@ -172,7 +174,7 @@ def begin_preparation(
                 plain = gates_of(models[1].network)
                 assert plain is not None  # as in the same stage with gates
                 plain.set_active_gates([])
-    preparation = Preparation(sizes, models)
+    preparation = Preparation(sizes, models, verbose)
     model._programs.begin(preparation, model.growth_config)
     return preparation
 

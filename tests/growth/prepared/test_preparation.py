@@ -8,14 +8,15 @@ import pytest
 from helpers.training import BACKEND
 
 import kgrow
-from kgrow import backend, lowering
-from kgrow.callbacks import Growth
+from kgrow import GrowthError, backend, lowering
+from kgrow.callbacks import Growth, stage_preparation
 from kgrow.growth.gates import gates_of
 from kgrow.growth.lowering.train_step import build
 from kgrow.growth.optimizer.entry_masks import guard
 from kgrow.growth.prepared import preparation
 from kgrow.growth.prepared.step_facts import differing, step_facts
 from kgrow.schedules import GrowthSchedule, Stage
+from kgrow.schedules.progress import Progress
 
 BIG = {"hidden_dim": 6, "num_layers": 2}
 X = np.random.default_rng(0).normal(size=(16, 3)).astype("float32")
@@ -150,14 +151,14 @@ def test_a_growth_by_a_schedule_takes_what_was_prepared(capsys):
 
     def run(prepare):
         model = small(keras.optimizers.Adam(kgrow.schedules.Constant(0.01)))
-        growth = Growth(schedule, verbose=0, prepare=prepare)
+        growth = Growth(schedule, prepare=prepare)
         train(model, epochs=9, callbacks=[growth, Wait()])
         return model
 
     one, other = run(True), run(False)
     ready = [receipt.prepared["programs"] for receipt in one.growth_history]
     assert ready == [1, 1]
-    assert "compiled" not in capsys.readouterr().out
+    assert "compiled now" not in capsys.readouterr().out
     assert not other._programs._preparations
     assert_equal(one, other)
 
@@ -351,3 +352,28 @@ def test_facts_tell_programs_apart():
         assert differing(facts, step_facts(other)) == []
         change(other)
         assert name in differing(facts, step_facts(other))
+
+
+@pytest.mark.parametrize("verbose", [False, True])
+def test_a_growth_that_is_not_announced_says_nothing(verbose, capsys):
+    made = preparation.Preparation({}, [], verbose)
+    made.report("train", "it was not ready yet")
+    assert ("not ready" in capsys.readouterr().out) == verbose
+    assert made.outcomes == [("train", "it was not ready yet")]
+
+
+@pytest.mark.parametrize("verbose", [0, 1])
+def test_nor_a_stage_that_cannot_be_prepared(verbose, capsys, monkeypatch):
+    def fails(*arguments):
+        raise GrowthError("There is no room.")
+
+    monkeypatch.setattr(stage_preparation, "begin_preparation", fails)
+    schedule = GrowthSchedule(
+        [Stage(4, {"num_layers": 1}), Stage(8, {"num_layers": 2})]
+    )
+    prepared = stage_preparation.StagePreparation(
+        schedule, lambda index: False, bool(verbose)
+    )
+    progress = Progress({})
+    assert prepared._begin(small(), 1, progress, None, None) is None
+    assert ("There is no room" in capsys.readouterr().out) == bool(verbose)
