@@ -30,6 +30,7 @@ def test_the_light_half_imports_no_framework():
 
 
 # One import of Keras a process: one case of each kind.
+@pytest.mark.sample
 @pytest.mark.parametrize(
     "first",
     [

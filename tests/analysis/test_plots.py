@@ -127,6 +127,7 @@ def assert_apart(figure):
 # --- all ---------------------------------------------------------------------
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize("name", PICTURES)
 def test_a_path_or_a_figure(tmp_path, name):
     before = pyplot.get_fignums()

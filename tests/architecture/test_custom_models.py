@@ -80,6 +80,7 @@ def test_a_class_trains_grows_saves_and_loads(tmp_path):
     loaded.grow({"num_layers": 3}, "identity", probe=x, seed=0)
 
 
+@pytest.mark.slow
 def test_a_function_is_called_again():
     model = blueprint()
     x = np.random.default_rng(0).standard_normal((3, 8)).astype("float32")

@@ -66,6 +66,7 @@ def words(text):
     return set(re.findall(r"[\w.*/|+-]+", text))
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize("columns", [80, 60])
 def test_nothing_is_wider_than_the_terminal_cut_or_broken(folder, columns):
     """Each word of the widest output is in the narrow one as well."""

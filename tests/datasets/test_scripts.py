@@ -133,7 +133,7 @@ def test_text_by_flags(args, suffix, size):
 SCRIPTS = [
     path.stem
     for path in sorted(BENCHMARKS.glob("*.py"))
-    if path.stem not in ("report", "gpt2_task", "plain_gpt2")
+    if path.stem not in ("report", "pictures", "gpt2_task", "plain_gpt2")
 ]
 
 

@@ -405,6 +405,7 @@ def compiled(model):
 
 
 @pytest.mark.sample
+@pytest.mark.sample
 @pytest.mark.parametrize(
     "name", ["net2net", "lemon", "hypercloning", "msg", "ligo"]
 )

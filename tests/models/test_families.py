@@ -56,6 +56,7 @@ def test_it_trains_grows_trains_on_saves_and_loads(tmp_path, name):
     assert int(loaded.optimizer.iterations) == step + 1
 
 
+@pytest.mark.sample
 @pytest.mark.compiles
 @pytest.mark.parametrize("name", registered())
 def test_it_learns_how_to_grow(name):

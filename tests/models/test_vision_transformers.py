@@ -410,6 +410,7 @@ GROWTHS = ("double-all", "more-all", "double-width", "more-inside", "deeper")
 
 
 @pytest.mark.sample
+@pytest.mark.sample
 @pytest.mark.compiles
 @pytest.mark.parametrize("growth", GROWTHS)
 @EACH
@@ -442,6 +443,7 @@ EXACT = {
 }
 
 
+@pytest.mark.sample
 @EACH
 def test_what_is_exact_in_which_family(family):
     exact = dict(EXACT, lemon=set(GROWTHS))

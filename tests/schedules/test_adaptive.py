@@ -133,6 +133,7 @@ def test_what_was_decided_is_replayed_to_the_bit(make):
         assert one.seed == two.seed
 
 
+@pytest.mark.slow
 @pytest.mark.compiles
 def test_two_runs_decide_the_same():
     logs = []
@@ -166,6 +167,7 @@ def test_the_log_says_what_was_measured():
     assert first["choice"] in first["reason"]
 
 
+@pytest.mark.slow
 @pytest.mark.compiles
 def test_the_target_is_reached_in_time():
     """Though nothing pays: as late as it may, one decision for each move."""

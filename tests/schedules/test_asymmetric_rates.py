@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from helpers.frozen import resting, warm, weights
+from helpers.frozen import frozen_values, warm, weights
 from helpers.training import (
     OPTIMIZERS,
     assert_same_state,
@@ -298,27 +298,27 @@ def test_it_goes_with_training_what_is_new():
     for path, value in after.items():
         middle = (before[path] + wanted[path]) / 2
         np.testing.assert_allclose(value, middle, rtol=1e-5, atol=1e-6)
-        rests = frozen.get(path, np.zeros(value.shape, bool))
-        assert (value == before[path])[rests].all()
+        held = frozen.get(path, np.zeros(value.shape, bool))
+        assert (value == before[path])[held].all()
 
 
-def test_it_outlasts_the_end_of_a_rest():
+def test_it_outlasts_the_end_of_a_freeze():
     model = grown("AdamW", trainable="new", policy=Asymmetric(new=0.5, old=0.0))
-    rested = resting(model)
+    frozen = frozen_values(model)
     model.unfreeze()
     assert len(model.architecture.update_scales) == 1
     assert len(model.trainable_weights) == len(model.weights)
     train(model, epochs=1)
     found, olds = weights(model), old_entries()
-    for path, value in rested.items():
+    for path, value in frozen.items():
         assert found[path][olds[path]].tobytes() == value.tobytes()
     rates.end(model)
     assert not model.architecture.update_scales
     before = weights(model)
     train(model, epochs=2)
     after = weights(model)
-    moved = [path for path in rested if (after[path] != before[path]).any()]
-    assert moved == list(rested)
+    moved = [path for path in frozen if (after[path] != before[path]).any()]
+    assert moved == list(frozen)
 
 
 def test_another_optimizer_is_told():
