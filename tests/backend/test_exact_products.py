@@ -68,6 +68,7 @@ def precisions(monkeypatch):
     return found
 
 
+@pytest.mark.compiles
 @on_jax
 @pytest.mark.parametrize("name", ["ligo", "mango"])
 def test_all_products_of_a_growth_are_exact(name, precisions):

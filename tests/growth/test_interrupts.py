@@ -82,6 +82,7 @@ def test_names_that_others_have_entered_stay():
         assert keras.Variable(0.0, name="rate").path == "outer/rate"
 
 
+@pytest.mark.compiles
 @pytest.mark.parametrize("family", ["MLP", "GPT2"])
 def test_families_are_made_and_grown_in_a_name_scope(family, tmp_path):
     def made():

@@ -57,6 +57,7 @@ def processes(names):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "run",
     [

@@ -13,8 +13,9 @@ from kgrow.models import registered
 ROUNDING = tolerance("float32", 64, 16)
 
 
-# Those that are built alike wait for a compiler in the long mode alone.
-ALIKE = ("CaiT", "DeiT", "Llama", "RoBERTa")
+# Those that are built alike, or are grown by many other tests, wait for a
+# compiler in the long mode alone.
+ALIKE = ("BERT", "CaiT", "DeiT", "GPT2", "Llama", "RoBERTa")
 
 
 @pytest.mark.grid

@@ -153,7 +153,7 @@ def test_config_rebuilds_the_network(family, policy):
     ]
 
 
-@pytest.mark.each
+@pytest.mark.compiles
 @FAMILIES
 def test_file_rebuilds_the_network(family, tmp_path):
     network = make(family, dropout=0.1)

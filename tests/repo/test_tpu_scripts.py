@@ -770,6 +770,7 @@ def smoke(name, *arguments):
     return start(SCRIPTS / f"{name}.py", "--smoke", *arguments)
 
 
+@pytest.mark.slow
 @on_jax
 def test_gpt2_in_miniature():
     """Trained on a mesh of 2 x 4, grown, broken off in a ramp, gone on."""

@@ -252,6 +252,7 @@ def test_several_steps_in_one_call():
     assert model.active_gates == []
 
 
+@pytest.mark.slow
 @pytest.mark.each
 @pytest.mark.skipif(BACKEND != "jax", reason="programs are read from JAX")
 @pytest.mark.parametrize(

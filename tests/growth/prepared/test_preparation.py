@@ -297,8 +297,8 @@ GROWTHS = {
 }
 
 
+@pytest.mark.grid
 @on_jax
-@pytest.mark.each
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_the_program_of_a_stage_is_the_one_that_would_be_compiled(optimizer):
     """Operation for operation, whatever the growth and the optimizer."""

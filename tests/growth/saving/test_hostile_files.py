@@ -600,7 +600,7 @@ PLACES = {
 }
 
 
-@pytest.mark.grid
+@pytest.mark.compiles
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
 def test_a_load_that_is_interrupted_leaves_nothing(
