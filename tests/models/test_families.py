@@ -20,14 +20,14 @@ ALIKE = ("BERT", "CaiT", "DeiT", "GPT2", "Llama", "RoBERTa")
 
 @pytest.mark.grid
 @pytest.mark.parametrize(
-    "name",
+    "family",
     [
         pytest.param(n, marks=[pytest.mark.compiles] * (n in ALIKE))
         for n in registered()
     ],
 )
-def test_it_trains_grows_trains_on_saves_and_loads(tmp_path, name):
-    cls = registered()[name]
+def test_it_trains_grows_trains_on_saves_and_loads(tmp_path, family):
+    cls = registered()[family]
     model = cls.small()
     model.compile(keras.optimizers.Adam(1e-3), "mse")
     x = make_inputs(model)
