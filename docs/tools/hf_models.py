@@ -190,7 +190,7 @@ DEBERTA = {
     "pooler_hidden_size": 24,
     "layer_norm_eps": 1e-12,
 }
-HALF_TURNED = {
+PART_TURNED = {
     "rope_type": "default",
     "rope_theta": 10000.0,
     "partial_rotary_factor": 0.34,
@@ -198,12 +198,23 @@ HALF_TURNED = {
 
 
 def others():
-    heads = {**DECODER, "num_key_value_heads": 4, "head_dim": 6}
-    del heads["head_dim"]
-    neox = {k: v for k, v in heads.items() if k != "num_key_value_heads"}
-    turned = {"rope_parameters": HALF_TURNED, "tie_word_embeddings": False}
+    neox = {
+        name: size
+        for name, size in DECODER.items()
+        if name not in ("num_key_value_heads", "head_dim")
+    }
+    heads = {**neox, "num_key_value_heads": 4}
+    turned = {"rope_parameters": PART_TURNED, "tie_word_embeddings": False}
     yield Case(
         "Phi", "PhiConfig", "PhiForCausalLM", {**heads, **turned}, PHI_GROWTHS
+    )
+    yield Case(
+        "Phi",
+        "PhiConfig",
+        "PhiForCausalLM",
+        {**heads, **turned, "qk_layernorm": True},
+        tuple(g for g in PHI_GROWTHS if g[0] != "lemon"),
+        "norms of heads",
     )
     for parallel in (True, False):
         yield Case(
@@ -254,8 +265,15 @@ def others():
             "DebertaV2",
             "DebertaV2Config",
             "DebertaV2ForMaskedLM",
-            {**DEBERTA, "share_att_key": shared},
-            ENCODER_GROWTHS,
+            {
+                **DEBERTA,
+                "share_att_key": shared,
+                "position_biased_input": not shared,
+            },
+            (
+                *ENCODER_GROWTHS,
+                *[("net2net", {"max_position_embeddings": 40})] * (not shared),
+            ),
             "" if shared else "positions apart",
         )
     for name, model in (

@@ -98,12 +98,12 @@ class Data:
             steps: int, the most batches to yield; `None` for all.
 
         Raises:
-            GrowthError: the data have no end, and `steps` is `None`.
+            GrowthError: the data may have no end, and `steps` is `None`.
         """
-        if steps is None and self._is_endless():
+        if steps is None and self._may_be_endless():
             raise GrowthError(
-                "All of `data` is to be read, and it has no end. Say how many "
-                "batches to read with `steps`, or give data that end. "
+                "All of `data` is to be read, and it may have no end. Say how "
+                "many batches to read with `steps`, or give data that end. "
                 f"Received: {type(self._data).__name__}"
             )
         if self._arrays:
@@ -119,7 +119,10 @@ class Data:
             batches = map(tuple, self._once())
         yield from itertools.islice(batches, steps)
 
-    def _is_endless(self):
+    def _may_be_endless(self):
+        if isinstance(self._data, itertools.chain):
+            # Of an iterator nothing is known.
+            return True
         if isinstance(self._data, keras.utils.PyDataset):
             return self._data.num_batches is None
         # `tf.data` counts -1 batches where a set repeats without end.

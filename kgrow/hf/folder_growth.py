@@ -105,7 +105,7 @@ def plan_growth(folder, target, strategy="net2net", seed=0):
     checkpoint = open_checkpoint(local_folder(folder))
     table = table_of(checkpoint.config)
     source = source_spec(checkpoint, table)
-    config = target_config(checkpoint.config, table, target)
+    config = target_config(source, table, target)
     after = target_spec(source, table, config)
     plan = strategy.plan(source.spec, after.spec, seed)
     if plan.gate is not None:

@@ -91,24 +91,26 @@ def source_spec(checkpoint, table):
     return _folder_spec(table, checkpoint.config, layouts)
 
 
-def target_config(config, table, asked):
+def target_config(source, table, asked):
     """The config after growing, by its own field names.
 
     Args:
-        config: dict before.
+        source: `FolderSpec` before.
         table: `TensorTable`.
         asked: dict from fields to sizes.
 
     Raises:
         GrowthError: a field sets no size, or shrinks.
     """
-    fields = {d.field for d in table.dims} | {s.field for s in table.stacks}
-    fields = sorted(fields)
+    config, spec = source.config, source.spec
+    # A field that no tensor of this folder follows would be a word alone.
+    fields = {d.field for d in table.dims if d.name in spec.sizes}
+    fields = sorted(fields | {s.field for s in table.stacks})
     for field, size in asked.items():
         if field not in fields:
             raise GrowthError(
-                f"`{field}` is no field that sets a size of this architecture. "
-                f"There are: {', '.join(fields)}"
+                f"`{field}` is no field that sets a size of this model. There "
+                f"are: {', '.join(fields)}"
             )
         old, size = config.get(field), check_size(field, size)
         if isinstance(old, int) and size < old:

@@ -50,7 +50,7 @@ class GradMax(WithBase):
         scale: float, length of new outgoing weights over the mean of the old.
         batch_size: int, where the data are arrays.
         steps: int, on how many batches of the data `M` is measured; `None`
-            for all of them, once.
+            for all of them, once, where the data are known to end.
 
     Raises:
         GrowthError: no data; no hidden units grow; the gradient is zero, for

@@ -102,9 +102,14 @@ HEAD = {"head_dim": 12, "hidden_size": 48}
     "case, wrong, right",
     [
         (_case("Phi"), HEAD, {"num_attention_heads": 8}),
+        (
+            _case("Phi", qk_layernorm=True),
+            {"hidden_size": 36},
+            {"hidden_size": 48, "num_attention_heads": 8},
+        ),
         (_case("GPTNeoX"), {"hidden_size": 40, "num_attention_heads": 4}, {}),
         (
-            _case("Phi3", rope_parameters=hf_models.HALF_TURNED),
+            _case("Phi3", rope_parameters=hf_models.PART_TURNED),
             HEAD,
             {"num_key_value_heads": 4},
         ),
@@ -153,3 +158,12 @@ def test_heads_under_a_common_norm_grow_exactly_by_whole_multiples(tmp_path):
             model, tmp_path, number, "net2net", target
         )
         assert receipt.exact == exact == (worst <= 1e-5)
+
+
+def test_a_field_that_no_tensor_follows_is_refused(tmp_path):
+    small_model(_case("DebertaV2")).save_pretrained(tmp_path / "small")
+    for field in ("type_vocab_size", "max_position_embeddings"):
+        with pytest.raises(GrowthError, match="no field that sets a size"):
+            hf.grow(
+                tmp_path / "small", {field: 40}, "net2net", out=tmp_path / "out"
+            )

@@ -62,7 +62,10 @@ def deberta(config):
 
 
 def _settle(target, source, asked):
-    del source, asked
+    """Distances between positions are told apart as before."""
+    del asked
+    if (source.get("max_relative_positions") or -1) < 1:
+        target["max_relative_positions"] = source["max_position_embeddings"]
     if "pooler_hidden_size" in target:
         target["pooler_hidden_size"] = target["hidden_size"]
     return target

@@ -20,7 +20,7 @@ from kgrow.hf.architectures.registry import register
 _BLOCK = r"(model\.)?layers\.{layers}\."
 
 
-def expert_rules(name, inner, layers=("gate_proj", "up_proj", "down_proj")):
+def _expert_rules(name, inner, layers=("gate_proj", "up_proj", "down_proj")):
     """Axes of gated feedforward networks.
 
     Args:
@@ -80,7 +80,7 @@ def mixtral(config):
     name = r"block_sparse_moe\."
     rules = {
         _BLOCK + name + r"gate\.weight": "-> _ ~hidden",
-        **expert_rules(name + r"experts\.\d+", "ffn", ("w1", "w3", "w2")),
+        **_expert_rules(name + r"experts\.\d+", "ffn", ("w1", "w3", "w2")),
     }
     return _experts_table(config, rules, {})
 
@@ -95,7 +95,7 @@ def olmoe(config):
         )
     rules = {
         _BLOCK + r"mlp\.gate\.weight": "-> _ ~hidden",
-        **expert_rules(r"mlp\.experts\.\d+", "ffn"),
+        **_expert_rules(r"mlp\.experts\.\d+", "ffn"),
     }
     table = _experts_table(config, rules, {}, norm_of_heads="all")
     return dataclasses.replace(table, settle=_settle_olmoe)
@@ -131,8 +131,8 @@ def qwen2_moe(config):
     """Qwen2-MoE: one expert serves all tokens, behind a gate."""
     rules = {
         _BLOCK + r"mlp\.(gate|shared_expert_gate)\.weight": "-> _ ~hidden",
-        **expert_rules(r"mlp\.experts\.\d+", "inner"),
-        **expert_rules(r"mlp\.shared_expert", "shared"),
+        **_expert_rules(r"mlp\.experts\.\d+", "inner"),
+        **_expert_rules(r"mlp\.shared_expert", "shared"),
     }
     more = {
         "inner": "moe_intermediate_size",
@@ -146,7 +146,7 @@ def qwen3_moe(config):
     """Qwen3-MoE: queries and keys are normalised, head by head."""
     rules = {
         _BLOCK + r"mlp\.gate\.weight": "-> _ ~hidden",
-        **expert_rules(r"mlp\.experts\.\d+", "inner"),
+        **_expert_rules(r"mlp\.experts\.\d+", "inner"),
     }
     more = {"inner": "moe_intermediate_size"}
     return _experts_table(config, rules, more, norm_of_heads="each")

@@ -1,4 +1,4 @@
-"""Axes that many architectures share: of attention, and of LayerNorm."""
+"""Axes that many architectures share, and a check of their sizes."""
 
 from kgrow.algebra.errors import GrowthError
 
@@ -24,7 +24,7 @@ def attention_rules(query, key, value, output):
     """Axes of the four linear layers of attention, weights and biases.
 
     Each head has queries, keys and values of its own, and scores are divided
-    by the root of the head's size. Positions are added to the embeddings.
+    by the root of the head's size. Queries and keys are not turned by position.
 
     Args:
         query: string, a regular expression over the name of the layer. So are

@@ -54,7 +54,7 @@ def phi(config):
         Dim("kv", "num_key_value_heads"),
         Dim("group", "num_attention_heads"),
     )
-    return _table(config, rules, heads, _phi_sizes, settle_heads)
+    return _table(config, rules, heads, _phi_sizes, _settle_phi)
 
 
 @register("gpt_neox")
@@ -126,6 +126,21 @@ def _phi_sizes(config):
         "head": head_size(config),
         "vocab": config["vocab_size"],
     }
+
+
+def _settle_phi(target, source, asked):
+    """Norms of queries and keys are as wide as a head is by the width."""
+    target = settle_heads(target, source, asked)
+    width, heads = target["hidden_size"], target["num_attention_heads"]
+    head = head_size(source)
+    if source.get("qk_layernorm") and width != heads * head:
+        raise GrowthError(
+            f"Heads of this model keep their size, {head}, and their norms "
+            "(`qk_layernorm`) have that of `hidden_size` over "
+            "`num_attention_heads`: grow both alike. Received: "
+            f"hidden_size={width}, num_attention_heads={heads}"
+        )
+    return target
 
 
 def _neox_sizes(config):
