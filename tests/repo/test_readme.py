@@ -45,6 +45,7 @@ def test_its_snippets_run_as_printed_and_in_order(tmp_path):
         **os.environ,
         "KERAS_BACKEND": keras.backend.backend(),
         "PYTHONPATH": str(ROOT),
+        "PYTHONIOENCODING": "utf-8",
     }
     done = subprocess.run(
         [sys.executable, "-c", "".join(SNIPPETS)],
@@ -56,3 +57,6 @@ def test_its_snippets_run_as_printed_and_in_order(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert "function kept" in done.stdout
+    # The sizes of the receipt that is shown; losses depend on the backend.
+    rows = re.findall(r"^│ (?!loss).*│$", TEXT, re.MULTILINE)
+    assert rows and all(row in done.stdout for row in rows)

@@ -64,8 +64,10 @@ def deberta(config):
 def _settle(target, source, asked):
     """Distances between positions are told apart as before."""
     del asked
-    if (source.get("max_relative_positions") or -1) < 1:
-        target["max_relative_positions"] = source["max_position_embeddings"]
+    after = target.get("max_position_embeddings")
+    before = source.get("max_position_embeddings")
+    if after != before and (source.get("max_relative_positions") or 0) < 1:
+        target["max_relative_positions"] = before
     if "pooler_hidden_size" in target:
         target["pooler_hidden_size"] = target["hidden_size"]
     return target
