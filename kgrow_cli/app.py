@@ -483,7 +483,7 @@ def report(
     force: Force = False,
     debug: Debug = False,
 ):
-    """Make a page and pictures of what a run left behind.
+    """Make a page and pictures of a run's records.
 
     Reads the ledger's JSON lines, the CSV files of keras.callbacks.CSVLogger
     and the growth histories in .keras and .weights.h5 files, in the folder

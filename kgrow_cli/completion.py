@@ -1,4 +1,4 @@
-"""What a shell completes: strategies, schedules and fields.
+"""Shell completion of strategies, schedules and fields.
 
 A shell waits for these, so nothing here imports Keras or kgrow: names are read
 off the decorators in kgrow's source, and fields off the model's file.

@@ -11,7 +11,7 @@ import typer
 
 
 class Backend(enum.StrEnum):
-    """What `--backend` may be."""
+    """The choices of `--backend`."""
 
     JAX = "jax"
     TENSORFLOW = "tensorflow"
@@ -63,7 +63,7 @@ def _settle():
 
 
 def _of_keras():
-    """What Keras' own configuration says; TensorFlow by default."""
+    """The backend in Keras' own configuration; TensorFlow by default."""
     home = os.environ.get("KERAS_HOME", os.path.expanduser("~/.keras"))
     try:
         config = json.loads(pathlib.Path(home, "keras.json").read_text())

@@ -19,7 +19,7 @@ Index = tuple[slice, ...]
 
 
 class Arrays(abc.ABC):
-    """What a plan does with arrays.
+    """How a plan's operations act on arrays, wherever these are.
 
     The plan says what is computed; this says where, and what of it is in one
     place. A piece of an array is a tuple of slices; what comes from the host

@@ -71,17 +71,16 @@ class Axis:
 class Axes:
     """The axes of one variable, in storage order.
 
-    Left of the arrow stand the axes that consume, right of it those that
-    produce. `~name` flips the role of one axis: the activations there live in
-    the dual space, as those do that a tied embedding or the other side of a
-    dot product reads. Behind `|` stand flags: `scale` and `offset` (what a norm
-    multiplies by and adds), `elementwise` (what multiplies entry by entry where
-    no norm is: a layer scale, a depthwise kernel), `attention_norm` and
-    `ffn_norm` (of a norm behind the first and the last addition of a post-norm
-    block), `residual_out` (the last projection of a residual branch: with zeros
-    there the block is the identity) and `dim^power` (multiply by `(new / old)
-    ** power` when `dim` grows, for a network whose own arithmetic depends on
-    the size).
+    The axes left of the arrow consume, those right of it produce. `~name`
+    flips the role of one axis: the activations there live in the dual space,
+    as those do that a tied embedding or the other side of a dot product reads.
+    Flags follow after `|`: `scale` and `offset` (the factor and the shift of a
+    norm), `elementwise` (a factor for each entry outside a norm: a layer scale,
+    a depthwise kernel), `attention_norm` and `ffn_norm` (of the norm after the
+    first and the last addition of a post-norm block), `residual_out` (the last
+    projection of a residual branch: with zeros there the block is the identity)
+    and `dim^power` (multiply by `(new / old) ** power` when `dim` grows, for a
+    network whose own arithmetic depends on the size).
 
     Example:
 
@@ -114,8 +113,8 @@ class Axes:
         left, arrow, right = body.partition("->")
         if not arrow or "->" in right:
             raise GrowthError(
-                "A pattern of axes has exactly one arrow: what is consumed "
-                "stands left of it, what is produced right of it. "
+                "A pattern of axes has exactly one arrow: consumed axes are "
+                "left of it, produced ones right of it. "
                 f"Received: {pattern!r}"
             )
         axes = (

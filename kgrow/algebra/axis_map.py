@@ -21,7 +21,7 @@ class AxisMap:
         rules: dict from a regular expression, which must match the whole path
             of a variable relative to the network (`[w.path for w in
             network.weights]`), to its axes, written as a string. `{name}` in
-            an expression stands for the number of a block in the stack `name`.
+            an expression means the number of a block in the stack `name`.
         dims: `Dim`s; one that is not listed is of kind `"nonlinear"`, has its
             own
             name as config field, and counts as normalised by a LayerNorm if a
@@ -146,7 +146,7 @@ class AxisMap:
                     f"Received: {patterns}, which all match it."
                     if hits
                     else f"Received: none of {list(self.rules)} matches it. "
-                    "Add a rule; '_' stands for an axis that never grows."
+                    "Add a rule; '_' means an axis that never grows."
                 )
             )
         pattern, stack, match = hits[0]

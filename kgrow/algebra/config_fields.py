@@ -104,7 +104,7 @@ def shrinks(new: Any, old: Any) -> bool:
 
 
 def text(value: Any) -> str:
-    """A value as it stands in a table.
+    """A value as text for a table.
 
     Example:
 

@@ -136,7 +136,7 @@ class DepthExpansion:
         return DepthExpansion(change(self.rows), exits, parts)
 
     def keeps_blocks(self) -> bool:
-        """Whether the old blocks stand once each, in order and unchanged, and
+        """Whether each old block occurs once, in order and unchanged, and
         every other block adds nothing. Norms are not looked at."""
         if isinstance(self.rows, MatrixMap) or self.rows.weights is not None:
             return False

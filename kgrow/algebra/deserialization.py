@@ -1,7 +1,7 @@
 """Objects from configs in files: looked at first, and made only then.
 
 Keras finds whatever a config names, functions that change the process among
-them (`keras.config.set_max_epochs`), and calls it. Here a name must stand for
+them (`keras.config.set_max_epochs`), and calls it. Here a name must be that of
 what is meant: a class of the right kind, or a function that the user has
 registered. Nothing is called, and no module imported, before all names in a
 config are known to be of their kind.
@@ -109,7 +109,7 @@ def object_of(config: Any, kinds: type | tuple[type, ...], meaning: str) -> Any:
 
 
 def class_of(config: Any) -> Any:
-    """What a config names as its class, or `None`. Nothing is imported.
+    """The class that a config names, or `None`. Nothing is imported.
 
     Example:
 
@@ -130,7 +130,7 @@ def class_of(config: Any) -> Any:
 
 
 def _of_keras(module: str, name: str) -> Any:
-    """What Keras has under a public name, or `None`."""
+    """The object that Keras exports under this name, or `None`."""
     found: Any = keras
     for part in (*module.split(".")[1:], name):
         found = getattr(found, part, None)

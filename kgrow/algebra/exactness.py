@@ -1,7 +1,7 @@
 """When a plan keeps the function: read off its matrices, not believed.
 
 Width keeps the function if `produce.T @ consume == I` and if `produce` commutes
-with whatever nonlinearity lies behind the dimension. Where a norm takes
+with the nonlinearity that follows the dimension. Where a norm takes
 statistics along it, those must stay, and the equation is asked of what leaves
 the norm. Depth keeps the function if every new block is the identity. The
 proofs are in `docs/design.md`.
@@ -45,7 +45,7 @@ class Claim:
 
 
 def claims(plan: Plan) -> list[Claim]:
-    """What a plan claims, one `Claim` per dimension and stack that it grows.
+    """The claims of a plan, one for each dimension and stack that it grows.
 
     The function of the whole network is kept if every claim is exact.
 
@@ -121,9 +121,9 @@ def _is_product(term, key):
 
 
 class _Places:
-    """Where a dimension stands: `post` if what leaves a norm along it goes on
+    """How a dimension is used: `post` if what leaves a norm along it goes on
     along it, `tied` if tied weights read what leaves one, `factored` if it is
-    multiplied entry by entry, `repeats` how often it stands side by side in an
+    multiplied entry by entry, `repeats` how often it is repeated within an
     axis that a norm takes statistics along."""
 
     def __init__(self, spec, dim):
@@ -169,7 +169,7 @@ def _fault(expansion, dim, new_entries, places):
     ):
         return "new entries are read with random weights"
     if dim.kind == "nonlinear" and not _copies(produce):
-        return "only copies commute with the nonlinearity behind it"
+        return "only copies commute with the nonlinearity after it"
     return None
 
 
@@ -211,7 +211,7 @@ def _fault_at_norm(e, dim, new_entries, places):
             else "the statistics of the norm change"
         )
     if dim.kind == "nonlinear" and not _copies(e.produce):
-        return "only copies commute with the nonlinearity behind it"
+        return "only copies commute with the nonlinearity after it"
     normal = _normal(produce, dim.norm)
     if normal is None:
         return "the gain of the norm does not commute with mixed entries"

@@ -44,7 +44,7 @@ class Expansion:
 
     Values along the dimension become `produce @ x`; weights that read them
     become `consume @ w`. The function of the network is kept where
-    `produce.T @ consume == I`, provided that whatever stands between the two
+    `produce.T @ consume == I`, provided that whatever lies between the two
     commutes with `produce`.
 
     What a norm multiplies by and adds has maps of its own, for a norm undoes

@@ -1,4 +1,4 @@
-"""What one growth keeps behind a gate, and how the gate opens."""
+"""The units and blocks that one growth adds closed, and how they open."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Gate:
         for dim, (start, stop) in units.items():
             if not 0 < start < stop:
                 raise GrowthError(
-                    "A gate opens the units from `start` on, behind at least "
+                    "A gate opens the units from `start` on, after at least "
                     "one that is there, up to `stop`. Received: "
                     f"{dim}={units[dim]}"
                 )
@@ -59,8 +59,8 @@ class Gate:
             gate: `Gate` of that growth, or `None`.
 
         Raises:
-            GrowthError: the growth does not leave what stands behind this
-                gate where it is, or copies it without a gate.
+            GrowthError: the growth moves the units behind this
+                gate, or copies them without a gate.
         """
         gated = () if gate is None else (*gate.units, *gate.blocks)
         for name in plan.grown:
@@ -68,7 +68,7 @@ class Gate:
                 continue
             raise GrowthError(
                 f"A gate along {name!r} is still opening, and this strategy "
-                "would copy what stands behind it. Wait until the ramp ends, "
+                "would copy units behind it. Wait until the ramp ends, "
                 "call `force_open_gates()` before, or grow it with 'msg', of "
                 f"which several can be under way. Received: {name!r} to grow, "
                 f"{self.ramp!r} under way"

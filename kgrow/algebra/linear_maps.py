@@ -18,7 +18,7 @@ class GatherMap:
     """A map whose every row reads one source entry, times a weight.
 
     `y[i] = weights[i] * x[indices[i]]`. An index of `-1` marks a row that is
-    not written by the map: what stands there is somebody else's choice.
+    not written by the map: others choose its values.
 
     Args:
         source: int. Number of source entries `n`.

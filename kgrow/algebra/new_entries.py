@@ -236,7 +236,7 @@ def _piece_of(variable, index, dtype):
 
 
 def _exit(plan, variable):
-    """What the exits of a new block are multiplied by."""
+    """The factor on the exits of a new block."""
     depths = plan.terms[0].depths if plan.terms else {}
     stack = variable.stack if variable.axes.residual_out else None
     if stack is None or stack not in depths:
@@ -259,8 +259,8 @@ def draw(
         count: int, how many entries there are.
         name: string, which of the variable's entries they are.
         positions: optional array of ints, ascending in storage order: which of
-            them are wanted, by default all. No more is drawn than what stands
-            near.
+            them are wanted, by default all. No more is drawn than the blocks
+            around these.
 
     Returns:
         numpy array, flat or in the shape of `positions`.

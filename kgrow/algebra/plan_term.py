@@ -26,7 +26,7 @@ FRESH = ("zeros", "initializer")
 
 @dataclass(frozen=True)
 class NewEntryInit:
-    """What stands in entries of a grown dimension that no map writes.
+    """Initial values of the entries of a grown dimension that no map writes.
 
     Args:
         incoming: `"zeros"` or `"initializer"` (the layer's own), for weights
@@ -52,7 +52,7 @@ class PlanTerm:
     Args:
         widths: dict from dim names to an `Expansion`, or to a tuple with one
             per new block for a dimension local to a stack. A tuple of names,
-            such as `("heads", "value")`, stands for the product of dimensions
+            such as `("heads", "value")`, means the product of dimensions
             that follow one another in a variable's axes, and goes before
             what is said of each alone; `~` marks one of the other role than
             the first.
@@ -91,7 +91,7 @@ class PlanTerm:
         return dataclasses.replace(self, widths=widths, depths=depths)
 
     def share_of(self, variable: VariableSpec) -> float:
-        """What a variable gets of the term, see `share`."""
+        """The term's share in a variable, see `share`."""
         produced = {
             dim
             for axis in variable.axes

@@ -1,4 +1,4 @@
-"""What a network is made of: dimensions, stacks of blocks, named axes.
+"""The parts of a network: dimensions, stacks of blocks, named axes.
 
 A `ModelSpec` is plain data, read off a network's variables with an `AxisMap`,
 and all that a strategy sees of a model.
@@ -21,7 +21,7 @@ class Dim:
     """A dimension that can grow.
 
     Args:
-        name: string, as it stands in the axes.
+        name: string, as the axes write it.
         field: config field that sets its size; its own name by default. The
             size need not be the field's value (a stage's width is a multiple
             of the first one's). `"num_heads[1]"` is an entry of a list.
@@ -91,7 +91,7 @@ def _check_option(name, value, allowed):
 
 @dataclass(frozen=True)
 class VariableSpec:
-    """One variable: where it stands, its shape and its axes."""
+    """One variable: its path, shape and axes."""
 
     path: str
     shape: tuple[int, ...]

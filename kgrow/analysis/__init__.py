@@ -1,1 +1,1 @@
-"""What a run cost, and what growing saved."""
+"""The cost of a run, and the saving by growing."""

@@ -6,7 +6,7 @@
     {"kind": "end", ...}      `fit` came to its end
 
 A line says at which step it was written. A run that goes on from an earlier
-step first takes away what was written behind that step, so that no event is
+step first removes what was written after that step, so that no event is
 in the file twice.
 """
 
@@ -221,8 +221,8 @@ class Run:
 
         Args:
             metric: String, a name in the logs.
-            source: Boolean, whether the curve begins behind what the source
-                had cost. Needs a known source.
+            source: Boolean, whether the curve begins after the cost of the
+                source. Needs a known source.
         """
         start = {unit: 0.0 for unit in ("flops", "seconds", "tokens")}
         if source:

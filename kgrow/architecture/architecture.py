@@ -2,7 +2,7 @@
 
 Two ways, found by looking at the network: a class whose `get_config()` has the
 sizes as fields is made again from its config; a plain Functional or Sequential
-model, whose sizes stand in its layers, has those changed.
+model, whose sizes are in its layers, has those changed.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ class Architecture:
         return config
 
     def _why_not(self, field):
-        """What is known of a field that does not grow, as a message ends."""
+        """The end of a message about a field that does not grow."""
         if field in self.axes.notes:
             return f": {'; '.join(self.axes.notes[field])}."
         near = difflib.get_close_matches(str(field), self.config, n=1)

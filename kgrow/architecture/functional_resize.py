@@ -1,6 +1,6 @@
 """The config of a Functional or Sequential model, resized.
 
-Such a model has no size fields: its sizes stand in its layers (`units`,
+Such a model has no size fields: its sizes are in its layers (`units`,
 `filters`, `num_heads`, ...). Which field of a layer sets which axis is found by
 trying: the layer alone is built with one field doubled, and the axes that
 double are the ones it sets. No table of layers is needed.

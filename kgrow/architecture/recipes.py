@@ -58,7 +58,7 @@ def register_recipe(kind, recognizes=None):
 
 def recipe_of(network):
     """The recipe that a network is made by, or `None` for a plain Functional
-    or Sequential model, whose sizes stand in its layers."""
+    or Sequential model, whose sizes are in its layers."""
     recipe = vars(network).get(_MARK)
     if recipe is not None:
         return recipe

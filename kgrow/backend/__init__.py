@@ -1,4 +1,4 @@
-"""What growth needs of JAX, TensorFlow and torch beyond `keras.ops`.
+"""Functions of JAX, TensorFlow and torch that `keras.ops` does not have.
 
 `Backend` in `contract.py` says what that is; `current` is the backend that
 Keras runs on, the only one that is imported, and its methods are functions

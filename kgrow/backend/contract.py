@@ -1,4 +1,4 @@
-"""What growth needs of a backend beyond `keras.ops`."""
+"""The methods that a backend implements beyond `keras.ops`."""
 
 import abc
 import contextlib

@@ -1,4 +1,4 @@
-"""What kgrow uses of Keras that Keras does not promise to keep.
+"""The private parts of Keras that kgrow uses.
 
 Nothing else in kgrow imports `keras.src`, but the files of the backends, each
 for its own, and nothing else writes past the `__setattr__` of a Keras object.

@@ -52,7 +52,7 @@ class BackupAndRestore(keras.callbacks.BackupAndRestore):
     `PyDataset`, or a `tf.data.Dataset` with a seed.
 
     Callbacks keep what they want to find again in `model.callback_state`. Put
-    this one behind those that decide at the end of an epoch.
+    this one after those that decide at the end of an epoch.
 
     Args:
         backup_dir: string, a folder on a file system of its own, which no

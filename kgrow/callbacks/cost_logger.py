@@ -32,12 +32,12 @@ class Ledger(keras.callbacks.Callback):
 
     Each epoch's logs get `flops`, `tokens` and `seconds`, the run's so far.
     With them they are in the `History`, and in what `CSVLogger` and
-    `TensorBoard` write if they stand behind this callback. A file of JSON lines
+    `TensorBoard` write if they come after this callback. A file of JSON lines
     gets the same with all stages, and each growth; `kgrow.savings` reads it.
 
     The counts are kept in `model.callback_state`, and so are saved with the
     weights: a run that goes on from a file, in another process, goes on
-    counting. Lines that were written behind the step it goes on from are taken
+    counting. Lines that were written after the step it goes on from are taken
     out of the file first.
 
     On TensorFlow a data set whose batches have no fixed size is booked by the

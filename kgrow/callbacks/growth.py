@@ -40,7 +40,7 @@ class Growth(keras.callbacks.Callback):
     come next, it ends with the same weights to the bit. Only what a trigger
     sees of the epoch in which a run was killed begins anew, as Keras' metrics
     do. A trigger that watches validation is read at the end of an epoch: put
-    a callback that saves there behind this one.
+    a callback that saves there after this one.
 
     Of data, batch sizes and sequence lengths `fit` knows one; a schedule in
     which they change needs `kgrow.fit`. Those of the first stage are believed

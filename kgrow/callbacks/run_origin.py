@@ -1,4 +1,4 @@
-"""What a run was started with, so that another one is not taken for it."""
+"""The settings that a run was started with, to tell it from others."""
 
 import json
 

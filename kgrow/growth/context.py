@@ -1,4 +1,4 @@
-"""What a strategy may ask of the growth it is used in, and gets."""
+"""The data, gradients and weights that a growth gives its strategy."""
 
 from __future__ import annotations
 

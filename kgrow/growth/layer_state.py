@@ -67,7 +67,7 @@ def stateful_layer(network: keras.Model) -> keras.layers.Layer | None:
 
 
 def _carry_flags(network, old, plan, pairs):
-    """What a user froze stays so, in copies too."""
+    """Layers that a user froze stay frozen, and so do their copies."""
     # A layer's flag sets those inside it, which come after it.
     for layer, source in [(network, old), *(pair[:2] for pair in pairs)]:
         layer.trainable = source.trainable

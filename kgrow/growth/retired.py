@@ -1,8 +1,8 @@
-"""Variables that a growth has replaced, made to say so.
+"""Variables that a growth has replaced raise an error when they are used.
 
-Whoever still holds one would read a network that is no more, or go on training
-it: another model made of its layers, an optimizer of one's own, a function
-that was traced before. So their values are given up, and using one raises.
+Another model made of the old layers, an optimizer outside the model or a
+function that was traced before may still hold them, and would read or train a
+network that is no longer the model's. Their values are deleted instead.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from kgrow.algebra.errors import GrowthError
 
 
 def retire(network: keras.Model, kept: Collection[int], name: str) -> None:
-    """Gives up the variables of a network that was replaced.
+    """Deletes the values of the variables of a network that was replaced.
 
     Args:
         network: the old `keras.Model`.
-        kept: set of ids of variables that are in use.
+        kept: collection of ids of variables that are still in use.
         name: string, of the model that grew.
     """
     for variable in network.variables:
@@ -32,7 +32,7 @@ def retire(network: keras.Model, kept: Collection[int], name: str) -> None:
 
 
 class _Raises:
-    """What Keras asks for the value of a variable that has none."""
+    """An initializer that raises: the variable was retired by a growth."""
 
     def __init__(self, message):
         self.message = message

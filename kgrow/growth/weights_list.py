@@ -1,4 +1,4 @@
-"""Weights as a list of arrays that knows which sizes they are of."""
+"""A model's weights as a list of arrays that remembers the model's sizes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class WeightsList(list):
-    """The arrays of `get_weights()`, and the sizes of the model they are of.
+    """The arrays of `get_weights()`, with the sizes of their model.
 
     Args:
         arrays: list of numpy arrays.
@@ -38,9 +38,9 @@ class WeightsList(list):
 
 
 class SizedWeights(keras.Model):
-    """The part of `GrowableModel` whose weights come and go as a list.
+    """The part of `GrowableModel` that gets and sets weights as a list.
 
-    Callbacks of Keras keep such a list to return to it:
+    Keras' callbacks keep such a list to restore it:
     `EarlyStopping(restore_best_weights=True)` does, and the best epoch may
     lie before a growth.
     """
@@ -49,7 +49,7 @@ class SizedWeights(keras.Model):
         """The weights as a list of numpy arrays, which remembers the sizes;
         see `keras.Model.get_weights()`."""
         arrays = super().get_weights()
-        # Callbacks keep the state that they have by the time of the return.
+        # Callbacks keep their present state when the weights are restored.
         model = cast("GrowableModel", self)
         state = {**growth_state.state_of(model), "callbacks": {}}
         return WeightsList(arrays, pack(state).tobytes())

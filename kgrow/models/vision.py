@@ -1,6 +1,6 @@
 """Vision transformers: the axes around their blocks, and their base class.
 
-The table of positions has rows and columns, and one dimension stands for both:
+The table of positions has rows and columns, and one dimension is used for both:
 larger images have more of each. Colours and the pixels of a patch never grow.
 """
 

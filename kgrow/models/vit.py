@@ -105,7 +105,7 @@ class ViTNetwork(VisionNetwork):
         )
 
     def _answer(self, logits):
-        """What the network puts out, of the logits of its heads."""
+        """The network's output, given the logits of its heads."""
         return logits[0]
 
     @float64_exact

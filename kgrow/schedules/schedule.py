@@ -134,7 +134,7 @@ class GrowthSchedule:
         """Makes sure that the schedule can be run, before any training.
 
         Every stage's network is built, without values, and every growth is
-        planned, from where the model stands now. Strategies with a ramp that
+        planned, from the model's present sizes. Strategies with a ramp that
         goes on beyond its stage are warned of.
 
         Args:

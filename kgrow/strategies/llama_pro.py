@@ -43,6 +43,6 @@ class LlamaPro(DepthMap):
     def stacking_list(self, source: int, target: int) -> list[int]:
         extra, blocks = target - source, []
         for block in range(source):
-            before, behind = (i * extra // source for i in (block, block + 1))
-            blocks += [block] * (1 + behind - before)
+            before, after = (i * extra // source for i in (block, block + 1))
+            blocks += [block] * (1 + after - before)
         return blocks

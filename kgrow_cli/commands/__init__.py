@@ -1,1 +1,1 @@
-"""What the commands of `kgrow` do, one command a file."""
+"""The commands of `kgrow`, one a file."""

@@ -152,7 +152,7 @@ def epochs_for(flops, model):
 
 
 def unit_of(text):
-    """What a token is, in words."""
+    """The word for one token."""
     return "byte" if text.subwords is None else "subword"
 
 
@@ -186,7 +186,7 @@ def summary(grown, scratch, text):
 
 
 def race(runner, other):
-    """What `runner` paid for the final loss of `other`, said both ways."""
+    """The cost at which `runner` reached the final loss of `other`."""
     target = last_loss(other)
     points = runner.curve()
     flops = cost_to_reach(points.flops, points.loss, target)
@@ -207,9 +207,9 @@ def race(runner, other):
 
 
 def continuation(model, text, prompt, count, temperature, seed):
-    """Samples `count` tokens behind `prompt`, one window length at a time.
+    """Samples `count` tokens after `prompt`, one window length at a time.
 
-    The window keeps its shape, so the model compiles once; what stands right
+    The window keeps its shape, so the model compiles once; tokens right
     of the last token is not seen by a causal model.
     """
     rng = np.random.default_rng(seed)

@@ -25,7 +25,7 @@ def inspect_model(path, batch, length, imports, as_json):
 
 
 def facts_of(model, batch=1, length=None):
-    """What `inspect` says of a `GrowableModel`, as plain data."""
+    """The output of `inspect` for a `GrowableModel`, as plain data."""
     spec, network = model.architecture.spec, model.network
     inputs = make_inputs(network, spec, batch, length)
     symbols = as_symbols(inputs)

@@ -47,7 +47,7 @@ def read_model(path, imports=()):
     try:
         model = keras.saving.load_model(path)
     except Exception as error:
-        # Keras puts whole configs before and behind it, hundreds of lines.
+        # Keras puts whole configs before and after it, hundreds of lines.
         _, _, cause = str(error).rpartition("Exception encountered:")
         said = cause.partition("Full object config:")[0].strip()
         raise OSError(

@@ -1,4 +1,4 @@
-"""What a model is made of, as data read off its spec and as a tree."""
+"""The parts of a model, as data read off its spec and as a tree."""
 
 import math
 import os

@@ -86,7 +86,7 @@ def plan_growth(
 
 
 def forecast(model, target, strategy, seed=0, batch=8, length=None):
-    """What growing a `GrowableModel` would do; the model stays as it is.
+    """The effects of growing a `GrowableModel`, which is not changed.
 
     Returns:
         dict: `plan`, the sides `before` and `after`, the strategy's `claims`,

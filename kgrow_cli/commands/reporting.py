@@ -1,4 +1,4 @@
-"""`kgrow report`: a page and pictures of what runs left behind."""
+"""`kgrow report`: a page and pictures of runs' records."""
 
 import pathlib
 
@@ -146,7 +146,7 @@ def _drop_senseless_ledger(run):
 
 
 def _about(run):
-    """A run's growths, its stages, and where that stands."""
+    """A run's growths, its stages, and where they are recorded."""
     parts = []
     if run.growths:
         parts += [html_page.heading(f"Growths of {run.name}"), _growths(run)]

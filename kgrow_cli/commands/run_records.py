@@ -1,4 +1,4 @@
-"""What runs left in a folder, read back: curves, growths, stages."""
+"""Reads the records of runs from a folder: curves, growths, stages."""
 
 import copy
 import csv
@@ -124,7 +124,7 @@ def _cause(error):
 
 
 def label_of(before, after):
-    """What grew, in a few words.
+    """A short description of a growth.
 
     Example:
 

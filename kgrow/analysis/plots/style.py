@@ -48,7 +48,7 @@ STYLE = {
 
 
 def literal(text):
-    """A name as it is: matplotlib takes what stands between `$` for maths.
+    """A name as it is: matplotlib reads text between `$` as maths.
 
     Example:
 

@@ -28,7 +28,7 @@ _WIDTHS = ("hidden", "ffn", "heads")
 
 @dataclass(frozen=True)
 class MSGRow:
-    """What one strategy supports and preserves.
+    """The architectures and functions that one strategy preserves.
 
     Attributes:
         strategy: string, its registered name.

@@ -31,7 +31,7 @@ class SmallTransformer(keras.Model):
     """Vectors in, vectors out, and nothing but blocks between them.
 
     A projection into the stream, blocks, the last norm of a pre-norm network
-    and a projection out of it. No nonlinearity lies behind the stream, so that
+    and a projection out of it. No nonlinearity follows the stream, so that
     it is linear under every placement of the norms, post-norm included; the
     readout has weights of its own, so that nothing lives in the dual space.
     What tied weights need is tested on GPT-2 and BERT.

@@ -10,10 +10,10 @@ class BlockStack:
 
     Args:
         field: config field that holds the depth.
-        prefix: what stands before a block's number in a path.
+        prefix: text before a block's number in a path.
         first: number of the first block.
         depth: how many blocks there are.
-        suffixes: what stands behind the number, in every block alike.
+        suffixes: text after the number, the same in every block.
     """
 
     field: str

@@ -1,4 +1,4 @@
-"""What was derived once is not derived again."""
+"""A cache on disk of the axes that were derived."""
 
 import contextlib
 import functools
@@ -57,7 +57,7 @@ def _digest(files):
 
 
 def load(key):
-    """What was kept under a key, or `None`."""
+    """The entry of a key, or `None`."""
     try:
         return json.loads((folder() / f"{key}.json").read_text())
     except (OSError, ValueError):

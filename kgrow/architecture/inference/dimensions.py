@@ -171,7 +171,7 @@ class Factor:
 
     @property
     def is_settled(self):
-        """Whether it is known to be a value behind a nonlinearity."""
+        """Whether it is known to be a value after a nonlinearity."""
         root, sign = self.token.root()
         known = root.wanted is not None and root.wanted * sign > 0
         return known and all(n.nonlinear for n in self.node.leaves())

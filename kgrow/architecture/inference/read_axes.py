@@ -16,7 +16,7 @@ _POWERS = (0.5, 1.0, -0.5, -1.0)
 
 @dataclass(eq=False)
 class Group:
-    """A dimension: nodes that are one, or stand at the same place of blocks.
+    """A dimension: nodes that are one, or at the same place of blocks.
 
     Attributes:
         nodes: list of `Node`s.
@@ -342,7 +342,7 @@ class Reading:
         }
 
     def _repeated(self):
-        """Patterns of the norms behind the first and the last addition of a
+        """Patterns of the norms after the first and the last addition of a
         block, where there are two."""
         found = {"attention_norm": set(), "ffn_norm": set()}
         for residual in self.facts.residuals:

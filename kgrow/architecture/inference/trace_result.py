@@ -1,4 +1,4 @@
-"""What a trace has found out about a network."""
+"""The dimensions and variables that a trace found in a network."""
 
 from dataclasses import dataclass, field
 

@@ -1,4 +1,4 @@
-"""What is carried from one operation to the next."""
+"""The state of a trace, handed from one operation to the next."""
 
 import itertools
 from dataclasses import replace

@@ -10,7 +10,7 @@ from kgrow.architecture.inference.values import Value
 
 
 def common(values):
-    """What a result inherits of all that it is made of."""
+    """A value with the flags that a result inherits from its operands."""
     result = Value([])
     for value in values:
         result = replace(
@@ -23,7 +23,7 @@ def common(values):
 
 
 def _open(pending):
-    """What nothing is known of yet."""
+    """The factors whose kind is not known yet."""
     return frozenset(f for f in pending if not f.is_settled)
 
 
@@ -87,7 +87,7 @@ def leaves_of(nodes):
 
 
 def constant(array):
-    """A `Value` for an array that stands in the computation."""
+    """A `Value` for a constant of the computation."""
     array = np.asarray(array)
     axes = []
     for place, size in enumerate(array.shape):

@@ -1,4 +1,4 @@
-"""What is known of a value in the middle of a computation."""
+"""The facts known about a value in the middle of a computation."""
 
 import math
 from dataclasses import dataclass, field, replace

@@ -108,7 +108,7 @@ def _whole(content):
 
 
 def _blocks(content):
-    """Runs of whole entries; an empty line stands between two entries."""
+    """Runs of whole entries; with an empty line between two."""
     start, found = 0, []
     while start < len(content):
         end = content.find(b"\n\n", start + _BLOCK)

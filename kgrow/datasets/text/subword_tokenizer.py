@@ -26,7 +26,7 @@ _AT_ONCE = 1024  # documents
 
 
 class Subwords:
-    """Tokens of one byte or more, and which bytes they stand for.
+    """Tokens of one byte or more, and the bytes that they encode.
 
     Make one with `Subwords.learned()` or `Subwords.load()`.
 

@@ -1,6 +1,6 @@
 """A text and its tokenizer: the data of a language model.
 
-One object for whatever stands behind `--text`, `--tokenizer` and
+One object for the choices of `--text`, `--tokenizer` and
 `--vocabulary`. What it is by default, the bytes of Python's standard library,
 is the corpus of `kgrow.datasets.text.stdlib_corpus`, to the bit.
 """

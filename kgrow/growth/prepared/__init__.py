@@ -1,1 +1,1 @@
-"""The next stage's steps, compiled beside the run that is to grow into it."""
+"""Compiles the steps of the next stage while the present one trains."""

@@ -1,4 +1,4 @@
-"""What a compiled step knows of a batch: its structure, shapes and dtypes."""
+"""The structure, shapes and dtypes of a batch, for which a step is compiled."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from kgrow import backend
 
 
 def form_of(batch: Any) -> Any:
-    """A key that is equal for batches that one program takes.
+    """A key that is equal for all batches that fit one program.
 
     Args:
         batch: structure of tuples, lists and dicts of arrays, `KerasTensor`s
@@ -47,8 +47,8 @@ def tensors_of(batch: Any) -> Any:
 
 
 def arrays_as_traced(batch: Any) -> Any:
-    """A batch of arrays as `KerasTensor`s in which a step is traced when
-    `fit` is given such arrays.
+    """`KerasTensor`s with the shapes in which a step is traced when `fit` is
+    given such arrays.
 
     Args:
         batch: `(x, y)` or `(x, y, sample_weight)`.

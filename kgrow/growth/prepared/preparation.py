@@ -30,29 +30,29 @@ _LOWEST = 19
 
 
 class Preparation:
-    """Compiles the steps of models without values, while others train.
+    """Compiles the steps of models without values while another trains.
 
-    All of it happens in one thread of the lowest priority that the system
-    has. Nothing of the model that trains is read or written there. Whatever
-    goes wrong is kept in `failure`.
+    This happens in one thread, at the lowest priority of the system. The
+    thread neither reads nor writes the model that trains. An error in it is
+    kept in `failure`.
 
-    A program under way cannot be broken off: a process that ends waits for
-    it, and for no other.
+    A compilation cannot be interrupted: a process that exits waits for the
+    one that runs, and for no other.
 
     Args:
         sizes: dict, the `growth_config` that the models have.
         models: list of compiled `GrowableModel`s without values, such as the
             next stage with its gates and without.
-        verbose: bool, whether it is printed why a step was not prepared.
+        verbose: bool, whether to print why a step was not prepared.
 
     Attributes:
-        steps: list of the `PreparedStep`s so far.
-        failure: string, why there are no more, or `None`.
-        seconds: float, what it took so far.
-        outcomes: list of `(kind, reason)`, in the order in which steps ran
-            first after the growth: `reason` is `None` for a prepared one.
-        host_bytes: int, how much larger the process became meanwhile, or
-            `None` where that cannot be measured.
+        steps: list of the `PreparedStep`s compiled so far.
+        failure: string, the error that ended the thread, or `None`.
+        seconds: float, the time spent on compiling so far.
+        outcomes: list of `(kind, reason)` of the steps that ran after the
+            growth, in order; `reason` is `None` if the prepared one was taken.
+        host_bytes: int, growth of the process' memory meanwhile, or `None`
+            where it cannot be measured.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class Preparation:
             # The model that comes first is compiled first.
             self._wanted.sort(key=lambda wanted: wanted[0])
             if self._thread is None:
-                # No daemon: a process that ends inside a compiler crashes.
+                # No daemon: a process that exits within a compiler crashes.
                 self._thread = threading.Thread(
                     target=self._run, name="kgrow-prepare"
                 )
@@ -125,12 +125,12 @@ class Preparation:
         return self.is_done
 
     def cancel(self) -> None:
-        """Ends it after the program that it is at."""
+        """Stops after the program that is being compiled."""
         with self._lock:
             self._stops = True
 
     def report(self, kind: str, reason: str | None) -> None:
-        """Notes down whether a step was taken; says once why not.
+        """Records whether a prepared step was taken, and prints once why not.
 
         Args:
             kind: `"train"` or `"test"`.
@@ -145,7 +145,7 @@ class Preparation:
             )
 
     def summary(self) -> dict[str, Any]:
-        """dict of what there is by now, for a receipt."""
+        """The state of the preparation as a dict, for a receipt."""
         code = [step.program.code_bytes for step in self.steps]
         return {
             "programs": len(self.steps),
@@ -167,15 +167,15 @@ class Preparation:
                     if before is not None and now is not None:
                         self.host_bytes = max(0, now - before)
         except Exception as error:
-            # Whatever it is, the run goes on without what was prepared.
+            # The run goes on without prepared steps, whatever the error.
             text = str(error).strip().partition("\n")[0]
             self.failure = f"{type(error).__name__}: {text}"
             with self._lock:
                 self._thread = None
 
     def _next(self):
-        """What is to be compiled next, or `None`: then the thread ends, and
-        who asks for more starts another."""
+        """The next step to compile, or `None` to end the thread; a later
+        `ask()` starts another."""
         with self._lock:
             if self._stops or not self._wanted:
                 self._thread = None
@@ -194,7 +194,7 @@ class Preparation:
 
 
 def _take_the_lowest_priority():
-    """Where a system knows priorities of threads, which Linux does."""
+    """Only Linux has a priority for each thread."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWEST)

@@ -1,4 +1,4 @@
-"""A growth that is prepared while the model trains."""
+"""`prepare()`: the steps of a growth, compiled while the model trains."""
 
 from __future__ import annotations
 
@@ -41,28 +41,28 @@ class PreparedGrowth(keras.Model):
         trainable: Choice | None = None,
         learning_rate: str | None = None,
     ) -> Preparation:
-        """Compiles the steps of a coming growth while this model trains.
+        """Compiles the steps of a later growth while this model trains.
 
-        The network is built without values, and its training step compiled in
-        a thread of its own, so that `grow()` with the same arguments need not
-        wait for the compiler. Weights, random states and results are the same
-        with it and without. If anything that a step depends on is another at
-        the growth, or the step is not ready, it is compiled then, and a line
-        says why. On torch nothing is compiled, so that nothing happens.
+        The grown network is built without values and its training step is
+        compiled in a separate thread, so that `grow()` with the same arguments
+        does not wait for the compiler. Weights, random states and results are
+        the same with and without it. If the step is not ready at the growth,
+        or anything that it depends on has changed, it is compiled then, and a
+        message says why. On torch, where nothing is compiled, this does
+        nothing.
 
         Args:
             target_config: see `grow()`.
             strategy: see `grow()`.
             data: optional batch `(x, y)` or `(x, y, sample_weight)`, of which
-                only shapes and dtypes are taken; by default batches like
-                those that the model has trained on, and like those of
-                validation if there was any.
+                only shapes and dtypes are read. Defaults to the shapes of the
+                batches that the model has trained and validated on.
             seed: see `grow()`.
             trainable: see `grow()`.
             learning_rate: see `grow()`.
 
         Returns:
-            `Preparation`; `wait()` waits for it.
+            `Preparation`, whose `wait()` returns when all is compiled.
 
         Raises:
             GrowthError: the model is not compiled, has not been trained and no
@@ -115,7 +115,7 @@ def begin_preparation(
     finish: Callable[[GrowableModel], Any] | None = None,
     verbose: bool = True,
 ) -> Preparation:
-    """Makes a `Preparation`, and the model's last one end.
+    """Starts a `Preparation` and cancels the model's former one.
 
     Args:
         model: compiled `GrowableModel`.
@@ -124,9 +124,9 @@ def begin_preparation(
         seed: see `grow()`.
         trainable: see `grow()`.
         learning_rate: see `grow()`.
-        training_options: optional dict, those set right after the growth.
-        finish: optional function of the model without values, that does to it
-            whatever is done to the grown one before it trains.
+        training_options: optional dict, set right after the growth.
+        finish: optional function of the model without values, which makes
+            the changes that the grown model gets before it trains.
         verbose: see `Preparation`.
 
     Raises:
@@ -159,8 +159,8 @@ def begin_preparation(
         # A rate is read off the optimizer.
         backend.sync(model)
         _check_layers(model.network)
-        # Not in the thread: Keras seeds layers from a generator of the whole
-        # process, and what is drawn there must not depend on a thread.
+        # Not in the thread: Keras seeds layers from one generator of the
+        # process, and the order of draws must not depend on threads.
         with (
             own_scopes(),
             global_attribute("object_name_uids", None),
@@ -169,7 +169,7 @@ def begin_preparation(
             models.append(stage())
             gates = gates_of(models[0].network)
             if gates is not None and gates.active_gates:
-                # The network that is left when the gates are open.
+                # The network without gates, for when they are open.
                 models.append(stage())
                 plain = gates_of(models[1].network)
                 assert plain is not None  # as in the same stage with gates

@@ -1,4 +1,4 @@
-"""The programs of a model that were compiled ahead, and who takes them."""
+"""The steps of a model that were compiled ahead, and their use by `fit`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class PreparedStep:
-    """A step that was compiled ahead, and what it is for.
+    """A step that was compiled ahead, and its key.
 
     Args:
         kind: `"train"` or `"test"`.
@@ -39,11 +39,11 @@ class PreparedStep:
 
 
 class ProgramStore:
-    """What a model knows of steps that are compiled before they are needed.
+    """A model's steps that were compiled before they are needed.
 
     Attributes:
-        seen: `{(kind, form): (batch, rows)}` of the batches that the steps
-            of this model have taken, as `Backend.compile_ahead()` has them.
+        seen: `{(kind, form): (batch, rows)}` of the batches that this
+            model's steps have run on, as `Backend.compile_ahead()` takes them.
     """
 
     def __init__(self):
@@ -56,20 +56,19 @@ class ProgramStore:
         return found[-1] if found else None
 
     def summary(self, sizes: Config) -> dict[str, Any] | None:
-        """What was prepared for these sizes, as data for a receipt, or
-        `None`."""
+        """`Preparation.summary()` for these sizes, or `None`."""
         preparation = self.preparation_of(sizes)
         if not backend.compiles or preparation is None:
             return None
         return preparation.summary()
 
     def begin(self, preparation: Preparation, present: Config) -> None:
-        """Takes a preparation in the place of others.
+        """Starts to use a preparation, in place of others.
 
         Args:
             preparation: `Preparation`.
-            present: dict, the sizes of the model now. Whatever was prepared
-                for these, such as the steps without gates, is still to come.
+            present: dict, the sizes of the model now. Preparations for these,
+                such as the steps without gates, are kept.
         """
         kept = [p for p in self._preparations if p.sizes == present]
         for other in self._preparations:
@@ -78,7 +77,7 @@ class ProgramStore:
         self._preparations = [*kept, preparation]
 
     def cancel(self) -> None:
-        """Ends what is under way, each after the program that it is at."""
+        """Stops all preparations, each after its current program."""
         for preparation in self._preparations:
             preparation.cancel()
 
@@ -88,12 +87,12 @@ class ProgramStore:
         kind: str,
         function: Callable[..., Any] | None,
     ) -> Callable[..., Any] | None:
-        """A function of Keras', with prepared programs where there are some.
+        """Makes a function of Keras call prepared programs where these fit.
 
         Args:
             model: `GrowableModel`.
             kind: `"train"` or `"test"`.
-            function: what Keras made.
+            function: the train or test function that Keras made.
         """
         if not backend.compiles or model.run_eagerly:
             return function
@@ -104,14 +103,14 @@ class ProgramStore:
         return backend.with_programs(model, function, calls)
 
     def see(self, kind: str, form: Any, data: Any, rows: int) -> None:
-        """Notes down that a step took such a batch."""
+        """Records the form of a batch that a step ran on."""
         if (kind, form) not in self.seen:
             self.seen[kind, form] = tensors_of(data), rows
 
 
 def _facts(model):
-    """`step_facts()`, or what keeps them from being known: a growth does not
-    fail by it."""
+    """`step_facts()`, or the error in finding them: it must not make a growth
+    fail."""
     try:
         return step_facts(model)
     except Exception as error:
@@ -119,7 +118,7 @@ def _facts(model):
 
 
 class _Calls:
-    """The calls of one function, each of which may have its program.
+    """The calls of one function, each with its program if there is one.
 
     Args:
         store: `ProgramStore`.
@@ -144,7 +143,7 @@ class _Calls:
         return self._known[form]
 
     def refuse(self, data, error):
-        """Notes down that a program did not fit its arguments after all."""
+        """Records that a program did not fit its arguments after all."""
         self._known[form_of(data)] = None
         reason = str(error).strip().partition("\n")[0]
         self.preparation.report(self.kind, f"it does not fit: {reason}")
@@ -153,7 +152,7 @@ class _Calls:
         preparation = self.preparation
         if preparation is None:
             return None
-        # They hold where the step runs, not where the function was made.
+        # Read when the step runs, not when the function was made.
         facts = self.facts | surroundings()
         steps = [s for s in list(preparation.steps) if s.kind == self.kind]
         alike = [s for s in steps if not differing(s.facts, facts)]

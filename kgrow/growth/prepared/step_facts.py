@@ -1,8 +1,8 @@
-"""Everything that the program of a model's step depends on, but the batch.
+"""All that the program of a model's step depends on, except the batch.
 
 A program that was compiled for one model runs for another if all of this is
-equal: then the two traces are equal, operation for operation. State comes in
-as arguments and belongs to no program.
+equal, for then their traces are equal, operation by operation. State is an
+argument and not a part of the program.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 
 def step_facts(model: GrowableModel) -> dict[str, Any]:
-    """What a compiled step of a model depends on.
+    """The properties of a model that its compiled step depends on.
 
     Args:
-        model: compiled `GrowableModel`, with values or without; its
+        model: compiled `GrowableModel`, with or without values; its
             optimizer is built.
 
     Returns:
-        dict from what it is, as a message names it, to plain data.
+        dict from the name of a property, as messages use it, to plain data.
     """
     return {
         "the network": _network(model.network),
@@ -46,8 +46,8 @@ def step_facts(model: GrowableModel) -> dict[str, Any]:
 
 
 def surroundings() -> dict[str, Any]:
-    """What a step depends on beside its model, in the thread and at the time
-    that traces it; a dict like `step_facts()`."""
+    """Settings of the thread that traces a step, on which the step depends
+    beside its model; a dict like `step_facts()`."""
     return {
         "the distribution": id(keras.distribution.distribution()),
         "the settings of the backend": [
@@ -58,7 +58,7 @@ def surroundings() -> dict[str, Any]:
 
 
 def differing(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
-    """The names of the facts that differ, or are in one dict only."""
+    """The names of properties that differ or are in one dict only."""
     names = [*one, *(name for name in other if name not in one)]
     return [name for name in names if one.get(name) != other.get(name)]
 

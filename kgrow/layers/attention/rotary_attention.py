@@ -17,7 +17,7 @@ class RotaryAttention(keras.layers.Layer):
     """Grouped-query causal self-attention with rotary position embeddings.
 
     Query heads come in groups of `num_query_heads / num_key_value_heads`, one
-    group behind the other, each with a head of keys and of values that its
+    group after the other, each with a head of keys and of values that its
     members share. Positions enter by turning queries and keys, see
     `RotaryEmbedding`. There are no biases.
 

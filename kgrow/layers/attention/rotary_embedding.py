@@ -15,7 +15,7 @@ class RotaryEmbedding(keras.layers.Layer):
 
     Of `2 n` entries, number `i` and number `n + i` are a pair, which at the
     position `p` is turned by `p * max_wavelength ** (-i / n)`. The product of
-    two vectors that are turned so depends on how far apart they stand. There
+    two vectors that are turned so depends on their distance. There
     are no variables, and no longest sequence.
 
     With `k n` pairs the frequency of pair `i` is that of pair `k i`: so a head

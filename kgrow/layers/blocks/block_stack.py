@@ -18,7 +18,7 @@ from kgrow.layers.masked.residual import MaskedResidual
 
 @dataclasses.dataclass
 class DropSettings:
-    """What a stack of blocks drops during training.
+    """The rates at which a stack drops blocks and tokens in training.
 
     Args:
         layer_drop: float in `[0, 1)`, the rate at which the last block is
@@ -63,7 +63,7 @@ def run_blocks(
         x: tensor.
         sub_model: optional pair of ints `(depth, trained)`. In training only
             the lowest `depth` blocks are run, and only the `trained` highest
-            of these, with what stands behind them, get gradients.
+            of these, with everything after them, get gradients.
         training: bool or `None`.
         gate: optional tensor of shape `(blocks,)`, how far each block takes
             part, see `MaskedResidual`.

@@ -6,7 +6,7 @@ from keras import ops
 def pool_tokens(x, size, padding_mask=None):
     """Mean of every `size` neighbouring tokens, padding left out.
 
-    The first token stays alone, for it stands for the whole sequence.
+    The first token is not merged, for it represents the whole sequence.
 
     Args:
         x: tensor of shape `(batch, length, features)`.

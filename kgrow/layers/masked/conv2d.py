@@ -10,9 +10,9 @@ from kgrow.algebra.errors import GrowthError
 class MaskedConv2D(keras.layers.Conv2D):
     """The stock convolution, with an optional gate on its channels.
 
-    With `padding="centered"` as many zeros are set before the image as behind
+    With `padding="centered"` as many zeros are set before the image as after
     it, `(kernel size - 1) / 2`, whatever the stride. With a stride of two,
-    `"same"` would set them behind only, at even sizes, and the output depend
+    `"same"` would set them after it only, at even sizes, and the output depend
     on the size's parity.
 
     Args:
@@ -21,7 +21,7 @@ class MaskedConv2D(keras.layers.Conv2D):
     Call arguments:
         inputs: tensor of shape `(batch, height, width, channels)`.
         gate: optional tensor of shape `(filters,)` with values in `[0, 1]`,
-            behind the activation.
+            applied after the activation.
 
     Raises:
         GrowthError: padding is to be centered, and the kernel's size is even.

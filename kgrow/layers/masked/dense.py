@@ -8,8 +8,8 @@ from keras import ops
 class MaskedDense(keras.layers.Dense):
     """The stock dense layer, with an optional gate on its units.
 
-    `outputs = gate * activation(inputs @ kernel + bias)`. The gate stands
-    behind the activation, so that a shut unit is zero whatever the activation
+    `outputs = gate * activation(inputs @ kernel + bias)`. The gate comes
+    after the activation, so that a shut unit is zero whatever the activation
     makes of zero. Without a gate it is `keras.layers.Dense`, with the same
     variables and the same computation.
 

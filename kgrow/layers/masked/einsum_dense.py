@@ -16,7 +16,7 @@ class MaskedEinsumDense(keras.layers.EinsumDense):
         inputs: tensor.
         gate: optional tensor with values in `[0, 1]` that broadcasts to the
             last axes of the outputs: `(head_dim,)`, `(heads, 1)` or `(heads,
-            head_dim)` for a projection to heads. It stands behind the
+            head_dim)` for a projection to heads. It follows the
             activation.
 
     Example:

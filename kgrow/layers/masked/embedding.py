@@ -9,7 +9,7 @@ class MaskedEmbedding(keras.layers.ReversibleEmbedding):
     """The stock embedding, with an optional gate on its features.
 
     As `keras.layers.ReversibleEmbedding` it can be called in reverse, to read
-    logits with the same table; there the inputs are behind a gate already,
+    logits with the same table; there the inputs are gated already,
     that of the norm they come from, and the layer takes none.
 
     Args:

@@ -25,8 +25,8 @@ class Gates(keras.layers.Layer):
         **kwargs: of `keras.layers.Layer`, such as `name`.
 
     Call arguments:
-        inputs: any tensor or none; it is only there so that the layer can
-            stand in a functional model.
+        inputs: optional tensor, not read; a functional model needs one to
+            hold the layer.
         training: bool or `None`. In training the counters advance.
 
     Returns:

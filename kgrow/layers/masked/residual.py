@@ -9,7 +9,7 @@ class MaskedResidual(keras.layers.Layer):
     """Interpolates between a block's input and its output.
 
     `gate * block(x) + (1 - gate) * x`: with a shut gate the block is skipped,
-    with an open one it stands there by itself, whether it holds residual
+    with an open one the block is applied, whether it holds residual
     branches of its own or not. Without a gate it hands the block's outputs on.
 
     Args:

@@ -98,7 +98,7 @@ class Adaptive:
         measure: `"flops"` or `"seconds"`, what a loss must fall for. FLOPs
             are the same on every machine, and so is what follows from them.
         held_out: int, batches of `data` that losses are taken on; the trials
-            train on those behind them.
+            train on the batches after them.
         batch_size: int, where the data are arrays.
         seed: int, from which the seeds of growths follow, and the choice of
             batches of arrays.

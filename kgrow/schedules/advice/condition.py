@@ -60,7 +60,7 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Condition:
-    """What must be true of a case; everything that is given must be.
+    """A condition on a case: it holds if every part that is given does.
 
     Args:
         family: tuple of families, one of which it is.

@@ -108,7 +108,7 @@ class Saving:
 
     @property
     def key(self):
-        """What has to agree for two laboratories to have measured the same."""
+        """The key that two measurements of the same thing share."""
         return self.method, self.family, self.grows, self.start
 
 

@@ -230,8 +230,8 @@ class Asymmetric(LearningRatePolicy):
 
     What the optimizer does to an entry in a step is multiplied by a factor;
     its moments are not. An entry is old if the first copy of one that was there
-    stands in it, and new otherwise, as for `grow(..., trainable="new")`; a
-    factor of 0 for good lets entries rest just so. Needs a strategy that
+    is in it, and new otherwise, as for `grow(..., trainable="new")`; a
+    factor of 0 for good freezes entries in the same way. Needs a strategy that
     copies.
 
     A step holds the weights twice while it lasts. Where the optimizer
@@ -256,7 +256,7 @@ class Asymmetric(LearningRatePolicy):
     Reference:
 
     - Yu et al., "SPARKLING" (2602.02472), whose asymmetric re-warming of the
-      rate the example stands for; the straight line is ours.
+      rate is the example's; the straight line is ours.
     """
 
     bends = False

@@ -2,7 +2,7 @@
 
 Sizes and steps are the papers', in the fields of `kgrow.models`. Make one
 smaller by `scaled()` and `resized()`. Where a paper does not say something,
-the docstring of the function says so, and what stands there instead.
+the docstring of the function says so, and which value is used instead.
 """
 
 from kgrow.schedules.published import decoders, msg, stacking

@@ -88,7 +88,7 @@ def one_layer(total_steps=600_000, at=0.8, num_layers=12):
     end only.
 
     Deviates: the number of steps and the values of the new blocks were not in
-    what was at hand of the paper; copies of the one block stand here, which
+    what was at hand of the paper; copies of the one block are used here, which
     it finds to do, as random ones do.
 
     Args:

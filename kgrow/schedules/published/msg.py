@@ -81,7 +81,7 @@ def sch1_g(total_steps=240_000):
 
     Batch size 140, sequence length 1024, learning rate 1e-4, no reset. The
     paper ends it by the clock, at 37 h 59 min, and gives no step; 240k, the
-    steps of its baseline, is what stands here.
+    steps of its baseline, is used here.
 
     Args:
         total_steps: int, the end of training.

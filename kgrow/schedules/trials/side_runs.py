@@ -177,7 +177,7 @@ def measure(model, stages, batches, held_out, steps, unit, target):
         stages: dict from names to `Stage`s, each of which grows it.
         batches: iterator of batches.
         held_out: int, how many of them losses are taken on.
-        steps: int, that the copy that does not grow trains on those behind
+        steps: int, that the copy that does not grow trains on those after
             them. The others get as many as cost the same FLOPs.
         unit: `"flops"` or `"seconds"`, of the rates.
         target: dict of sizes, whose cost is wanted too.

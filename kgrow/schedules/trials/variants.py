@@ -125,7 +125,7 @@ def given_ladder(name, field, sizes, start, target):
         if all(a < b for a, b in zip([start, *sizes], sizes, strict=False)):
             return sizes
     raise GrowthError(
-        f"`{name}` holds increasing sizes behind {start}, where `{field}` "
+        f"`{name}` holds increasing sizes above {start}, where `{field}` "
         f"starts, and up to {target}, its target. Received: "
         f"{name}={{{field!r}: {sizes!r}}}"
     )

@@ -1,4 +1,4 @@
-"""What each operation of a traced computation says about dimensions.
+"""The constraints that each traced operation puts on dimensions.
 
 One rule an operation, or a group of like ones. What no rule is known for pins
 all that goes into it: an unknown operation costs freedom, never truth.
