@@ -618,19 +618,26 @@ def _with_own_callbacks(model, callbacks):
     keeper = GateKeeper()
     if not isinstance(callbacks, keras.callbacks.CallbackList):
         others = [c for c in keras.tree.flatten(callbacks) if c is not None]
+        if not any(map(_is_history, others)):
+            # Keras would add it behind `GrowthLog`, which writes into it.
+            others.append(keras.callbacks.History())
         log = GrowthLog(others)
-        others.insert(_place_of_history(others), log)
+        others.insert(_behind_histories(others), log)
         return log, [log, keeper], [*others, keeper]
     # The list is ready made.
     log = GrowthLog(callbacks.callbacks)
     for callback in (log, keeper):
         callback.set_model(model)
-    callbacks.callbacks.insert(_place_of_history(callbacks.callbacks), log)
+    callbacks.callbacks.insert(_behind_histories(callbacks.callbacks), log)
     callbacks.callbacks.append(keeper)
     return log, [log, keeper], callbacks
 
 
-def _place_of_history(callbacks):
-    """Where the callback is that is to see what is written into the logs."""
-    kinds = [isinstance(c, keras.callbacks.History) for c in callbacks]
-    return (kinds + [True]).index(True)
+def _is_history(callback):
+    return isinstance(callback, keras.callbacks.History)
+
+
+def _behind_histories(callbacks):
+    """The place behind every `History`, or the last one if there is none."""
+    places = [i for i, c in enumerate(callbacks, 1) if _is_history(c)]
+    return max(places, default=len(callbacks))

@@ -15,12 +15,14 @@ if TYPE_CHECKING:
 
 
 class GrowthLog(keras.callbacks.Callback):
-    """Adds growths to the logs of `fit`, and to TensorBoard.
+    """Adds growths to the `History` of `fit`, its logs and TensorBoard.
 
-    `GrowableModel.fit` adds it by itself. Each epoch's logs, and with them the
-    `History`, get `growths` (so far) and `parameters`; a TensorBoard callback
-    in the same `fit` gets each receipt as text and its numbers as scalars
-    under `growth/`, at the optimizer's step.
+    `GrowableModel.fit` adds it by itself, behind the `History`. Each epoch of
+    the `History` gets `growths` (so far) and `parameters`. The logs, and with
+    them the progress bar, get both once the model has grown: before that they
+    say nothing, and a `History` needs a value in every epoch. A TensorBoard
+    callback in the same `fit` gets each receipt as text and its numbers as
+    scalars under `growth/`, at the optimizer's step.
 
     Args:
         callbacks: list of the other callbacks of the same `fit`.
@@ -30,17 +32,27 @@ class GrowthLog(keras.callbacks.Callback):
         self, callbacks: Iterable[keras.callbacks.Callback] = ()
     ) -> None:
         super().__init__()
+        callbacks = list(callbacks)
         self._boards = [
             c for c in callbacks if isinstance(c, keras.callbacks.TensorBoard)
+        ]
+        self._histories = [
+            c for c in callbacks if isinstance(c, keras.callbacks.History)
         ]
 
     def on_epoch_end(
         self, epoch: int, logs: dict[str, Any] | None = None
     ) -> None:
-        if logs is not None:
-            model = cast("GrowableModel", self.model)
-            logs["growths"] = len(model.growth_history)
-            logs["parameters"] = count_parameters(model.network)
+        model = cast("GrowableModel", self.model)
+        facts = {
+            "growths": len(model.growth_history),
+            "parameters": count_parameters(model.network),
+        }
+        for history in self._histories:
+            for name, value in facts.items():
+                history.history.setdefault(name, []).append(value)
+        if logs is not None and facts["growths"]:
+            logs.update(facts)
 
     def on_growth(self, receipt: Receipt) -> None:
         """Called by the model after each growth."""

@@ -10,6 +10,7 @@ import pytest
 from helpers.training import (
     MODELS,
     TARGETS,
+    At,
     Batches,
     batch,
     compiled,
@@ -182,6 +183,36 @@ def test_history_counts_growths_and_parameters():
     large = model.count_params()
     assert history["growths"] == [0, 1, 1]
     assert history["parameters"] == [small, large, large]
+
+
+def ready_made(model, *callbacks):
+    """Callbacks as `fit` takes them, with a history and a bar of their own."""
+    return keras.callbacks.CallbackList(
+        list(callbacks),
+        add_history=True,
+        add_progbar=True,
+        model=model,
+        verbose=2,
+        epochs=1,
+        steps=1,
+    )
+
+
+@pytest.mark.parametrize("make", [lambda model, *c: list(c), ready_made])
+def test_a_progress_bar_says_nothing_before_something_grew(make, capsys):
+    model = compiled(mlp())
+    at_the_end = At({("epoch", 0): grow_once})
+    bars, histories = [], []
+    for own in ([], [at_the_end], []):
+        run = model.fit(
+            *batch(model, 0), callbacks=make(model, *own), verbose=2
+        )
+        bars.append(capsys.readouterr().out)
+        histories.append(run.history)
+    assert ["growths" in bar for bar in bars] == [False, True, True]
+    assert ["parameters" in bar for bar in bars] == [False, True, True]
+    assert all("loss" in bar for bar in bars)
+    assert [h["growths"] for h in histories] == [[0], [1], [1]]
 
 
 @pytest.mark.parametrize("as_list", [True, False])
