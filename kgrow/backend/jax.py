@@ -20,6 +20,9 @@ class JAXBackend(Backend):
     pieces = jax_sharded
     compiles = True
 
+    def __init__(self):
+        _check_not_nnx()
+
     def sync(self, model):
         model.jax_state_sync()
 
@@ -208,3 +211,15 @@ class JAXBackend(Backend):
         if not stats or "peak_bytes_in_use" not in stats:
             return None
         return stats["bytes_in_use"], stats["peak_bytes_in_use"]
+
+
+def _check_not_nnx():
+    # There layers are `nnx.Module`s and variables `nnx.Variable`s: Flax tracks
+    # their attributes and guards assignments, which growing goes past.
+    if keras.config.is_nnx_enabled():
+        raise GrowthError(
+            "kgrow grows models of stock Keras layers, and Keras is in its NNX "
+            "mode, where layers and variables are those of Flax. Start Python "
+            'without KERAS_NNX_ENABLED, and without "nnx_enabled" in '
+            "keras.json. Received: keras.config.is_nnx_enabled()=True"
+        )
