@@ -7,6 +7,14 @@ KerasHub itself is imported when it is needed. Importing this module makes
 from kgrow.hub.bert_head import HubBERT
 from kgrow.hub.conversion import from_hub, to_hub
 from kgrow.hub.growable_task import GrowableTask
+from kgrow.hub.presets import save_to_preset, upload_preset
 from kgrow.hub.task_recipe import TaskRecipe as TaskRecipe
 
-__all__ = ["GrowableTask", "HubBERT", "from_hub", "to_hub"]
+__all__ = [
+    "GrowableTask",
+    "HubBERT",
+    "from_hub",
+    "save_to_preset",
+    "to_hub",
+    "upload_preset",
+]

@@ -282,7 +282,9 @@ def test_a_task_trains_on_texts_and_grows(axes, tmp_path):
     text = model.generate("a ab", max_length=6)
     assert text.startswith("a ab")
 
-    model.network.save_to_preset(tmp_path / "preset")
+    kgrow.hub.save_to_preset(model, tmp_path / "preset")
+    receipts = (tmp_path / "preset" / "kgrow_receipts.json").read_text()
+    assert json.loads(receipts) == [receipt.to_dict()]
     again = hub.CausalLM.from_preset(str(tmp_path / "preset"))
     close(again(there), model(there))
     again.compile(sampler="greedy")
