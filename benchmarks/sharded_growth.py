@@ -5,8 +5,8 @@ and Adam's slots of a GPT-2 are divided along hidden axes and units, and grow
 to one and a half times the width, by copies (`net2net`) and by products of
 matrices (`lemon`). XLA says of every program that the growth compiles what it
 gathers and what it holds beside its arguments. A second table compares, for one
-copy of a matrix whose columns are divided, kgrow's ring with what the compiler
-makes of the same gather by itself.
+copy of a matrix whose columns are divided, kgrow's exchange of pieces with the
+same gather left to XLA's partitioner.
 
 - `gathered`: bytes of the largest array that a program puts together on a
   device from the pieces of several (`all-gather`, `all-reduce`).
@@ -44,7 +44,7 @@ SPLIT = {
     ".*feedforward_intermediate_dense/kernel": ("data", "model"),
     ".*feedforward_output_dense/kernel": ("model", "data"),
 }
-# Of `kgrow.backend.jax_sharded`: outputs are compared by others.
+# Of `kgrow.backend.jax_sharded` and `jax_sharded_maps`: outputs are compared by others.
 PROGRAMS = "jit_(run|contract|copy|choose).*"
 QUICK = {"width": 64}
 _BYTES = {"f64": 8, "f32": 4, "s64": 8, "s32": 4, "bf16": 2, "f16": 2}
@@ -67,7 +67,7 @@ def make_model(mesh, width):
     model = kgrow.models.GPT2(
         vocabulary_size=8 * width,
         num_layers=2,
-        num_heads=8,
+        num_heads=16,
         hidden_dim=width,
         intermediate_dim=4 * width,
         max_sequence_length=16,
@@ -85,7 +85,7 @@ def measure(mesh, strategy, width, dumps):
     """Grows one model; what its programs gather and hold."""
     model = make_model(MESHES[mesh], width)
     target = {"hidden_dim": 3 * width // 2, "intermediate_dim": 6 * width}
-    target["num_heads"] = 12
+    target["num_heads"] = 24
     for file in dumps.glob("*.txt"):
         file.unlink()
     receipt = model.grow(
@@ -134,7 +134,7 @@ def measure_copy(width):
 
     from kgrow.algebra.arrays import WHOLE
     from kgrow.algebra.linear_maps import GatherMap
-    from kgrow.backend import jax_sharded
+    from kgrow.backend import jax_sharded_maps
 
     count = jax.device_count()
     mesh = jax.sharding.Mesh(np.array(jax.devices()), ("model",))
@@ -143,22 +143,22 @@ def measure_copy(width):
     value = jax.device_put(np.zeros((width, 2 * width), "float32"), place)
     copies = GatherMap(2 * width, np.arange(4 * width) % (2 * width))
     segments = [(1, 2, (4 * width,), [(2 * width, copies)])]
-    ring, tables = jax_sharded.program_of(value, segments, place)
+    exchange, tables = jax_sharded_maps.program_of(value, segments, place)
     alone = jax.jit(
         lambda value: WHOLE.contract(value, segments), out_shardings=place
     )
     held = [
         program.lower(*arguments).compile().memory_analysis()
         for program, arguments in (
-            (ring, (value, tables)),
+            (exchange, (value, tables)),
             (alone, (value,)),
         )
     ]
     whole = 4 * width * width * value.dtype.itemsize
     return {
         "devices": count,
-        "ring": held[0].temp_size_in_bytes,
-        "compiler": held[1].temp_size_in_bytes,
+        "exchange": held[0].temp_size_in_bytes,
+        "partitioner": held[1].temp_size_in_bytes,
         "piece": whole // count,
         "whole": whole,
     }

@@ -4,7 +4,7 @@ import numpy as np
 from keras.backend import standardize_dtype
 
 from kgrow.algebra.arrays import Arrays
-from kgrow.backend import jax_sharded
+from kgrow.backend import jax_sharded, jax_sharded_maps
 
 
 class ArraysInPieces(Arrays):
@@ -21,7 +21,7 @@ class ArraysInPieces(Arrays):
         self.place = place
 
     def contract(self, value, segments):
-        return jax_sharded.contract(value, segments, self.place)
+        return jax_sharded_maps.contract(value, segments, self.place)
 
     def scaled(self, value, factor):
         # A number of the host, that belongs to no device.

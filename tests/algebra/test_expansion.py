@@ -192,7 +192,7 @@ def test_a_gain_is_copied_where_values_are(e):
 
 
 @pytest.mark.each
-@settings(max_examples=20)
+@settings(max_examples=8)
 @given(chains(unwritten=False))
 def test_maps_of_tensors_are_those_of_arrays(chain):
     after, before = chain

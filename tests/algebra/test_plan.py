@@ -92,7 +92,7 @@ def test_the_identity_gives_the_same_bits_in_new_arrays(dtype):
 
 
 @pytest.mark.each
-@settings(max_examples=10)
+@settings(max_examples=4)
 @given(plans(SOURCE, LARGER, unwritten=True))
 def test_tensors_grow_as_arrays_do(plan):
     values = toy_values(plan.source, dtype="float32")

@@ -182,10 +182,9 @@ MORE = {
 
 
 @pytest.mark.skipif(BACKEND != "torch", reason="the long mode has them all")
-def test_kills_in_a_growth_and_in_a_file(undisturbed, cache, tmp_path):
+def test_a_kill_in_a_growth(undisturbed, cache, tmp_path):
     run = Run(tmp_path, "stages", cache)
-    for moment in ("in a growth", "in a file"):
-        assert run.dies(*MOMENTS[moment])
+    assert run.dies(*MOMENTS["in a growth"])
     assert run.live() == undisturbed("stages")
 
 

@@ -120,8 +120,9 @@ def test_maps_in_pieces_are_maps():
 
 
 @on_jax
-def test_compiled_gathers_put_nothing_together():
-    assert not run("maps")["programs"]["gather"]["gathers"]
+@pytest.mark.parametrize("kind", ["gather", "dense"])
+def test_compiled_maps_put_nothing_together(kind):
+    assert not run("maps")["programs"][kind]["gathers"]
 
 
 @on_jax

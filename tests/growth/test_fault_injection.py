@@ -365,7 +365,6 @@ def _run(before, names, long, tmp_path):
 
 # TensorFlow and JAX trace functions again after each fault: a minute or two.
 @pytest.mark.sample
-@pytest.mark.sample
 @pytest.mark.compiles
 @pytest.mark.parametrize("name", BEFORE)
 def test_a_fault_at_any_call_leaves_the_run_as_it_was(name, tmp_path):

@@ -159,7 +159,7 @@ WRAPPED = [
 ]
 
 
-@pytest.mark.grid
+@pytest.mark.compiles
 @pytest.mark.parametrize("name", HARD)
 def test_what_is_frozen_stays_to_the_bit(name):
     model = warm(compiled(gpt2(**STILL), HARD[name]))

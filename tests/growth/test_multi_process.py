@@ -74,6 +74,7 @@ def test_processes_grow_at_one_step_into_the_same_weights(run):
     assert first["losses"] == second["losses"]
 
 
+@pytest.mark.slow
 def test_a_trigger_fires_before_its_last_step():
     (step,) = both("plateau")[0]["grown_at"]
     assert 0 < step < 40

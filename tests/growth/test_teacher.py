@@ -39,7 +39,6 @@ def divergence(small, large, temperature):
     return temperature**2 * (np.exp(p) * (p - q)).sum(axis=-1).mean()
 
 
-@pytest.mark.each
 def test_the_loss_is_the_paper_s_and_fades():
     model, x, small = taught(weight=0.8, steps=4, temperature=2.0)
     own = model.evaluate(x, Y, verbose=0)
@@ -143,7 +142,6 @@ def test_a_teacher_is_saved(tmp_path, kind):
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
-@pytest.mark.each
 def test_a_taught_model_grows_on_and_fails_whole():
     model, x, _ = taught(steps=8)
     model.fit(x, Y, epochs=1, batch_size=8, verbose=0)

@@ -23,7 +23,7 @@ EVERYWHERE = ("BERT", "GPT2", "MLP")
 START = {"jax": 0, "tensorflow": 1, "torch": 2}
 
 # Of a grid's cases, one in so many is quick.
-ONE_IN = {"jax": 24, "tensorflow": 24, "torch": 3}
+ONE_IN = {"jax": 48, "tensorflow": 48, "torch": 3}
 
 STRONGEST_FIRST = ("compiles", "grid", "once", "each")
 

@@ -405,7 +405,6 @@ def compiled(model):
 
 
 @pytest.mark.sample
-@pytest.mark.sample
 @pytest.mark.parametrize(
     "name", ["net2net", "lemon", "hypercloning", "msg", "ligo"]
 )

@@ -197,7 +197,6 @@ def test_shifted_windows_keep_their_places():
 
 
 @pytest.mark.sample
-@pytest.mark.sample
 @pytest.mark.parametrize("strategy", ["net2net", "lemon", "msg", "ligo"])
 @pytest.mark.parametrize("name", ["swin", "resnet", "bottleneck"])
 def test_it_grows_while_it_trains(name, strategy, tmp_path):

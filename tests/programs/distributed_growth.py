@@ -446,7 +446,7 @@ def maps():
 
     from kgrow.algebra.contraction import contract
     from kgrow.algebra.linear_maps import GatherMap, MatrixMap
-    from kgrow.backend import jax_sharded
+    from kgrow.backend import jax_sharded_maps
 
     rng = np.random.default_rng(0)
     # As Keras makes one.
@@ -479,12 +479,16 @@ def maps():
             (0, 2, (8, 12), [(32, gather(32, 96))])]),
         ((4, 8, 6), ("model", "batch", None), [
             (0, 2, (8, 12), [(32, dense(32, 96))])]),
+        # The other axis has no length that the pieces divide, or is missing.
+        ((7, 16), (None, "model"), [(1, 2, (24,), [(16, gather(16, 24))])]),
+        ((6, 16), ("batch", "model"), [(1, 2, (24,), [(16, dense(16, 24))])]),
+        ((16,), ("model",), [(0, 1, (24,), [(16, gather(16, 24))])]),
     ]  # fmt: skip
     worst = 0.0
     for shape, spec, segments in cases:
         place = NamedSharding(mesh, PartitionSpec(*spec))
         value = rng.standard_normal(shape).astype("float32")
-        made = jax_sharded.contract(
+        made = jax_sharded_maps.contract(
             jax.device_put(value, place), segments, place
         )
         assert made.sharding.is_equivalent_to(place, made.ndim)
@@ -510,7 +514,7 @@ def compiled(mesh, gather, dense):
     import jax
     from jax.sharding import NamedSharding, PartitionSpec
 
-    from kgrow.backend import jax_sharded
+    from kgrow.backend import jax_sharded_maps
 
     place = NamedSharding(mesh, PartitionSpec("batch", "model"))
     value = jax.device_put(np.zeros((512, 1024), "float32"), place)
@@ -520,7 +524,7 @@ def compiled(mesh, gather, dense):
             (0, 1, (1024,), [(512, make(512, 1024))]),
             (1, 2, (2048,), [(1024, make(1024, 2048))]),
         ]
-        program, tables = jax_sharded.program_of(value, segments, place)
+        program, tables = jax_sharded_maps.program_of(value, segments, place)
         made = program.lower(value, tables).compile()
         memory = made.memory_analysis()
         found[name] = {

@@ -91,7 +91,7 @@ def _averaging(model):
     "make, optimizer",
     [
         (mlp, "adam"),
-        pytest.param(gpt2, _sgd_schedule, marks=pytest.mark.compiles),
+        pytest.param(gpt2, _sgd_schedule, marks=pytest.mark.slow),
         pytest.param(mlp, _averaging, marks=pytest.mark.compiles),
     ],
 )
@@ -111,7 +111,7 @@ def test_a_run_that_stays_is_a_run_without_it(make, optimizer):
 
 @pytest.mark.compiles
 @pytest.mark.parametrize(
-    "make", [mlp, pytest.param(gpt2, marks=pytest.mark.compiles)]
+    "make", [mlp, pytest.param(gpt2, marks=pytest.mark.slow)]
 )
 def test_what_was_decided_is_replayed_to_the_bit(make):
     target = {**TARGET, "intermediate_dim": 14} if make is gpt2 else TARGET
@@ -252,6 +252,7 @@ def test_a_killed_run_is_resumed_to_the_bit(tmp_path, after):
     assert_same_state(expected, resumed)
 
 
+@pytest.mark.slow
 @pytest.mark.compiles
 def test_fit_called_again_goes_on():
     adaptive, model = adaptive_of(), model_of(dropout=0.0)

@@ -183,7 +183,7 @@ def test_averages_are_of_what_the_steps_came_to():
 # --- factors of zero rest ----------------------------------------------------
 
 
-@pytest.mark.each
+@pytest.mark.grid
 @pytest.mark.parametrize(
     "name, family",
     [

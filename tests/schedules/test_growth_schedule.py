@@ -420,7 +420,6 @@ def test_another_schedule_on_a_model_that_has_run_one():
     assert progress_of(model)["steps"] == 9
 
 
-@pytest.mark.each
 def test_gates_open_over_stages():
     """The default strategy: growths may follow each other within a ramp."""
     schedule = GrowthSchedule(

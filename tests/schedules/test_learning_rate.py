@@ -360,7 +360,6 @@ def test_another_process_goes_on_from_weights(name, tmp_path):
     assert json.loads(json.dumps(model.callback_state)) == model.callback_state
 
 
-@pytest.mark.each
 @pytest.mark.parametrize("name", RESUMED[:2])
 def test_files_carry_the_schedule(name, tmp_path):
     model = _with(name)

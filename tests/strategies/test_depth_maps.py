@@ -92,7 +92,6 @@ def test_llama_pro_spreads_any_number(source, extra):
         assert np.ptp(sizes) <= 1
 
 
-@pytest.mark.each
 @pytest.mark.parametrize("family", ["BERT", "GPT2"])
 def test_llama_pro_keeps_the_function(float64, family):
     model = make_model(family, dtype="float64")

@@ -91,7 +91,6 @@ def slopes(model, x, y):
     return x.T @ inner, gelu(first).T @ delta
 
 
-@pytest.mark.each
 def test_units_outside_blocks_follow_the_gradient_over_all_data(float64):
     model, x, y = make()
     wanted = slopes(model, x, y)

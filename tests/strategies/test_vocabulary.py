@@ -180,7 +180,6 @@ def test_moments_of_new_tokens_start_as_those_of_any_entry(family):
             np.testing.assert_allclose(other, one, atol=1e-6)
 
 
-@pytest.mark.each
 def test_new_tokens_alone_can_train():
     model = make("GPT2")
     model.compile(

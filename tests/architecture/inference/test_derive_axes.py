@@ -204,7 +204,9 @@ def recurrent(units, hidden, kind="LSTM"):
 
 
 @jax_only
-@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+@pytest.mark.parametrize(
+    "kind", ["LSTM", pytest.param("GRU", marks=pytest.mark.slow)]
+)
 def test_recurrent_layers_keep_their_size_and_say_why(kind):
     axes = derived(recurrent, units=6, hidden=8, kind=kind)
     assert "hidden" in axes.dims and "units" not in axes.dims
@@ -349,7 +351,6 @@ def test_norms_behind_additions():
     assert stack.norm == "post"
 
 
-@pytest.mark.each
 def test_another_process_derives():
     network = kgrow.models.GPT2(
         vocabulary_size=20, num_layers=2, num_heads=2, hidden_dim=8,

@@ -316,7 +316,6 @@ def test_first_steps_from_zeros_would_be_three_times_larger():
     assert round(float(np.median(found)), 2) == golden
 
 
-@pytest.mark.each
 @pytest.mark.parametrize("policy", POLICIES)
 def test_ftrl_keeps_the_grown_weights(policy):
     """Ftrl computes weights from its slots: they must know of the growth."""

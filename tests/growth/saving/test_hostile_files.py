@@ -654,7 +654,6 @@ def test_a_backup_that_is_broken_falls_back_to_the_one_before(tmp_path):
     assert int(again.optimizer.iterations) == 3
 
 
-@pytest.mark.each
 def test_after_all_of_it_the_model_trains_on(files):
     """The last test of the file: as one that never saw a bad one."""
     untouched = fresh_for(files.good["rich"])
