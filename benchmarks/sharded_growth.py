@@ -44,7 +44,7 @@ SPLIT = {
     ".*feedforward_intermediate_dense/kernel": ("data", "model"),
     ".*feedforward_output_dense/kernel": ("model", "data"),
 }
-# Of `kgrow.backend.jax_sharded` and `jax_sharded_maps`: outputs are compared by others.
+# The programs that grow; those that compare outputs are not counted.
 PROGRAMS = "jit_(run|contract|copy|choose).*"
 QUICK = {"width": 64}
 _BYTES = {"f64": 8, "f32": 4, "s64": 8, "s32": 4, "bf16": 2, "f16": 2}
