@@ -12,6 +12,7 @@ from kgrow.architecture.full_precision import full_precision, is_mixed
 from kgrow.architecture.output_check import (
     difference,
     expected_rounding,
+    largest,
     longest_sum,
     run,
 )
@@ -121,33 +122,46 @@ def _head_difference(old, new, before, after):
     """How far logits are apart that a head outside of the networks makes of
     their outputs by their `token_embedding`, as a causal language model does.
     """
-    tables = _reversed_table(old), _reversed_table(new)
-    if any(t is None for t in tables) or len(before) != 1:
+    heads = _reversible(old), _reversible(new)
+    if any(h is None for h in heads) or len(before) != 1:
         return 0.0
-    if is_spread(before[0]) or tables[0].shape[1] != tables[1].shape[1]:
-        return 0.0
-    outputs = before[0], after[0]
-    if any(
-        o.ndim != 3 or o.shape[-1] != len(t)
-        for o, t in zip(outputs, tables, strict=True)
+    tokens = {_table(h).shape[0 if _is_tied(h) else 1] for h in heads}
+    if len(tokens) > 1 or any(
+        len(o.shape) != 3 or o.shape[-1] != h.output_dim
+        for o, h in zip((before[0], after[0]), heads, strict=True)
     ):
         return 0.0
-    one, other = (
-        o.astype("float64") @ t for o, t in zip(outputs, tables, strict=True)
-    )
-    largest = np.abs(one).max()
-    return float(np.abs(other - one).max() / max(largest, 1e-30))
+    one = _logits(before[0], heads[0])
+    other = _logits(after[0], heads[1])
+    return largest(other - one) / max(largest(one), 1e-30)
 
 
-def _reversed_table(network):
-    """The matrix of logits of an embedding that can be called in reverse, or
-    `None`."""
-    table = getattr(network, "token_embedding", None)
-    if not isinstance(table, keras.layers.Embedding):
+def _reversible(network):
+    """The embedding of a network if it can be called in reverse, or `None`."""
+    layer = getattr(network, "token_embedding", None)
+    if not isinstance(layer, keras.layers.Embedding):
         return None
-    if "reverse" not in inspect.signature(table.call).parameters:
-        return None
-    if getattr(table, "tie_weights", True):
-        return keras.ops.convert_to_numpy(table.embeddings).T.astype("float64")
-    matrix = keras.ops.convert_to_numpy(table.reverse_embeddings)
-    return matrix.astype("float64")
+    can = "reverse" in inspect.signature(layer.call).parameters
+    return layer if can else None
+
+
+def _is_tied(head):
+    return getattr(head, "tie_weights", True)
+
+
+def _table(head):
+    return head.embeddings if _is_tied(head) else head.reverse_embeddings
+
+
+def _logits(output, head):
+    """Logits of a head that is called in reverse: on the host in float64, or
+    where the devices have the outputs or the table in pieces."""
+    table = _table(head)
+    if not is_spread(output) and not is_spread(table.value):
+        table = keras.ops.convert_to_numpy(table).astype("float64")
+        output = np.asarray(output, "float64")
+        return output @ (table.T if _is_tied(head) else table)
+    table, output = (keras.ops.cast(x, "float32") for x in (table, output))
+    if _is_tied(head):
+        table = keras.ops.transpose(table)
+    return keras.ops.matmul(output, table)

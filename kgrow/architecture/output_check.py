@@ -104,7 +104,7 @@ def difference(before, after, plan):
     Raises:
         GrowthError: an output changed its shape and the axes do not say how.
     """
-    worst, largest = 0.0, 0.0
+    worst, scale = 0.0, 0.0
     for place, (old, new) in enumerate(zip(before, after, strict=True)):
         if is_spread(old) or is_spread(new):
             old, new = (ops.cast(o, "float32") for o in (old, new))
@@ -113,19 +113,20 @@ def difference(before, after, plan):
             new = new.astype("float64", copy=False)
         if old.shape != new.shape:
             old, new = aligned(old, new, plan, place)
-        if not _largest(old) < np.inf:
+        if not largest(old) < np.inf:
             raise GrowthError(
                 "The model's outputs are not finite before the growth, so "
                 "there is nothing to keep. Go back to a checkpoint of before "
                 "the training diverged."
             )
-        worst = max(worst, _largest(new - old))
-        largest = max(largest, _largest(old))
+        worst = max(worst, largest(new - old))
+        scale = max(scale, largest(old))
     tiny = float(np.finfo("float32").tiny)
-    return float(worst), float(worst / max(largest, tiny))
+    return float(worst), float(worst / max(scale, tiny))
 
 
-def _largest(values):
+def largest(values):
+    """The largest absolute value of an array, infinite if one is not finite."""
     if not isinstance(values, np.ndarray):
         size = float(ops.max(ops.abs(values), initial=0.0))
     else:

@@ -16,14 +16,14 @@ BACKEND = keras.backend.backend()
 SCRIPT = PROGRAMS / "distributed_growth.py"
 # Runs that share a process: starting one takes as long as a run.
 ALWAYS = {
-    "jax": ("maps", "derived", "places", "gates"),
+    "jax": ("maps", "derived", "places", "net2net"),
     "tensorflow": ("mirrored",),
     "torch": (),
 }[BACKEND]
 RARELY = {
     "jax": (
         "ligo",
-        "net2net",
+        "gates",
         "net2net_replicated",
         "lemon_bert",
         "gates_gpt2",
@@ -37,7 +37,7 @@ RARELY = {
     "tensorflow": ("mirrored_gates", "mirrored_resume", "compiled_steps"),
     "torch": (),
 }[BACKEND]
-COMPARED = ("derived", "gates", *RARELY) if BACKEND == "jax" else ()
+COMPARED = ("derived", "net2net", *RARELY) if BACKEND == "jax" else ()
 # The longest sum, and sums one after the other: eight layers there and back,
 # in each of four steps, with two of an operator before.
 ROUNDING = tolerance("float32", fan_in=64, depth=6)
