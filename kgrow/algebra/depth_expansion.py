@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from kgrow.algebra.errors import GrowthError
+from kgrow.algebra.left_inverse import left_inverse
 from kgrow.algebra.linear_maps import UNWRITTEN, GatherMap, MatrixMap
 
 if TYPE_CHECKING:
@@ -131,6 +132,38 @@ class DepthExpansion:
     def first_only(self) -> DepthExpansion:
         return self._each(lambda rows: rows.first_only(), self.exits)
 
+    def inverse(self) -> DepthExpansion:
+        """The mixing that gives the old blocks back.
+
+        Of several copies of a block, the first one that takes part in the
+        network is kept and the others are dropped: blocks that were trained
+        apart have no mean that computes anything. Mixtures of blocks are
+        inverted by least squares.
+
+        Raises:
+            GrowthError: an old block is in none of the grown ones, or blocks
+                are mixed and their exits scaled.
+
+        Example:
+
+        >>> grown = DepthExpansion.select(2, [0, 0, 1], exits=[0, 1, 1])
+        >>> grown.inverse().rows.indices.tolist()
+        [1, 2]
+        """
+        parts = {name: _back(rows) for name, rows in self.parts.items()}
+        if isinstance(self.rows, MatrixMap):
+            if not np.all(self.exits == 1):
+                raise GrowthError(
+                    "There is no way back where blocks are mixed and their "
+                    f"exits scaled. Received: exits {self.exits.tolist()}"
+                )
+            return DepthExpansion(_back(self.rows), None, parts)
+        live = np.where(self.exits == 0, UNWRITTEN, self.rows.indices)
+        first = GatherMap(self.source, live, self.rows.weights).first_only()
+        rows = left_inverse(first, first)
+        assert isinstance(rows, GatherMap)  # each block is read once
+        return DepthExpansion(rows, 1 / self.exits[rows.indices], parts)
+
     def _each(self, change, exits):
         parts = {name: change(rows) for name, rows in self.parts.items()}
         return DepthExpansion(change(self.rows), exits, parts)
@@ -193,3 +226,9 @@ class DepthExpansion:
         return DepthExpansion(
             self.rows @ before.rows, self.exits * inner, parts
         )
+
+
+def _back(rows):
+    """The way back of a map of blocks, from the first copy of each."""
+    first = rows if isinstance(rows, MatrixMap) else rows.first_only()
+    return left_inverse(first, first)

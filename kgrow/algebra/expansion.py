@@ -9,6 +9,7 @@ from typing import Self
 import numpy as np
 
 from kgrow.algebra.errors import GrowthError
+from kgrow.algebra.left_inverse import is_identity_product, left_inverse
 from kgrow.algebra.linear_maps import UNWRITTEN, GatherMap, MatrixMap
 
 
@@ -29,6 +30,13 @@ class Pair:
 
     def power(self, degree: int) -> Pair:
         return Pair(self.value.power(degree), self.gradient.power(degree))
+
+    def inverse(self) -> Pair:
+        """The way back of both maps, each read as the other writes."""
+        return Pair(
+            left_inverse(self.value, self.gradient),
+            left_inverse(self.gradient, self.value),
+        )
 
     def first_only(self) -> Pair:
         return Pair(self.value.first_only(), self.gradient.first_only())
@@ -186,6 +194,29 @@ class Expansion:
             lambda pair: pair.first_only(),
         )
 
+    def inverse(self) -> Expansion:
+        """The way back, from `m` entries to `n`.
+
+        Where `produce.T @ consume == I` the small network is the grown one
+        with `produce @ consume.T` set in wherever values run along the
+        dimension. Elsewhere both maps are inverted by least squares.
+
+        Raises:
+            GrowthError: an old entry is in none of the grown ones.
+
+        Example:
+
+        >>> e = Expansion.select(2, [0, 1, 0], shares=[0.25, 1, 0.75])
+        >>> e.inverse().produce.matrix().tolist()
+        [[0.25, 0.0, 0.75], [0.0, 1.0, 0.0]]
+        >>> e.inverse().consume.matrix().tolist()
+        [[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]]
+        """
+        both = Pair(self.produce, self.consume).inverse()
+        return self._each(
+            both.value, both.gradient, lambda pair: pair.inverse()
+        )
+
     def _each(self, produce, consume, change):
         return Expansion(
             produce,
@@ -198,7 +229,7 @@ class Expansion:
 
     def preserves(self, tolerance: float = 1e-9) -> bool:
         """Whether `produce.T @ consume` is the identity."""
-        return _is_identity_product(self.produce, self.consume, tolerance)
+        return is_identity_product(self.produce, self.consume, tolerance)
 
     def __matmul__(self, before):
         """`self` after `before`."""
@@ -210,21 +241,3 @@ class Expansion:
             self.tied_scale @ before.tied_scale,
             self.tied_offset @ before.tied_offset,
         )
-
-
-def _is_identity_product(left, right, tolerance):
-    """Whether `left.T @ right == I`, without matrices where both gather alike:
-    the dimension may be a vocabulary."""
-    gathers = isinstance(left, GatherMap) and isinstance(right, GatherMap)
-    if gathers and np.array_equal(left.indices, right.indices):
-        rows = left.indices != UNWRITTEN
-        product = np.ones(left.target)
-        for side in (left, right):
-            if side.weights is not None:
-                product = product * side.weights
-        sums = np.bincount(
-            left.indices[rows], weights=product[rows], minlength=left.source
-        )
-        return bool(np.abs(sums - 1).max() <= tolerance)
-    product = left.matrix().T @ right.matrix()
-    return bool(np.abs(product - np.eye(left.source)).max() <= tolerance)

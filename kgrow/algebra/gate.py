@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
+
 from kgrow.algebra.errors import GrowthError
+from kgrow.algebra.linear_maps import GatherMap
 from kgrow.algebra.ramp import Ramp
 
 if TYPE_CHECKING:
@@ -52,7 +55,8 @@ class Gate:
         return self.units[dim][1] if dim in self.units else None
 
     def moved(self, plan: Plan, gate: Gate | None) -> Gate:
-        """This gate in a network that a later growth has made larger.
+        """This gate in a network that a later growth has made larger, or a
+        way back smaller.
 
         Args:
             plan: `Plan` of that growth.
@@ -63,8 +67,11 @@ class Gate:
                 gate, or copies them without a gate.
         """
         gated = () if gate is None else (*gate.units, *gate.blocks)
+        left = self._left_by(plan)
         for name in plan.grown:
-            if name in gated or name not in (*self.units, *self.blocks):
+            if name in gated or name not in (*left.units, *left.blocks):
+                continue
+            if _keeps_first(plan, name):
                 continue
             raise GrowthError(
                 f"A gate along {name!r} is still opening, and this strategy "
@@ -74,12 +81,31 @@ class Gate:
                 f"{self.ramp!r} under way"
             )
         blocks = {}
-        for stack, numbers in self.blocks.items():
+        for stack, numbers in left.blocks.items():
             new = () if gate is None else gate.blocks.get(stack, ())
             depth = plan.target.depths[stack]
             places = [b for b in range(depth) if b not in new]
             blocks[stack] = tuple(places[b] for b in numbers)
-        return Gate(self.ramp, self.units, blocks)
+        return Gate(self.ramp, left.units, blocks)
+
+    def _left_by(self, plan):
+        """The gate without the units and blocks that a plan does not read."""
+        units = {
+            dim: span
+            for dim, span in self.units.items()
+            if _reads(plan, dim, range(*span))
+        }
+        blocks = {
+            stack: numbers
+            for stack, numbers in self.blocks.items()
+            if _reads(plan, stack, numbers)
+        }
+        return Gate(self.ramp, units, blocks)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no units and no blocks are new."""
+        return not (self.units or self.blocks)
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -91,3 +117,20 @@ class Gate:
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
         return cls(**{**config, "ramp": Ramp.get(config["ramp"])})
+
+
+def _reads(plan, name, entries):
+    """Whether any of some units or blocks go into a plan's target."""
+    maps = plan.maps_along(name)
+    return not maps or any(m.reads(entries) for m in maps)
+
+
+def _keeps_first(plan, name):
+    """Whether a way back keeps the first units or blocks as they are."""
+    return all(
+        isinstance(m, GatherMap)
+        and m.target < m.source
+        and m.weights is None
+        and np.array_equal(m.indices, np.arange(m.target))
+        for m in plan.maps_along(name)
+    )

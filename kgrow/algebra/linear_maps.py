@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,6 +77,10 @@ class GatherMap:
         written = self.indices[self.indices != UNWRITTEN]
         return np.bincount(written, minlength=self.source)
 
+    def reads(self, entries: Sequence[int]) -> bool:
+        """Whether any row reads one of some source entries."""
+        return bool(np.isin(self.indices, entries).any())
+
     def matrix(self) -> np.ndarray:
         matrix = np.zeros((self.target, self.source))
         rows = np.flatnonzero(self.indices != UNWRITTEN)
@@ -148,6 +153,10 @@ class MatrixMap:
     @property
     def unwritten(self) -> np.ndarray:
         return np.empty(0, np.int64)
+
+    def reads(self, entries: Sequence[int]) -> bool:
+        """Whether any row reads one of some source entries."""
+        return bool(self.matrix()[:, list(entries)].any())
 
     def matrix(self) -> np.ndarray:
         return np.asarray(_host(self.values), dtype=np.float64)

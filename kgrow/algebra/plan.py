@@ -14,6 +14,7 @@ from kgrow.algebra.errors import GrowthError
 from kgrow.algebra.expansion import Expansion
 from kgrow.algebra.gate import Gate
 from kgrow.algebra.joint_map import JointMap
+from kgrow.algebra.linear_maps import GatherMap, MatrixMap
 from kgrow.algebra.new_entries import (
     add_noise,
     fill_unwritten,
@@ -26,6 +27,7 @@ from kgrow.algebra.plan_term import (
     blocks,
     compose_terms,
     factor_shape,
+    inverse_term,
     joint_maps,
     segments,
 )
@@ -177,6 +179,17 @@ class Plan:
                 paths[old] = None
         return list(paths)
 
+    def maps_along(self, name: str) -> list[GatherMap | MatrixMap]:
+        """The maps of a dimension or of a stack's blocks, in all terms."""
+        maps: list[GatherMap | MatrixMap] = []
+        for term in self.terms:
+            if name in term.depths:
+                maps.append(term.depths[name].rows)
+            widths = term.widths.get(name, ())
+            for e in widths if isinstance(widths, tuple) else (widths,):
+                maps += [e.produce, e.consume]
+        return maps
+
     def dual(self, degree: int = 1) -> Plan:
         """The plan that maps gradients, or their `degree`-th power.
 
@@ -199,6 +212,64 @@ class Plan:
             joint=(),
             degree=-degree,
         )
+
+    def inverse(self) -> Plan:
+        """The plan back, from the larger network to the small one.
+
+        Applied to grown variables it returns the old ones up to rounding, in
+        spite of noise and new entries; applied after training, it keeps of
+        them what the small network can hold. New units and blocks are
+        dropped, copies are read as the network reads them, and what the
+        growth did not keep is solved by least squares. Its `dual()` takes the
+        optimizer's moments back in the same way.
+
+        Raises:
+            GrowthError: the plan has a joint map, or does not keep every old
+                entry and block.
+
+        Example:
+
+        >>> import numpy as np
+        >>> from kgrow.algebra.axis_map import AxisMap
+        >>> from kgrow.algebra.plan_term import PlanTerm
+        >>> axes = AxisMap({"in": "_ -> units", "out": "units -> _"})
+        >>> source = axes.spec([("in", (3, 2)), ("out", (2, 1))], {})
+        >>> target = axes.spec([("in", (3, 4)), ("out", (4, 1))], {})
+        >>> plan = Plan(source, target,
+        ...     (PlanTerm({"units": Expansion.tile(2, 2)}),))
+        >>> old = {"in": np.ones((3, 2)), "out": np.array([[5.0], [7.0]])}
+        >>> plan.inverse().apply(plan.apply(old))["out"].ravel().tolist()
+        [5.0, 7.0]
+        """
+        if self.joint:
+            raise GrowthError(
+                "There is no way back from a joint map, which makes several "
+                "variables of several others at once. Received: "
+                f"{len(self.joint)} joint maps"
+            )
+        term = inverse_term(self._main_term(), self.target)
+        return Plan(
+            self.target,
+            self.source,
+            (term,),
+            seed=self.seed,
+            degree=self.degree,
+        )
+
+    def _main_term(self):
+        """The term whose way back is that of the plan: the effect of a sum
+        whose terms read the same blocks; otherwise the first, which holds the
+        old network."""
+        if not self.terms:
+            raise GrowthError(
+                "There is no way back to a network that the grown one has "
+                "nothing of. Received: a plan without terms"
+            )
+        first, *others = self.terms
+        alike = all(term.depths == first.depths for term in others)
+        if alike and others and self.effect:
+            return self.effect[0]
+        return first
 
     def first_only(self) -> Plan:
         """Writes only the first copy of every entry and of every block."""

@@ -14,6 +14,7 @@ from kgrow.algebra.axes import CONSUME, PRODUCE, Axes
 from kgrow.algebra.depth_expansion import DepthExpansion
 from kgrow.algebra.errors import GrowthError
 from kgrow.algebra.expansion import Expansion
+from kgrow.algebra.linear_maps import MatrixMap
 from kgrow.algebra.spec import ModelSpec, VariableSpec
 from kgrow.algebra.types import Sizes
 
@@ -292,6 +293,40 @@ def _composeblocks(outer, inner, dim, plan):
         before = inner.width(dim, reads[0][0])
         composed.append(_compose(outer.width(dim, block), before))
     return tuple(composed)
+
+
+def inverse_term(term: PlanTerm, spec: ModelSpec) -> PlanTerm:
+    """The way back of a term.
+
+    Args:
+        term: `PlanTerm`.
+        spec: `ModelSpec` of the larger network.
+
+    Raises:
+        GrowthError: an old entry or block is in none of the grown ones, or
+            blocks are mixed that grew differently.
+    """
+    depths = {stack: m.inverse() for stack, m in term.depths.items()}
+    widths = {}
+    for dim, expansion in term.widths.items():
+        if isinstance(expansion, tuple):
+            stack = spec.stack_of(dim if isinstance(dim, str) else dim[0])
+            mixing = None if stack is None else depths.get(stack)
+            expansion = _of_kept_blocks(dim, expansion, mixing)
+        widths[dim] = map_each(expansion, Expansion.inverse)
+    return PlanTerm(widths, depths, term.parts, 1 / term.share)
+
+
+def _of_kept_blocks(dim, expansions, mixing):
+    """The expansions of the blocks that a way back keeps, one for each."""
+    if mixing is None:
+        return expansions
+    if isinstance(mixing.rows, MatrixMap):
+        raise GrowthError(
+            f"There is no way back where {dim!r} grew in each block by itself "
+            "and old blocks are mixed of several grown ones."
+        )
+    return tuple(expansions[block] for block in mixing.rows.indices)
 
 
 def _compose(after, before):

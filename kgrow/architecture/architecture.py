@@ -88,12 +88,19 @@ class Architecture:
                 config[field] = list(self.spec.config[field])
         return config
 
-    def check(self, target_config: Mapping[str, Any]) -> dict[str, Any]:
+    def check(
+        self, target_config: Mapping[str, Any], smaller: bool = False
+    ) -> dict[str, Any]:
         """The whole config with the target's fields in it.
+
+        Args:
+            target_config: dict of the fields that change.
+            smaller: whether the target is the smaller network, as in
+                `project()`, and not the larger one.
 
         Raises:
             GrowthError: an unknown field, or a size that is no integer or
-                smaller than what there is.
+                changes the other way.
         """
         if not isinstance(target_config, dict):
             raise GrowthError(
@@ -113,12 +120,7 @@ class Architecture:
                     f"`{field}` must have the form of {current[field]!r}, "
                     f"what it is now. Received: {field}={value!r}"
                 )
-            if shrinks(value, current[field]):
-                raise GrowthError(
-                    f"`{field}` cannot shrink: {current[field]} -> {value}. "
-                    "Growth only increases dimensions; to make a smaller "
-                    "model, build a new one."
-                )
+            _check_direction(field, current[field], value, smaller)
         wanted = {f: check_size(f, v) for f, v in target_config.items()}
         config = {**current, **wanted}
         check_imaginable(self.spec, config)
@@ -249,6 +251,20 @@ class Architecture:
         )
         inherit_paths(network, self.network)
         return network
+
+
+def _check_direction(field, old, new, smaller):
+    if smaller and shrinks(old, new):
+        raise GrowthError(
+            f"`{field}` cannot grow in a projection: {old} -> {new}. "
+            "`project()` goes back to a smaller network; use `grow()`."
+        )
+    if not smaller and shrinks(new, old):
+        raise GrowthError(
+            f"`{field}` cannot shrink: {old} -> {new}. "
+            "Growth only increases dimensions; to make a smaller "
+            "model, build a new one, or go back with `project()`."
+        )
 
 
 def _value(spec, part):

@@ -64,8 +64,13 @@ def carry_gates(network: keras.Model, old: keras.Model, plan: Plan) -> None:
         return
     before, active_gates, steps = gates_of(old), [], []
     if before is not None:
-        active_gates = [o.moved(plan, gate) for o in before.active_gates]
-        steps = before.steps()
+        moved = [o.moved(plan, gate) for o in before.active_gates]
+        steps = [
+            step
+            for one, step in zip(moved, before.steps(), strict=True)
+            if not one.is_empty
+        ]
+        active_gates = [one for one in moved if not one.is_empty]
     if gate is not None:
         active_gates.append(gate)
         steps.append(0)

@@ -34,6 +34,7 @@ from kgrow.growth.network_swap import NetworkSwap
 from kgrow.growth.network_training import NetworkTraining, check_overrides
 from kgrow.growth.prepared.prepared_growth import PreparedGrowth
 from kgrow.growth.prepared.program_store import ProgramStore
+from kgrow.growth.projection import ProjectionTransaction
 from kgrow.growth.receipt import Receipt
 from kgrow.growth.saving import growth_state, orbax
 from kgrow.growth.saving.rollback import all_or_nothing
@@ -151,6 +152,7 @@ class GrowableModel(  # pyright: ignore[reportIncompatibleMethodOverride]
         self._architecture = Architecture(axes, network)
         self.network = network
         self._growth_history = []
+        self._growth_plans = []
         self._growth_log = None
         self._inheritance = None
         # Untracked: a dict that Keras or TensorFlow tracks is no plain data.
@@ -238,10 +240,88 @@ class GrowableModel(  # pyright: ignore[reportIncompatibleMethodOverride]
             trainable,
             learning_rate=learning_rate,
         ).run()
+        return self._logged(receipt)
+
+    def _logged(self, receipt):
         assert receipt is not None  # None is for training options alone
         if self._growth_log is not None:
             self._growth_log.on_growth(receipt)
         return receipt
+
+    def project(
+        self,
+        target_config: Config | None = None,
+        strategy: str | Strategy | None = None,
+        *,
+        data: Any = None,
+        probe: Any = None,
+        optimizer_state: str = "carry",
+        seed: int | None = None,
+    ) -> Receipt:
+        """Makes the model smaller, in place, by the way back of a growth.
+
+        Right after that growth it returns the small model up to rounding.
+        After training it keeps as much as the small network can hold: copies
+        are read as the grown network reads them, new units and blocks are
+        dropped. May be called wherever `grow()` may; save the larger model
+        before if it is to stay. If it raises, the model is unchanged.
+
+        Args:
+            target_config: dict of the fields that change, see
+                `growth_config`, with their sizes before the growth. `None` is
+                the way back of the last growth that this model made since it
+                was built or loaded.
+            strategy: the strategy of the growth, if `target_config` is given.
+            data: see `grow()`; the receipt has the loss before and after.
+            probe: see `grow()`; the receipt has the difference of outputs on
+                it.
+            optimizer_state: see `grow()`. Moments go back as they were grown:
+                momentum through the dual, second moments as means over copies;
+                those of dropped units and blocks are dropped.
+            seed: optional int, the growth's seed; by default that of the last
+                receipt.
+
+        Returns:
+            `Receipt`, also kept in `growth_history`. It claims nothing and
+            states the differences.
+
+        Raises:
+            GrowthError: an argument is not valid, the model has frozen
+                entries, a gate of other units is still opening, or the growth
+                has no way back: it learned a joint map of several variables,
+                or did not keep every old entry and block.
+
+        Example:
+
+        >>> import kgrow
+        >>> model = kgrow.models.GPT2(vocabulary_size=32, num_layers=1,
+        ...     num_heads=2, hidden_dim=8, intermediate_dim=16,
+        ...     max_sequence_length=8)
+        >>> receipt = model.grow({"hidden_dim": 16, "num_layers": 2}, seed=0)
+        >>> receipt = model.project()
+        >>> receipt.relative_diff < receipt.tolerance
+        True
+        >>> model.growth_config["hidden_dim"], model.growth_config["num_layers"]
+        (8, 1)
+
+        Reference:
+
+        - Families of sizes from one run: "Efficient Construction of Model
+          Family through Progressive Training Using Model Expansion"
+          (2504.00623), which keeps each size as it was before its growth;
+          here the sizes also get the later training.
+        """
+        return self._logged(
+            ProjectionTransaction(
+                self,
+                target_config,
+                strategy,
+                data,
+                probe,
+                optimizer_state,
+                seed,
+            ).run()
+        )
 
     def _like(self, network):
         """A model of the same class around another network."""

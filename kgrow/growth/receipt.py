@@ -23,7 +23,7 @@ _WIDTH = 79
 
 @dataclass(frozen=True)
 class Receipt:
-    """The record of one growth; prints as a short table.
+    """The record of one growth, or of a way back; prints as a short table.
 
     Attributes:
         strategy: string, the strategy and its arguments.
@@ -131,7 +131,8 @@ class Receipt:
     def _title(self):
         if self.source_config == self.target_config:
             return "nothing grew: all sizes are as they were"
-        return f"grown by {self.strategy}"
+        smaller = self.parameters_after < self.parameters_before
+        return f"{'projected' if smaller else 'grown'} by {self.strategy}"
 
     def _rows(self):
         """`(name, before, after)` of all that changed, as strings."""

@@ -111,7 +111,7 @@ class GrowthTransaction:
                 "`model.network`, or layers of it, instead. Received: "
                 "model.trainable=False"
             )
-        self.config = self.source.check(target_config)
+        self.config = self._check_target(target_config)
         check_memory(self.source.spec, self.config)
         self.training_options = training_options or {}
         self.source.check_training_options(self.training_options)
@@ -121,6 +121,9 @@ class GrowthTransaction:
         self.data = None if data is None else Data(data)
         self.batch = self.data and self.data.first
         self.probe = probe
+
+    def _check_target(self, target_config):
+        return self.source.check(target_config)
 
     def run(self) -> Receipt | None:
         """Grows the model.
@@ -223,9 +226,14 @@ class GrowthTransaction:
             return carried(self.source.rate_factors, plan), None
         return rate_factors(self.model, plan)
 
-    def _make_network(self):
+    def _new_network(self):
         network, _ = self.source.build(self.config, self.training_options)
+        # For a strategy that runs the grown network.
         copy_gates(network, self.source.network)
+        return network
+
+    def _make_network(self):
+        network = self._new_network()
         target = Architecture(self.source.axes, network)
         check_network(network, target.spec)
         if self.model.teacher is not None:
@@ -249,7 +257,7 @@ class GrowthTransaction:
             # The outputs are meant to change, and the inputs may change too.
             return {}
         old = self.source.network
-        found = compare(old, network, self._probe_inputs(), plan)
+        found = compare(old, network, self._probe_inputs(network), plan)
         claims = self.strategy.claims(plan)
         exact = all(claim.exact for claim in claims)
         rounding = found.tolerance
@@ -294,12 +302,24 @@ class GrowthTransaction:
             f"explains ({rounding:.1e}). {cause}; the model is as it was."
         )
 
-    def _probe_inputs(self):
+    def _probe_inputs(self, network):
         if self.probe is not None:
             return self.probe
         if self.batch is not None:
             return keras.utils.unpack_x_y_sample_weight(self.batch)[0]
-        return make_probe(self.source.network, self.source.spec)
+        return make_probe(*self._smaller(network))
+
+    def _smaller(self, network):
+        """`(network, spec)`, of the network and the model's own, of the one
+        whose inputs fit both."""
+        del network
+        return self.source.network, self.source.spec
+
+    def _plans_after(self, plan):
+        """`[(config before, plan), ...]` of the model's growths, with this
+        one; without the entries drawn for it, which no way back reads."""
+        kept = dataclasses.replace(plan, given={})
+        return [*self.model._growth_plans, (self.source.config, kept)]
 
     def _commit(self, target, plan, state, facts):
         """Gives the model the grown network, optimizer state and receipt."""
@@ -335,9 +355,11 @@ class GrowthTransaction:
             model._refresh_functions()
             receipt = self._receipt(target, slots, step, facts)
             if receipt is not None:
-                history = model._growth_history
+                history, plans = model._growth_history, model._growth_plans
                 undo.callback(setattr, model, "_growth_history", history)
+                undo.callback(setattr, model, "_growth_plans", plans)
                 model._growth_history = [*history, receipt]
+                model._growth_plans = self._plans_after(plan)
             undo.pop_all()
         kept = [] if state is None else state.optimizer.variables
         kept = {id(backend.storage(v)) for v in [*model.variables, *kept]}

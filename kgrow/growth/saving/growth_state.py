@@ -101,6 +101,8 @@ def become(
         _build_optimizer(model, saved)
         set_untracked(model, "callback_state", saved["callbacks"])
         model._growth_history = [Receipt.from_dict(r) for r in saved["history"]]
+        # A file has receipts and no plans.
+        model._growth_plans = []
     except FileError:
         raise
     except Exception as error:

@@ -78,11 +78,13 @@ def _attributes(model):
     update_scales, frozen = architecture.update_scales, architecture.frozen
     factors = architecture.rate_factors
     state, history = model.callback_state, model._growth_history
+    plans = model._growth_plans
 
     def rewind():
         architecture.update_scales, architecture.frozen = update_scales, frozen
         architecture.rate_factors = factors
         set_untracked(model, "callback_state", state)
         model._growth_history = history
+        model._growth_plans = plans
 
     return rewind
