@@ -309,6 +309,9 @@ def experts():
             "moe_intermediate_size",
         ),
     ):
+        local = name in ("Mixtral", "Qwen3Moe")  # as `transformers` writes
+        number = "num_local_experts" if local else "num_experts"
+        more_experts = {number: 8, "num_experts_per_tok": 4}
         # Heads of OLMoE are as wide as the network, all together.
         wide = wider if name == "Olmoe" else "hidden_size"
         yield Case(
@@ -324,6 +327,8 @@ def experts():
                     {"hidden_size": 48, "num_key_value_heads": 4},
                 ),
                 ("net2net", {"hidden_size": 48, wider: 56}),
+                ("net2net", {**more_experts, wider: 56}),
+                ("hypercloning", more_experts),
                 ("direct", {wider: 56, "num_hidden_layers": 3}),
             ),
         )

@@ -201,6 +201,7 @@ class AxisMap:
         sizes = _solve_sizes(specs, self.dims, config)
         depths = _count_blocks(specs, self.stacks)
         dims = {name: dim for name, dim in self.dims.items() if name in sizes}
+        _check_top_k(dims, sizes, config)
         return ModelSpec(
             dict(config), dims, sizes, self.stacks, depths, specs, self.outputs
         )
@@ -299,6 +300,16 @@ def _solve_sizes(specs, dims, config):
                 f"have the shape {expected}. Received: {spec.shape}"
             )
     return {name: sizes[name] for name in dims if name in sizes}
+
+
+def _check_top_k(dims, sizes, config):
+    for name, dim in dims.items():
+        top_k = config.get(dim.top_k)
+        if isinstance(top_k, int) and not 1 <= top_k <= sizes[name]:
+            raise GrowthError(
+                f"`{dim.top_k}` is how many of the {sizes[name]} entries that "
+                f"`{dim.field}` says take part. Received: {dim.top_k}={top_k}"
+            )
 
 
 def _sizes_by_shape(specs, sizes):

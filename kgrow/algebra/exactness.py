@@ -17,6 +17,7 @@ import numpy as np
 
 from kgrow.algebra.axes import CONSUME
 from kgrow.algebra.errors import GrowthError
+from kgrow.algebra.expansion import Expansion
 from kgrow.algebra.linear_maps import MatrixMap
 from kgrow.algebra.plan_term import NewEntryInit
 
@@ -74,14 +75,19 @@ def claims(plan: Plan) -> list[Claim]:
     result = []
     for name, dim in plan.target.dims.items():
         expansions = term.widths.get(name)
-        if expansions is None:
+        times = _times_more_chosen(plan, dim)
+        if expansions is None and times == 1:
             continue
+        if expansions is None:
+            expansions = Expansion.identity(plan.target.sizes[name])
         if not isinstance(expansions, tuple):
             expansions = (expansions,)
         new_entries = plan.new_entries.get(name, NewEntryInit())
         places = _Places(plan.target, name)
         failed = [
-            f for e in expansions if (f := _fault(e, dim, new_entries, places))
+            f
+            for e in expansions
+            if (f := _fault(e, dim, new_entries, places, times))
         ]
         failed += [
             "products of dimensions grow by maps of their own"
@@ -92,6 +98,12 @@ def claims(plan: Plan) -> list[Claim]:
     for name, mixing in term.depths.items():
         result.append(_depth_claim(plan, name, mixing))
     return result
+
+
+def _times_more_chosen(plan, dim):
+    """How many times as many entries of a dimension take part at a time."""
+    old, new = (s.config.get(dim.top_k) for s in (plan.source, plan.target))
+    return 1 if old == new else new / old if old and new else math.nan
 
 
 def _names(key):
@@ -150,8 +162,10 @@ class _Places:
         )
 
 
-def _fault(expansion, dim, new_entries, places):
+def _fault(expansion, dim, new_entries, places, times):
     """Why an expansion of `dim` does not keep the function, or `None`."""
+    if dim.norm == "softmax":
+        return _fault_at_softmax(expansion, dim, times)
     if expansion.is_identity or dim.kind == "lookup":
         return None
     if places.factored and not _single(expansion):
@@ -188,6 +202,33 @@ def _copies(produce):
             np.all(np.isin(matrix, (0, 1))) and np.all(matrix.sum(axis=1) == 1)
         )
     return produce.weights is None
+
+
+def _fault_at_softmax(e, dim, times):
+    """The same where a softmax normalizes the dimension, of all entries or of
+    the largest `top_k`, of which there are `times` as many.
+
+    With `z` the old probabilities, those of equally many copies are `n / m`
+    times `produce @ z`. The largest `k` of the old entries are the largest
+    `k m / n` of their copies.
+    """
+    produce = e.produce
+    if produce.unwritten.size:
+        return "the softmax takes new entries into account"
+    if not _copies(produce):
+        return "only copies pass a softmax"
+    copies = e.target // e.source
+    if np.any(produce.matrix().sum(axis=0) != e.target / e.source):
+        return "entries copied in unequal numbers share a softmax unequally"
+    if dim.top_k and times != copies:
+        return (
+            f"`{dim.top_k}` has to grow by the same factor as `{dim.field}`, "
+            "for copies take the places of others among the largest"
+        )
+    out = produce.matrix() / copies
+    if not _close(out.T @ e.reader.value.matrix(), np.eye(e.source)):
+        return "what is read is not what was produced"
+    return None
 
 
 def _fault_at_norm(e, dim, new_entries, places):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -67,6 +68,9 @@ class Expansion:
         tied_scale: `Pair` for the gain of a norm that tied weights read; by
             default it grows as a reader.
         tied_offset: `Pair` for its shift; the same.
+        reader: `Pair` for the weights that read the dimension; by default
+            they grow by `consume`, and their gradients by `produce`. See
+            `after_softmax()`.
 
     Example:
 
@@ -83,6 +87,7 @@ class Expansion:
     offset: Pair | None = None
     tied_scale: Pair | None = None
     tied_offset: Pair | None = None
+    reader: Pair | None = None
 
     def __post_init__(self):
         if (self.produce.source, self.produce.target) != (
@@ -104,6 +109,7 @@ class Expansion:
             "offset": grows,
             "tied_scale": reads,
             "tied_offset": reads,
+            "reader": reads,
         }.items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, default)
@@ -217,6 +223,29 @@ class Expansion:
             both.value, both.gradient, lambda pair: pair.inverse()
         )
 
+    def after_softmax(self) -> Expansion:
+        """The same growth of a dimension that a softmax normalizes.
+
+        Copies of an entry share the probability of the old one among
+        themselves. What reads them is not divided once more: the shares of an
+        entry with `c` copies are multiplied by `c`, and the gradients of what
+        reads them divided by it.
+
+        Example:
+
+        >>> e = Expansion.tile(2, 2).after_softmax()
+        >>> e.reader.value.matrix().tolist() == e.produce.matrix().tolist()
+        True
+        """
+        if isinstance(self.produce, GatherMap):
+            counts = np.maximum(self.produce.counts, 1)[self.produce.indices]
+        else:
+            counts = np.full(self.target, self.target / self.source)
+        reader = Pair(
+            self.consume.scaled(counts), self.produce.scaled(1.0 / counts)
+        )
+        return dataclasses.replace(self, reader=reader)
+
     def _each(self, produce, consume, change):
         return Expansion(
             produce,
@@ -225,6 +254,7 @@ class Expansion:
             change(self.offset),
             change(self.tied_scale),
             change(self.tied_offset),
+            change(self.reader),
         )
 
     def preserves(self, tolerance: float = 1e-9) -> bool:
@@ -240,4 +270,5 @@ class Expansion:
             self.offset @ before.offset,
             self.tied_scale @ before.tied_scale,
             self.tied_offset @ before.tied_offset,
+            self.reader @ before.reader,
         )

@@ -95,6 +95,11 @@ class GatherMap:
             return GatherMap(self.source, self.indices)
         return GatherMap(self.source, self.indices, self.weights**degree)
 
+    def scaled(self, factors: np.ndarray) -> GatherMap:
+        """Each row times a factor of its own, `(m,)`."""
+        weights = factors if self.weights is None else factors * self.weights
+        return GatherMap(self.source, self.indices, weights)
+
     def first_only(self) -> GatherMap:
         """Only the first row that reads an entry; the others unwritten."""
         _, first = np.unique(self.indices, return_index=True)
@@ -167,6 +172,13 @@ class MatrixMap:
             weight = abs(self.values)
             return MatrixMap(weight / _row_sums(weight))
         return self if degree == 1 else MatrixMap(self.values**degree)
+
+    def scaled(self, factors: np.ndarray) -> MatrixMap:
+        """Each row times a factor of its own, `(m,)`."""
+        if isinstance(self.values, np.ndarray):
+            return MatrixMap(self.values * factors[:, None])
+        factors = ops.cast(factors[:, None], self.values.dtype)
+        return MatrixMap(self.values * factors)
 
     def first_only(self) -> GatherMap:
         raise GrowthError(

@@ -111,7 +111,8 @@ def map_each(expansion: Any, change: Callable[[Expansion], Any]) -> Any:
 
 def divisible_dims(spec: ModelSpec) -> set[str]:
     """Dimensions whose entries terms can divide among themselves: those that
-    no variable produces beside another one of them, and that no index reads.
+    no variable produces beside another one of them, that no index reads, and
+    that no softmax normalizes.
     """
     beside = set()
     for variable in spec.variables.values():
@@ -120,12 +121,15 @@ def divisible_dims(spec: ModelSpec) -> set[str]:
             for axis in variable.axes
             if axis.role == PRODUCE
             for dim in axis.dims
+            if spec.dims[dim].norm != "softmax"
         ]
         beside |= set(produced[1:])
     return {
         name
         for name, dim in spec.dims.items()
-        if dim.kind in ("stream", "nonlinear") and name not in beside
+        if dim.kind in ("stream", "nonlinear")
+        and dim.norm != "softmax"
+        and name not in beside
     }
 
 
@@ -237,7 +241,7 @@ def _map_of(e, axes, consumes):
         return (e.tied_scale if consumes else e.scale).value
     if axes.offset:
         return (e.tied_offset if consumes else e.offset).value
-    return e.consume if consumes else e.produce
+    return e.reader.value if consumes else e.produce
 
 
 def blocks(term: PlanTerm, variable: VariableSpec) -> list[tuple[str, float]]:

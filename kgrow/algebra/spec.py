@@ -12,7 +12,7 @@ from kgrow.algebra.axes import Axes
 from kgrow.algebra.errors import GrowthError
 
 KINDS = ("stream", "nonlinear", "lookup", "rotary", "alibi")
-NORMS = (None, "layer", "rms")
+NORMS = (None, "layer", "rms", "softmax")
 PLACEMENTS = ("pre", "post")
 
 
@@ -34,13 +34,18 @@ class Dim:
             turned by their own frequencies, heads that have their own slopes;
             old entries go where the larger network has the same ones.
         norm: the norm that takes statistics along it, between what makes
-            values and all that read them: `"layer"`, `"rms"` or `None`.
+            values and all that read them: `"layer"`, `"rms"`, `"softmax"` or
+            `None`.
+        top_k: config field that says how many entries, those of the largest
+            values, take part for each token (`"num_experts_per_tok"`); empty
+            where all do.
     """
 
     name: str
     field: str = ""
     kind: str = "nonlinear"
     norm: str | None = None
+    top_k: str = ""
 
     def __post_init__(self):
         _check_option("kind", self.kind, KINDS)

@@ -5,13 +5,14 @@ from kgrow.hf.checkpoint import Checkpoint, open_checkpoint
 from kgrow.hf.folder_growth import FolderPlan, grow, plan_growth, read_spec
 from kgrow.hf.folder_receipt import FolderReceipt
 from kgrow.hf.folder_spec import FolderSpec
-from kgrow.hf.tensor_table import Packed, Shifted, TensorTable
+from kgrow.hf.tensor_table import Divided, Packed, Shifted, TensorTable
 
 __all__ = [
     "Checkpoint",
     "FolderPlan",
     "FolderReceipt",
     "FolderSpec",
+    "Divided",
     "Packed",
     "Shifted",
     "TensorTable",

@@ -10,6 +10,7 @@ from kgrow.algebra.errors import GrowthError
 from kgrow.algebra.initializers import Constant, Normal
 from kgrow.algebra.spec import ModelSpec
 from kgrow.hf.tensor_table import (
+    Divided,
     Packed,
     Shifted,
     parts_of,
@@ -25,7 +26,8 @@ class Part:
     Args:
         path: string, its name in the spec.
         folded: tuple, its shape in the file.
-        shape: tuple, its shape with the axes divided that brackets divide.
+        shape: tuple, its shape with the axes divided that brackets divide;
+            without the first axis where the tensor is one entry along it.
     """
 
     path: str
@@ -44,6 +46,8 @@ class TensorLayout:
         parts: tuple of `Part`s.
         axis: int, along which they follow one another.
         shifted: bool, whether a gain is stored minus one.
+        along: string, the dimension of which the tensor is one entry, or `""`.
+        entry: int, which one.
     """
 
     name: str
@@ -52,6 +56,8 @@ class TensorLayout:
     parts: tuple[Part, ...]
     axis: int = 0
     shifted: bool = False
+    along: str = ""
+    entry: int = 0
 
 
 @dataclass(frozen=True)
@@ -83,11 +89,19 @@ def source_spec(checkpoint, table):
     sizes = _sizes(table, checkpoint.config)
     layouts = {}
     for name, tensor in checkpoint.tensors.items():
-        rule = table.rule_of(name)
-        if rule is not None:
-            layouts[name] = _layout(
-                name, tensor.dtype, tensor.shape, rule, sizes
+        rule, path, entry = table.find(name)
+        if rule is None:
+            continue
+        layout = _layout(name, tensor.dtype, tensor.shape, rule, sizes)
+        if isinstance(rule, Divided):
+            (part,) = layout.parts
+            layout = dataclasses.replace(
+                layout,
+                parts=(dataclasses.replace(part, path=path),),
+                along=rule.dim,
+                entry=entry,
             )
+        layouts[name] = layout
     return _folder_spec(table, checkpoint.config, layouts)
 
 
@@ -104,7 +118,8 @@ def target_config(source, table, asked):
     """
     config, spec = source.config, source.spec
     # A field that no tensor of this folder follows would be a word alone.
-    fields = {d.field for d in table.dims if d.name in spec.sizes}
+    dims = [d for d in table.dims if d.name in spec.sizes]
+    fields = {field for d in dims for field in (d.field, d.top_k) if field}
     fields = sorted(fields | {s.field for s in table.stacks})
     for field, size in asked.items():
         if field not in fields:
@@ -142,15 +157,27 @@ def target_spec(source, table, config):
                 f"to {sizes[name]}"
             )
     layouts = {}
-    for name, layout in _new_names(source, config):
-        rule = table.rule_of(layout.name)
-        layouts[name] = _grown_layout(name, layout, rule, sizes)
+    for path, layout in _new_tensors(source, config, sizes):
+        rule, *_ = table.find(layout.name)
+        grown = _grown_layout(path, layout, rule, sizes)
+        layouts[grown.name] = grown
     return _folder_spec(table, config, layouts)
 
 
-def _new_names(source, config):
-    """`(new name, layout of a tensor that it is like)`, a stack's blocks one
-    behind the other where its first tensor stands."""
+def _new_tensors(source, config, sizes):
+    """`(path, layout)` of each new tensor: the path of its variable, and the
+    layout of an old tensor that it is like, with its own number where it is
+    one entry along a dimension. A stack's blocks follow one another, and so do
+    entries."""
+    for path, like in _new_paths(source, config):
+        if not like.along:
+            yield path, like
+        elif like.entry == 0:
+            for entry in range(sizes[like.along]):
+                yield path, dataclasses.replace(like, entry=entry)
+
+
+def _new_paths(source, config):
     stacks, done = {}, set()
     for layout in source.layouts.values():
         variable = source.spec.variables[layout.parts[0].path]
@@ -159,7 +186,7 @@ def _new_names(source, config):
     for layout in source.layouts.values():
         variable = source.spec.variables[layout.parts[0].path]
         if variable.stack is None:
-            yield layout.name, layout
+            yield variable.path.partition("#")[0], layout
         elif variable.stack not in done:
             done.add(variable.stack)
             depth = config[source.spec.stacks[variable.stack].field]
@@ -169,7 +196,12 @@ def _new_names(source, config):
 
 
 def _grown_layout(name, layout, rule, sizes):
-    """A layout with every axis at its new size."""
+    """A layout with every axis at its new size.
+
+    Args:
+        name: string, of the tensor, or the path of the variable that it is one
+            entry of.
+    """
     parts = []
     for part, text in zip(layout.parts, parts_of(rule).values(), strict=True):
         pattern, counts = unfold(text)
@@ -184,7 +216,7 @@ def _grown_layout(name, layout, rule, sizes):
         parts.append(Part(path, tuple(folded), shape))
     return dataclasses.replace(
         layout,
-        name=name,
+        name=name.replace("*", str(layout.entry)) if layout.along else name,
         shape=_whole_shape([p.folded for p in parts], layout.axis),
         parts=tuple(parts),
     )
@@ -265,9 +297,7 @@ def _sizes(table, config):
 
 def _folder_spec(table, config, layouts):
     axis_map = table.axis_map()
-    variables = [
-        (part.path, part.shape) for t in layouts.values() for part in t.parts
-    ]
+    variables = _variables(layouts)
     std = config.get("initializer_range") or 0.02
     initializers = {
         path: _initializer(path, axis_map.lookup(path)[0], std)
@@ -276,6 +306,33 @@ def _folder_spec(table, config, layouts):
     spec = axis_map.spec(variables, config, initializers)
     _check_sizes(table, config, spec)
     return FolderSpec(config, spec, layouts)
+
+
+def _variables(layouts):
+    """`[(path, shape), ...]` of the variables that tensors hold.
+
+    Raises:
+        GrowthError: a variable that tensors divide is not whole.
+    """
+    shapes, entries = {}, {}
+    for layout in layouts.values():
+        for part in layout.parts:
+            old = shapes.setdefault(part.path, part.shape)
+            if old != part.shape:
+                raise GrowthError(
+                    f"Tensors along {layout.along!r} have one shape. Received: "
+                    f"{layout.name!r} of shape {part.shape}, others of {old}"
+                )
+            if layout.along:
+                entries.setdefault(part.path, []).append(layout.entry)
+    for path, found in entries.items():
+        if sorted(found) != list(range(len(found))):
+            raise GrowthError(
+                f"The tensors {path!r} are numbered from 0 without gaps. "
+                f"Received: {sorted(found)}"
+            )
+        shapes[path] = (len(found), *shapes[path])
+    return list(shapes.items())
 
 
 def _check_sizes(table, config, spec):

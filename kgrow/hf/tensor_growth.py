@@ -4,10 +4,11 @@ import math
 
 import numpy as np
 
+from kgrow.algebra.linear_maps import UNWRITTEN, GatherMap
 from kgrow.algebra.plan_term import blocks, joint_maps
 from kgrow.hf.shards import append_array, append_copy, append_zeros
 from kgrow.hf.stored_tensor import DTYPES
-from kgrow.hf.windows import window_axis, windows
+from kgrow.hf.windows import entry_plan, window_axis, windows
 
 # Of a window, in the dtype that is computed in.
 WINDOW_BYTES = 1 << 26
@@ -33,11 +34,13 @@ class TensorGrowth:
         self.source = source
         self.target = target
         self.plan = plan
-        self.places = {
-            part.path: (layout, number)
-            for layout in source.layouts.values()
-            for number, part in enumerate(layout.parts)
-        }
+        self._whole = None, None
+        # Of each variable, its tensors by their numbers.
+        self.places = {}
+        for layout in source.layouts.values():
+            for number, part in enumerate(layout.parts):
+                tensors, _ = self.places.setdefault(part.path, ({}, number))
+                tensors[layout.entry] = layout
 
     def append(self, file, name):
         """Appends a tensor of the target to a file."""
@@ -56,14 +59,32 @@ class TensorGrowth:
         parts = []
         for part in layout.parts:
             out = np.empty(part.shape, DTYPES[layout.dtype])
-            self._grow_into(out, part.path, read, layout.shifted)
+            if layout.along:
+                self._grow_entry(out, part.path, read, layout)
+            else:
+                plan = self.plan
+                self._grow_into(out, plan, part.path, read, layout.shifted)
             parts.append(out.reshape(part.folded))
         if len(parts) == 1:
             return parts[0]
         return np.concatenate(parts, axis=layout.axis)
 
-    def _grow_into(self, out, path, read, shifted):
-        plan, variable = self.plan, self.plan.target.variables[path]
+    def _grow_entry(self, out, path, read, layout):
+        """Grows one of the tensors that a variable is divided into."""
+        found = entry_plan(self.plan, path, layout.entry)
+        if found is not None:
+            plan, old = found
+            read.entries = old
+            self._grow_into(out[None], plan, path, read, layout.shifted)
+            return
+        if self._whole[0] != path:
+            whole = np.empty(self.plan.target.variables[path].shape, out.dtype)
+            self._grow_into(whole, self.plan, path, read, layout.shifted)
+            self._whole = path, whole
+        out[...] = self._whole[1][layout.entry]
+
+    def _grow_into(self, out, plan, path, read, shifted):
+        variable = plan.target.variables[path]
         place, nbytes = None, out.size * read.itemsize
         if nbytes > WINDOW_BYTES:
             place = window_axis(plan, variable)
@@ -89,10 +110,10 @@ class TensorGrowth:
 
     def _copied(self, layout):
         """The tensor that this one is a copy of, or `None`."""
-        found = {self._copy_of(part.path) for part in layout.parts}
+        found = {self._copy_of(part.path, layout) for part in layout.parts}
         return found.pop() if len(found) == 1 else None
 
-    def _copy_of(self, path):
+    def _copy_of(self, path, layout):
         plan, variable = self.plan, self.plan.target.variables[path]
         if len(plan.terms) != 1 or plan.terms[0].share_of(variable) != 1:
             return None
@@ -100,28 +121,60 @@ class TensorGrowth:
         if len(reads) != 1 or reads[0][1] != 1.0:
             return None
         old, new = plan.source.sizes, plan.target.sizes
-        same = all(
-            m is None or m.is_identity
-            for _, m in joint_maps(plan.terms[0], variable)
-        ) and all(old[d] == new[d] for d, _ in variable.axes.powers)
-        return self.places[reads[0][0]][0].name if same else None
+        maps = [m for _, m in joint_maps(plan.terms[0], variable)]
+        entry = 0
+        if layout.along:
+            entry, *maps = _copied_entry(maps[0], layout.entry), *maps[1:]
+        same = all(m is None or m.is_identity for m in maps) and all(
+            old[d] == new[d] for d, _ in variable.axes.powers
+        )
+        tensors, _ = self.places[reads[0][0]]
+        return tensors[entry].name if same and entry in tensors else None
+
+
+def _copied_entry(m, entry):
+    """The old entry that a new one is a copy of, or `None`."""
+    if m is None:
+        return entry
+    if not isinstance(m, GatherMap) or m.indices[entry] == UNWRITTEN:
+        return None
+    as_it_was = m.weights is None or m.weights[entry] == 1.0
+    return int(m.indices[entry]) if as_it_was else None
 
 
 class _Reader:
-    """Reads variables of the folder, each tensor once."""
+    """Reads variables of the folder, each tensor once.
+
+    Attributes:
+        entries: which entries along the first axis are read, of a variable
+            that tensors divide; all by default.
+    """
 
     def __init__(self, checkpoint, places, shifted):
         self._checkpoint = checkpoint
         self._places = places
         self._shifted = shifted
         self._kept = {}
+        self.entries = None
         wide = any(t.dtype == "F64" for t in checkpoint.tensors.values())
         self.dtype = np.dtype(np.float64 if wide else np.float32)
         self.itemsize = self.dtype.itemsize
 
     def __call__(self, path, axis=0, rows=None):
         """A variable, or some rows of it along an axis, to compute with."""
-        layout, number = self._places[path]
+        tensors, number = self._places[path]
+        if tensors[0].along:
+            entries = range(len(tensors))
+            entries = entries if self.entries is None else self.entries
+            value = np.stack([self._part(tensors[e], number) for e in entries])
+        else:
+            value = self._part(tensors[0], number)
+        if rows is not None:
+            value = np.take(value, rows, axis=axis)
+        value = value.astype(self.dtype)
+        return value + 1 if self._shifted else value
+
+    def _part(self, layout, number):
         if layout.name not in self._kept:
             tensor = self._checkpoint.tensors[layout.name]
             self._kept[layout.name] = tensor.read()
@@ -133,11 +186,7 @@ class _Reader:
             index = (slice(None),) * layout.axis
             index += (slice(start, start + part.folded[layout.axis]),)
             value = value[index]
-        value = value.reshape(part.shape)
-        if rows is not None:
-            value = np.take(value, rows, axis=axis)
-        value = value.astype(self.dtype)
-        return value + 1 if self._shifted else value
+        return value.reshape(part.shape)
 
 
 def _stored(value, shifted):

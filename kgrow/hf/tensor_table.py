@@ -1,20 +1,23 @@
 """Which axes the tensors of an architecture have: tables, and how to read one.
 
-The notation is the algebra's, with two additions for what files pack together.
-Brackets hold axes that are one in the file:
+The notation is the algebra's, with additions for what files pack together or
+divide. Brackets hold axes that are one in the file:
 
     "-> [kv ~(2 pairs)] ~hidden"      a key projection, (kv * 2 * pairs, hidden)
 
-and a `Packed` holds several variables, one behind the other in one tensor.
-PyTorch's linear layers store (out, in): what they produce stands first, and
-`~` says that the second axis consumes.
+a `Packed` holds several variables, one behind the other in one tensor, and a
+`Divided` is one variable in several tensors, one for each expert. PyTorch's
+linear layers store (out, in): what they produce stands first, and `~` says that
+the second axis consumes.
 """
 
+import dataclasses
 import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from kgrow.algebra.axes import Axes
 from kgrow.algebra.axis_map import AxisMap
 from kgrow.algebra.errors import GrowthError
 from kgrow.algebra.spec import BlockStack, Dim
@@ -36,6 +39,34 @@ class Packed:
 
 
 @dataclass(frozen=True)
+class Divided:
+    """One variable in several tensors, one for each entry of its first axis.
+
+    The rule's expression has `{dim}` in place of the entry's number, as in
+    `experts.{experts}.up_proj.weight`; in the variable's path it is `*`.
+
+    Args:
+        along: string, the first axis of the variable, which the tensors have
+            not: the dimension, with `~` where it is consumed.
+        axes: string, the axes of each tensor.
+    """
+
+    along: str
+    axes: str
+
+    @property
+    def dim(self):
+        return self.along.removeprefix("~")
+
+    @property
+    def whole(self):
+        """`Axes` of the variable."""
+        (first,) = Axes.parse(f"-> {self.along}").axes
+        inner = Axes.parse(unfold(self.axes)[0])
+        return dataclasses.replace(inner, axes=(first, *inner.axes))
+
+
+@dataclass(frozen=True)
 class Shifted:
     """A gain that is stored as what is to be added to one (Gemma's norms).
 
@@ -52,7 +83,8 @@ class TensorTable:
 
     Args:
         rules: dict from regular expressions over names of tensors to axes, a
-            `Packed` or a `Shifted`. `{layers}` is the number of a block.
+            `Packed`, a `Divided` or a `Shifted`. `{layers}` is the number of a
+            block.
         dims: tuple of `Dim`s.
         stacks: tuple of `BlockStack`s.
         sizes: function from a config to the sizes of all dims.
@@ -71,7 +103,7 @@ class TensorTable:
     ('-> kv ~(2 pairs) ~hidden', (2, 1))
     """
 
-    rules: Mapping[str, "str | Packed | Shifted"]
+    rules: Mapping[str, "str | Packed | Divided | Shifted"]
     dims: tuple[Dim, ...]
     stacks: tuple[BlockStack, ...]
     sizes: Callable
@@ -86,23 +118,41 @@ class TensorTable:
         part of a packed one, named `tensor#part`."""
         rules = {}
         for pattern, rule in self.rules.items():
+            if isinstance(rule, Divided):
+                name = pattern.replace(f"{{{rule.dim}}}", r"\*")
+                rules[name] = rule.whole
+                continue
             for part, axes in parts_of(rule).items():
                 name = f"{pattern}#{part}" if part else pattern
                 rules[name] = unfold(axes)[0]
         return AxisMap(rules, self.dims, self.stacks, self.outputs)
 
-    def rule_of(self, name):
-        """The rule for a tensor, or `None` where it is ignored.
+    def find(self, name):
+        """What is known of a tensor.
+
+        Returns:
+            `(rule, path, entry)`: the rule, or `None` where the tensor is
+            ignored; the path of its variable; and its number where it is one
+            entry of a `Divided`, otherwise `None`.
 
         Raises:
             GrowthError: no rule knows the tensor.
         """
         if any(re.fullmatch(pattern, name) for pattern in self.ignored):
-            return None
+            return None, name, None
         for pattern, rule in self.rules.items():
-            expression = re.sub(r"\{\w+\}", r"\\d+", pattern)
-            if re.fullmatch(expression, name):
-                return rule
+            expression = pattern
+            if isinstance(rule, Divided):
+                number = r"(?P<entry>\d+)"
+                expression = pattern.replace(f"{{{rule.dim}}}", number)
+            expression = re.sub(r"\{\w+\}", r"\\d+", expression)
+            match = re.fullmatch(expression, name)
+            if match and isinstance(rule, Divided):
+                start, end = match.span("entry")
+                path = f"{name[:start]}*{name[end:]}"
+                return rule, path, int(match["entry"])
+            if match:
+                return rule, name, None
         raise GrowthError(
             f"The tensor {name!r} is none that this architecture is known to "
             "have. A model with parts of its own (adapters, heads of a task) "
@@ -115,7 +165,7 @@ def parts_of(rule):
     """`{part: axes}` of a rule; a tensor of one part names it `""`."""
     if isinstance(rule, Packed):
         return dict(rule.parts)
-    return {"": rule.axes if isinstance(rule, Shifted) else rule}
+    return {"": rule if isinstance(rule, str) else rule.axes}
 
 
 def unfold(text):

@@ -2,7 +2,8 @@
 
 A window is some of the new rows along one axis, along which every map is a
 gather: each row reads one old row. The plan of a window is the plan of a small
-network, in which the axis is named `window`.
+network, in which the axis is named by its number, `window0`. So windows of an
+expert, which is one entry along the first axis, are windows of a window.
 """
 
 import dataclasses
@@ -14,17 +15,44 @@ from kgrow.algebra.expansion import Expansion, Pair
 from kgrow.algebra.linear_maps import UNWRITTEN, GatherMap
 from kgrow.algebra.plan_term import blocks, factor_maps, factors
 
-_NAME = "window"
+_NAME = "window{}"
 
 
 def window_axis(plan, variable):
     """The axis to divide a variable along, or `None` if there is none.
 
-    It has one factor and only gathers along it. One that produces comes
-    first: noise is projected along axes that consume.
+    It has one factor, several entries and only gathers along it. One that
+    produces comes first: noise is projected along axes that consume.
+
+    Returns:
+        `(axis, factor)`, or `None`.
     """
+    places = _window_axes(plan, variable)
+    places = [p for p in places if variable.shape[p[1]] > 1]
+    return min(places)[1:] if places else None
+
+
+def entry_plan(plan, path, entry):
+    """The plan of one entry along the first axis of a variable.
+
+    Args:
+        plan: `Plan`.
+        path: string, of the variable in the target.
+        entry: int.
+
+    Returns:
+        `(plan, old entries)`, as `windows()` yields them, or `None` where the
+        entry is not to be had without the others.
+    """
+    variable = plan.target.variables[path]
+    if 0 not in [axis for _, axis, _ in _window_axes(plan, variable)]:
+        return None
+    return _window(plan, variable, 0, 0, slice(entry, entry + 1))
+
+
+def _window_axes(plan, variable):
     if any(isinstance(k, tuple) for t in plan.terms for k in t.widths):
-        return None  # products of dimensions have maps of their own
+        return []  # products of dimensions have maps of their own
     maps = [factor_maps(term, variable) for term in plan.terms]
     found, start = [], 0
     roles = factors(variable.axes)
@@ -32,17 +60,11 @@ def window_axis(plan, variable):
         width = len(names.factors) or 1
         along = [m[start] for m in maps]
         noisy = plan.noise.get(roles[start][0]) and names.role != PRODUCE
-        if (
-            width == 1
-            and all(m is None or isinstance(m, GatherMap) for m in along)
-            and not noisy
-            and not any(
-                isinstance(k, tuple) for t in plan.terms for k in t.widths
-            )
-        ):
+        gathers = all(m is None or isinstance(m, GatherMap) for m in along)
+        if width == 1 and gathers and not noisy:
             found.append((names.role != PRODUCE, axis, start))
         start += width
-    return min(found)[1:] if found else None
+    return found
 
 
 def windows(plan, path, place, rows):
@@ -68,6 +90,7 @@ def windows(plan, path, place, rows):
 
 def _window(plan, variable, axis, factor, span):
     name, _ = factors(variable.axes)[factor]
+    window = _NAME.format(axis)
     new = np.arange(span.start, span.stop)
     along = []
     for term in plan.terms:
@@ -80,8 +103,8 @@ def _window(plan, variable, axis, factor, span):
     terms = tuple(
         dataclasses.replace(
             t,
-            widths={**t.widths, _NAME: _same(m, old)},
-            parts=t.parts | {_NAME} if name in t.parts else t.parts,
+            widths={**t.widths, window: _same(m, old)},
+            parts=t.parts | {window} if name in t.parts else t.parts,
         )
         for t, m in zip(plan.terms, along, strict=True)
     )
@@ -89,11 +112,11 @@ def _window(plan, variable, axis, factor, span):
     state = np.random.SeedSequence([plan.seed, span.start]).generate_state(1)
     fresh = plan.new_entries
     if name in fresh:
-        fresh = {**fresh, _NAME: fresh[name]}
+        fresh = {**fresh, window: fresh[name]}
     small = dataclasses.replace(
         plan,
-        source=_cut(plan.source, sources, axis, len(old)),
-        target=_cut(plan.target, {variable.path}, axis, len(new)),
+        source=_cut(plan.source, sources, axis, window, len(old)),
+        target=_cut(plan.target, {variable.path}, axis, window, len(new)),
         terms=terms,
         new_entries=fresh,
         seed=int(state[0]),
@@ -118,13 +141,13 @@ def _same(m, old):
     return Expansion(small, small, pair, pair, pair, pair)
 
 
-def _cut(spec, paths, axis, size):
+def _cut(spec, paths, axis, name, size):
     """A spec of some variables, one axis of which is a window."""
     variables = {}
     for path in paths:
         v = spec.variables[path]
         axes = list(v.axes)
-        axes[axis] = dataclasses.replace(axes[axis], factors=(_NAME,))
+        axes[axis] = dataclasses.replace(axes[axis], factors=(name,))
         shape = list(v.shape)
         shape[axis] = size
         variables[path] = dataclasses.replace(
@@ -132,5 +155,5 @@ def _cut(spec, paths, axis, size):
             shape=tuple(shape),
             axes=dataclasses.replace(v.axes, axes=tuple(axes)),
         )
-    sizes = {**spec.sizes, _NAME: size}
+    sizes = {**spec.sizes, name: size}
     return dataclasses.replace(spec, variables=variables, sizes=sizes)

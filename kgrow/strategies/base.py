@@ -138,12 +138,12 @@ class Strategy:
                 continue
             stack = target.stack_of(name)
             if stack is None:
-                widths[name] = self.expand_width(
+                widths[name] = self._expansion(
                     dim, old, new, random_generator(seed, name)
                 )
             else:
                 widths[name] = tuple(
-                    self.expand_width(
+                    self._expansion(
                         dim, old, new, random_generator(seed, name, block)
                     )
                     for block in range(target.depths[stack])
@@ -157,6 +157,11 @@ class Strategy:
             source, target, terms, new_entries, noise, seed, effect=effect
         )
         return insert_identities(plan)
+
+    def _expansion(self, dim, source, target, rng):
+        expansion = self.expand_width(dim, source, target, rng)
+        softmax = dim.norm == "softmax"
+        return expansion.after_softmax() if softmax else expansion
 
     def split_terms(
         self, term: PlanTerm, source: ModelSpec, target: ModelSpec

@@ -285,7 +285,9 @@ def _learned(term, target):
     products = _products(target)
     inside = {n.strip("~") for key in products for n in key}
     for dim, expansion in term.widths.items():
-        if is_placed(target.dims[dim]) or dim in inside:
+        fixed = is_placed(target.dims[dim])
+        # Mixtures do not pass a softmax.
+        if fixed or target.dims[dim].norm == "softmax" or dim in inside:
             continue
         if isinstance(expansion, tuple):
             for block, e in enumerate(expansion):

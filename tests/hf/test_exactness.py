@@ -6,6 +6,7 @@ in `docs/safetensors.md`.
 
 import dataclasses
 import math
+import shutil
 
 import keras
 import pytest
@@ -167,3 +168,85 @@ def test_a_field_that_no_tensor_follows_is_refused(tmp_path):
             hf.grow(
                 tmp_path / "small", {field: 40}, "net2net", out=tmp_path / "out"
             )
+
+
+MORE = {"num_experts": 8, "num_experts_per_tok": 4}
+
+
+@pytest.fixture(scope="module")
+def experts(tmp_path_factory):
+    """A small model with experts, and the folder above its own, `small`."""
+    folder = tmp_path_factory.mktemp("experts")
+    model = small_model(_case("Qwen2Moe", num_hidden_layers=1))
+    model.save_pretrained(folder / "small")
+    return model, folder
+
+
+@pytest.mark.parametrize(
+    "strategy, target, reason",
+    [
+        ("net2net", {"num_experts": 8}, "num_experts_per_tok` has to grow"),
+        ("net2net", {"num_experts_per_tok": 4}, "has to grow"),
+        ("direct", MORE, "takes new entries into account"),
+    ],
+    ids=["fixed k", "k alone", "new experts"],
+)
+def test_other_experts_than_before_are_not_claimed(
+    strategy, target, reason, experts, tmp_path
+):
+    model, folder = experts
+    (tmp_path / "small").symlink_to(folder / "small")
+    receipt, grown, worst = hf_models.grown(
+        model, tmp_path, 0, strategy, target
+    )
+    assert not receipt.exact and reason in receipt.claims["experts"]
+    assert 1e-3 < worst < 2
+    for field, value in target.items():
+        assert getattr(grown.config, field) == value
+
+
+def test_experts_that_are_copied_are_copied_to_the_bit(experts, tmp_path):
+    model, folder = experts
+    (tmp_path / "small").symlink_to(folder / "small")
+    _, grown, _ = hf_models.grown(model, tmp_path, 0, "hypercloning", MORE)
+    small, large = (m.model.layers[0].mlp for m in (model, grown))
+    for name in ("gate_up_proj", "down_proj"):
+        old, new = (getattr(m.experts, name) for m in (small, large))
+        if name == "gate_up_proj":
+            assert torch.equal(new, torch.cat([old, old]))
+        # Noise that copies cannot see parts them; it adds up to nothing.
+        torch.testing.assert_close(new[:4] + new[4:], 2 * old)
+    assert torch.equal(large.gate.weight, torch.cat([small.gate.weight] * 2))
+
+
+def test_large_experts_grow_in_windows(experts, tmp_path, monkeypatch):
+    model, folder = experts
+    (tmp_path / "small").symlink_to(folder / "small")
+    target = {**MORE, "moe_intermediate_size": 32}
+    _, whole, _ = hf_models.grown(model, tmp_path, 0, "net2net", target)
+    monkeypatch.setattr("kgrow.hf.tensor_growth.WINDOW_BYTES", 256)
+    _, parts, _ = hf_models.grown(model, tmp_path, 1, "net2net", target)
+    for one, other in zip(whole.parameters(), parts.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_an_expert_that_is_missing_is_refused(experts, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(experts[1] / "small", tmp_path / "small")
+    file = tmp_path / "small" / "model.safetensors"
+    tensors = load_file(file)
+    del tensors["model.layers.0.mlp.experts.1.up_proj.weight"]
+    save_file(tensors, file, {"format": "pt"})
+    with pytest.raises(GrowthError, match=r"without gaps. Received: \[0, 2, 3"):
+        hf.grow(tmp_path / "small", MORE, "net2net", out=tmp_path / "out")
+
+
+def test_more_experts_cannot_be_taken_than_there_are(experts, tmp_path):
+    with pytest.raises(GrowthError, match="num_experts_per_tok=9"):
+        hf.grow(
+            experts[1] / "small",
+            {"num_experts": 8, "num_experts_per_tok": 9},
+            "net2net",
+            out=tmp_path / "out",
+        )

@@ -1,7 +1,9 @@
 """Decoders with experts: Mixtral, Qwen2-MoE, Qwen3-MoE and OLMoE.
 
-The router and the experts grow along with what they read and write. How many
-experts there are, and how many a token is sent to, stays.
+The router and the experts grow along with what they read and write, and so
+does their number. The router's softmax divides among copies of an expert what
+the expert had, so the function is kept if the number of experts that a token is
+sent to grows by the same factor.
 """
 
 import dataclasses
@@ -16,11 +18,15 @@ from kgrow.hf.architectures.decoder import (
     tied_head,
 )
 from kgrow.hf.architectures.registry import register
+from kgrow.hf.tensor_table import Divided
 
 _BLOCK = r"(model\.)?layers\.{layers}\."
+# Of experts; versions of `transformers` write one field or the other.
+_NUMBER = ("num_local_experts", "num_experts")
+_LLAMA = ("gate_proj", "up_proj", "down_proj")
 
 
-def _expert_rules(name, inner, layers=("gate_proj", "up_proj", "down_proj")):
+def _gated_rules(name, inner, layers=_LLAMA):
     """Axes of gated feedforward networks.
 
     Args:
@@ -35,6 +41,22 @@ def _expert_rules(name, inner, layers=("gate_proj", "up_proj", "down_proj")):
             f"-> hidden ~{inner} | residual_out"
         ),
     }
+
+
+def _router_and_experts(block, inner, layers=_LLAMA):
+    """Axes of a router and of the experts that it chooses from.
+
+    Args:
+        block: string, a regular expression over the name of the two.
+        inner: string, the dimension of an expert's hidden units.
+        layers: as in `_gated_rules()`.
+    """
+    rules = {rf"{_BLOCK}{block}\.gate\.weight": "-> experts ~hidden"}
+    experts = _gated_rules(rf"{block}\.experts\.{{experts}}", inner, layers)
+    for name, axes in experts.items():
+        leaves = "residual_out" in axes
+        rules[name] = Divided("~experts" if leaves else "experts", axes)
+    return rules
 
 
 def _experts_table(config, rules, more, norm_of_heads=None):
@@ -66,6 +88,11 @@ def _experts_table(config, rules, more, norm_of_heads=None):
         # No tensor is along the size of dense blocks.
         dims = tuple(dim for dim in dims if dim.name != "ffn")
         dims += tuple(Dim(name, field) for name, field in more.items())
+    experts = next((f for f in _NUMBER if f in config), _NUMBER[0])
+    chosen = Dim(
+        "experts", experts, norm="softmax", top_k="num_experts_per_tok"
+    )
+    dims, more = (*dims, chosen), {**more, "experts": experts}
 
     def all_sizes(config):
         found = {**sizes(config), **{d: config[f] for d, f in more.items()}}
@@ -77,11 +104,8 @@ def _experts_table(config, rules, more, norm_of_heads=None):
 @register("mixtral")
 def mixtral(config):
     """Mixtral."""
-    name = r"block_sparse_moe\."
-    rules = {
-        _BLOCK + name + r"gate\.weight": "-> _ ~hidden",
-        **_expert_rules(name + r"experts\.\d+", "ffn", ("w1", "w3", "w2")),
-    }
+    layers = ("w1", "w3", "w2")
+    rules = _router_and_experts("block_sparse_moe", "ffn", layers)
     return _experts_table(config, rules, {})
 
 
@@ -93,10 +117,7 @@ def olmoe(config):
             "OLMoE with clipped queries, keys and values has no table. "
             f"Received: clip_qkv={config['clip_qkv']}"
         )
-    rules = {
-        _BLOCK + r"mlp\.gate\.weight": "-> _ ~hidden",
-        **_expert_rules(r"mlp\.experts\.\d+", "ffn"),
-    }
+    rules = _router_and_experts("mlp", "ffn")
     table = _experts_table(config, rules, {}, norm_of_heads="all")
     return dataclasses.replace(table, settle=_settle_olmoe)
 
@@ -130,9 +151,9 @@ def _settle_olmoe(target, source, asked):
 def qwen2_moe(config):
     """Qwen2-MoE: one expert serves all tokens, behind a gate."""
     rules = {
-        _BLOCK + r"mlp\.(gate|shared_expert_gate)\.weight": "-> _ ~hidden",
-        **_expert_rules(r"mlp\.experts\.\d+", "inner"),
-        **_expert_rules(r"mlp\.shared_expert", "shared"),
+        _BLOCK + r"mlp\.shared_expert_gate\.weight": "-> _ ~hidden",
+        **_router_and_experts("mlp", "inner"),
+        **_gated_rules(r"mlp\.shared_expert", "shared"),
     }
     more = {
         "inner": "moe_intermediate_size",
@@ -144,9 +165,6 @@ def qwen2_moe(config):
 @register("qwen3_moe")
 def qwen3_moe(config):
     """Qwen3-MoE: queries and keys are normalised, head by head."""
-    rules = {
-        _BLOCK + r"mlp\.gate\.weight": "-> _ ~hidden",
-        **_expert_rules(r"mlp\.experts\.\d+", "inner"),
-    }
+    rules = _router_and_experts("mlp", "inner")
     more = {"inner": "moe_intermediate_size"}
     return _experts_table(config, rules, more, norm_of_heads="each")
