@@ -22,11 +22,14 @@ PIP  := $(BIN)/python -m pip --disable-pip-version-check
 TPU_VENV := .venv-tpu
 TPU      := $(TPU_VENV)/.installed
 TPU_LOG  := $(TPU_VENV).log
+# What builds archives has an environment of its own.
+RELEASE_VENV := .venv-release
+RELEASE      := $(RELEASE_VENV)/.installed
 DEMO := $(VENV)/.demo-installed
 ALL  := $(VENV)/.all-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow tpu-environment test-tpu doctest lint format registries types docs bench notebooks clean
+.PHONY: help demo test slow tpu-environment test-tpu doctest lint format registries types docs bench notebooks dist release clean
 
 help:
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -85,8 +88,18 @@ bench: $(ALL) ## every script in benchmarks/, on JAX
 notebooks: $(ALL) ## run all notebooks and store their outputs, on JAX
 	@KERAS_BACKEND=$${KERAS_BACKEND:-jax} $(BIN)/python notebooks/execute.py $(ARGS)
 
+dist: $(RELEASE) ## wheel and source archive into dist/, their contents checked
+	rm -rf dist
+	$(RELEASE_VENV)/bin/python -m build
+	$(RELEASE_VENV)/bin/python -m twine check --strict dist/*
+	$(RELEASE_VENV)/bin/python .ci/check_release.py dist
+
+release: $(ALL) dist ## both archives, installed in fresh environments and run
+	$(BIN)/python .ci/check_release.py dist --borrow $(VENV) $(BACKENDS)
+
 clean: ## what the targets above left behind, .venv included
-	rm -rf $(VENV) $(TPU_VENV) $(TPU_VENV).log $(PASSED) demo dist site \
+	rm -rf $(VENV) $(TPU_VENV) $(TPU_VENV).log $(RELEASE_VENV) $(PASSED) \
+	    demo dist site \
 	    .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
@@ -130,6 +143,12 @@ $(ALL): pyproject.toml | $(BIN)/python
 	$(PIP) install '$(TORCH)'
 	$(PIP) install -e '.[jax,tensorflow,torch,hub,tfds,plots,orbax,docs,dev]'
 	@touch $@ $(DEMO)
+
+$(RELEASE):
+	$(PYTHON) -m venv $(RELEASE_VENV)
+	$(RELEASE_VENV)/bin/python -m pip --disable-pip-version-check install \
+	    build twine
+	@touch $@
 
 $(TPU): pyproject.toml
 	@$(PYTHON) -c 'import platform as p, sys; \
