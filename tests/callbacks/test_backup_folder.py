@@ -182,6 +182,7 @@ def test_the_backup_of_another_schedule_is_refused(case, first, tmp_path):
     assert run(schedule(until=14)).growth_config["num_layers"] == 3
 
 
+@pytest.mark.compiles
 def test_either_order_ends_with_the_same_weights(tmp_path):
     def run(first, places=()):
         model = small()

@@ -226,7 +226,7 @@ class Hidden(keras.optimizers.SGD):
             self.memory = slots[: len(slots) // 2]
 
 
-@pytest.mark.each
+@pytest.mark.grid
 @pytest.mark.parametrize("place", ["dict", "pairs", "half", "nowhere"])
 def test_optimizers_that_hide_their_variables(place):
     model = trained(Hidden(place, learning_rate=0.01))

@@ -402,6 +402,7 @@ def scheduled(callbacks=(), **options):
     return model, run
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("error", [Broken, KeyboardInterrupt, StopIteration])
 def test_data_that_fail_where_a_stage_begins(error):
     """The run ends in the stage before, and goes on when it is called again."""

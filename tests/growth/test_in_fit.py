@@ -128,7 +128,7 @@ def test_growth_of_every_kind_of_model(family):
 
 
 # After an odd number of steps: in the middle of accumulating gradients.
-@pytest.mark.grid
+@pytest.mark.compiles
 @pytest.mark.parametrize(
     "name",
     [
@@ -187,7 +187,7 @@ def test_growth_under_every_setting(name):
     assert set(lengths.values()) == {EPOCHS}, lengths
 
 
-@pytest.mark.grid
+@pytest.mark.compiles
 @pytest.mark.parametrize("shuffled", [True, False])
 def test_data_in_arrays_keep_their_order(shuffled):
     """Growth draws nothing from what shuffles the data or drops units."""
@@ -268,7 +268,6 @@ def test_growth_before_training(when):
     assert_same_state(model, large)
 
 
-@pytest.mark.each
 def test_growth_between_fits():
     expected, _ = oracle("mlp", [(STEPS, BOTH)])
     model = with_optimizer(mlp(**CONFIG), "Adam")

@@ -373,7 +373,6 @@ def assert_goes_on_alike(loaded, model):
 POLICY = Asymmetric(new=0.0, old=0.5, steps=10)
 
 
-@pytest.mark.each
 def test_a_file_holds_the_pace(tmp_path):
     model = grown("AdamW", policy=POLICY)
     model.save(tmp_path / "model.keras")

@@ -245,7 +245,6 @@ def test_a_constant_stays_as_it_is(policies):
     assert isinstance(model.optimizer._learning_rate, keras.Variable)
 
 
-@pytest.mark.each
 def test_keep_changes_no_bit():
     kept, free = (with_optimizer(mlp(**STILL), "Adam schedule") for _ in "ab")
     train(kept, {("batch", 1): grow("keep")})

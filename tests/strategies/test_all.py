@@ -421,7 +421,7 @@ def test_net2net_copies_are_balanced(split, source, extra):
 # --- twins -------------------------------------------------------------------
 
 
-@pytest.mark.each
+@pytest.mark.grid
 @pytest.mark.parametrize(
     "strategy, part",
     [

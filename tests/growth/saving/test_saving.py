@@ -81,7 +81,7 @@ RESUMED = [
 
 # Not with averages: Keras on JAX cannot train on after a `fit` that ended in
 # them, as weights and averages then share their arrays.
-@pytest.mark.grid
+@pytest.mark.compiles
 @pytest.mark.parametrize("name", [n for n in RESUMED if n != "Adam ema"])
 def test_weights_make_a_small_model_large(name, tmp_path):
     model = grown(name=name)
@@ -171,7 +171,7 @@ def test_every_kind_of_model_comes_back(kind, tmp_path):
     assert_trains_on_alike(kind, model, fresh)
 
 
-@pytest.mark.each
+@pytest.mark.grid
 @pytest.mark.parametrize("state_of_things", [rich, taught])
 def test_everything_that_is_under_way_comes_back(state_of_things, tmp_path):
     model = state_of_things()
