@@ -12,6 +12,7 @@ import types
 import pytest
 
 import kgrow
+from docs.tools import keras_links
 from kgrow_cli import app
 
 pytestmark = pytest.mark.once
@@ -170,6 +171,18 @@ def test_a_reader_s_browser_fetches_nothing(site):
     assert len(pages) > len(API)
     for page in pages:
         assert not fetched.search(page.read_text()), page
+
+
+def test_names_of_keras_lead_to_its_documentation(site):
+    page = (site / "api" / "layers.html").read_text()
+    link = keras_links.BASE + keras_links.PAGES["keras.layers.Layer"]
+    assert f'<a href="{link}"><code>keras.layers.Layer</code></a>' in page
+    assert keras_links.url_of("keras.src.ops") is None
+
+
+@pytest.mark.parametrize("name", keras_links.PAGES)
+def test_names_that_are_linked_are_keras_s(name):
+    assert resolve(name) is not None
 
 
 def test_examples_are_code(site):
