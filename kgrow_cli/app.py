@@ -116,9 +116,9 @@ def _is_folder(model):
 
 def _version(asked):
     if asked:
-        from importlib.metadata import version
+        from kgrow import __version__
 
-        print(f"kgrow {version('kgrow')}")
+        print(f"kgrow {__version__}")
         raise typer.Exit
 
 

@@ -121,6 +121,11 @@ def test_all_commands_are_listed_with_the_exit_codes():
     assert "1 growth refused" in said
 
 
+def test_the_version_is_that_of_the_imported_package():
+    result = CliRunner().invoke(app, ["--version"])
+    assert result.stdout == f"kgrow {kgrow.__version__}\n"
+
+
 def test_script_and_packages_are_declared():
     """The script names a function that is there, in a packaged package."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
