@@ -54,7 +54,9 @@ def _outside(file):
     return [
         (path, up + path)
         for up, path, _ in _OUTSIDE.findall(file.content_string)
-        if up.count("../") > depth and (_ROOT / path).is_file()
+        if up.count("../") > depth
+        and (_ROOT / path).is_file()
+        and not path.startswith("notebooks/")  # have pages
     ]
 
 

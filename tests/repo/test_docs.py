@@ -173,6 +173,20 @@ def test_a_reader_s_browser_fetches_nothing(site):
         assert not fetched.search(page.read_text()), page
 
 
+@pytest.mark.parametrize(
+    "name", [p.stem for p in sorted((ROOT / "notebooks").glob("*.ipynb"))]
+)
+def test_every_notebook_has_a_page_with_its_pictures(site, name):
+    page = (site / "notebooks" / f"{name}.html").read_text()
+    pictures = {
+        path.name
+        for path in (site / "notebooks" / f"{name}_files").iterdir()
+        if path.suffix == ".png"
+    }
+    assert pictures and all(f"{name}_files/{p}" in page for p in pictures)
+    assert (site / "notebooks" / f"{name}.ipynb").is_file()
+
+
 def test_names_of_keras_lead_to_its_documentation(site):
     page = (site / "api" / "layers.html").read_text()
     link = keras_links.BASE + keras_links.PAGES["keras.layers.Layer"]
