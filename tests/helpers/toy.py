@@ -19,7 +19,7 @@ from kgrow.growth.gates import carry_gates
 from kgrow.models import registered
 
 settings.register_profile(
-    "kgrow", deadline=None, derandomize=True, max_examples=50
+    "kgrow", deadline=None, derandomize=True, max_examples=25
 )
 settings.load_profile("kgrow")
 
