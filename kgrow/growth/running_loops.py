@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Iterator
+from types import FrameType
 from typing import TYPE_CHECKING
 
 import keras
@@ -24,10 +26,19 @@ def check_loops(model: GrowableModel) -> None:
         model: `GrowableModel` that is to change.
 
     Raises:
-        GrowthError: `evaluate()` or `predict()` of the model is running, or
-            any loop of another model that it is a part of.
+        GrowthError: `evaluate()` or `predict()` of the model is running, any
+            loop of another model that it is a part of, or any loop of the
+            model in another thread.
     """
-    for owner, loop in _running_loops():
+    for owner, loop in _loops_of_other_threads():
+        if owner is model:
+            raise GrowthError(
+                f"`{loop}()` of the model is running in another thread, in the "
+                "middle of a step of the network that would be replaced. Grow "
+                "in a callback of it, or wait until it has ended. Received: a "
+                f"growth in thread {threading.current_thread().name!r}"
+            )
+    for owner, loop in _running_loops(sys._getframe()):
         if owner is model and loop in _OTHERS:
             raise GrowthError(
                 f"`{loop}()` is running, and holds functions that were "
@@ -46,10 +57,18 @@ def check_loops(model: GrowableModel) -> None:
             )
 
 
-def _running_loops() -> Iterator[tuple[keras.Model, str]]:
-    """`(model, name)` of Keras' loops that this thread is in, the innermost
+def _loops_of_other_threads() -> Iterator[tuple[keras.Model, str]]:
+    own = threading.get_ident()
+    for thread, frame in sys._current_frames().items():
+        if thread != own:
+            yield from _running_loops(frame)
+
+
+def _running_loops(
+    frame: FrameType | None,
+) -> Iterator[tuple[keras.Model, str]]:
+    """`(model, name)` of the loops of Keras that a frame is in, the innermost
     first."""
-    frame = sys._getframe()
     while frame is not None:
         name = frame.f_code.co_name
         if name in _TRAINING or name in _OTHERS:

@@ -1,5 +1,7 @@
 """A growth inside a loop that would go on with the network that is replaced."""
 
+import threading
+
 import keras
 import numpy as np
 import pytest
@@ -49,6 +51,30 @@ def test_not_inside_its_own_evaluation(loop):
     # Where it has ended, it grows.
     assert model.grow({"units": 9}).exact
     model.evaluate(X, Y, verbose=0)
+
+
+@pytest.mark.parametrize("loop", ["fit", "predict"])
+def test_not_beside_a_loop_in_another_thread(loop):
+    model = growable()
+    attempt = Attempt("attempt", model)
+
+    def wait(*args, **kwargs):
+        thread = threading.Thread(target=attempt.attempt, name="beside")
+        thread.start()
+        thread.join()
+
+    place = f"on_{'train' if loop == 'fit' else loop}_end"
+    callback = keras.callbacks.Callback()
+    setattr(callback, place, wait)
+    arguments = {"callbacks": [callback], "verbose": 0}
+    if loop == "fit":
+        model.fit(X, Y, **arguments)
+    else:
+        model.predict(X, **arguments)
+    assert f"`{loop}()` of the model is running in another" in attempt.error
+    assert "'beside'" in attempt.error
+    assert model.growth_config == {"units": 6}
+    assert model.grow({"units": 9}).exact
 
 
 def test_not_inside_the_training_of_a_model_that_it_is_a_part_of():
