@@ -286,7 +286,7 @@ class OwnStep(Subclass):
     if BACKEND == "torch":
 
         def train_step(self, data):
-            x, y = data
+            x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
             self.zero_grad()
             loss = self._own_loss(y, self(x, training=True))
             loss.backward()
@@ -299,7 +299,7 @@ class OwnStep(Subclass):
             return {"own": self.tracker.result()}
 
         def test_step(self, data):
-            x, y = data
+            x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
             self.tracker.update_state(self._own_loss(y, self(x)))
             return {"own": self.tracker.result()}
 
@@ -308,7 +308,7 @@ class OwnStep(Subclass):
         def train_step(self, data):
             import tensorflow as tf
 
-            x, y = data
+            x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
             with tf.GradientTape() as tape:
                 loss = self._own_loss(y, self(x, training=True))
             weights = self.trainable_weights
@@ -317,7 +317,7 @@ class OwnStep(Subclass):
             return {"own": self.tracker.result()}
 
         def test_step(self, data):
-            x, y = data
+            x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
             self.tracker.update_state(self._own_loss(y, self(x)))
             return {"own": self.tracker.result()}
 
@@ -331,7 +331,7 @@ class OwnStep(Subclass):
             import jax
 
             trainable, others, optimizer, metrics = state
-            x, y = data
+            x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
             grad = jax.value_and_grad(self._stateless_loss, has_aux=True)
             (loss, others), grads = grad(trainable, others, x, y)
             trainable, optimizer = self.optimizer.stateless_apply(
@@ -343,7 +343,7 @@ class OwnStep(Subclass):
 
         def test_step(self, state, data):
             trainable, others, metrics = state
-            x, y = data
+            x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
             loss, others = self._stateless_loss(trainable, others, x, y)
             metrics = self.tracker.stateless_update_state(metrics, loss)
             logs = {"own": self.tracker.stateless_result(metrics)}
