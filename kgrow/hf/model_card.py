@@ -42,7 +42,7 @@ def model_card(folder, receipt):
     """
     kept = "is meant to be kept" if receipt.exact else "is not kept"
     return card(
-        _kept_metadata(folder),
+        kept_metadata(folder),
         f"A grown {receipt.architecture}",
         f"Grown by kgrow from `{receipt.source}` with\n`{receipt.strategy}`, "
         f"seed {receipt.seed}. It has not been trained since.",
@@ -85,8 +85,8 @@ def claim_list(receipt):
     )
 
 
-def _kept_metadata(folder):
-    """Lines of the old card's metadata, with the lists below them."""
+def kept_metadata(folder):
+    """Lines of a folder's card that hold for a grown model as well."""
     path = folder / "README.md"
     if not path.is_file():
         return []

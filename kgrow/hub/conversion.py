@@ -4,11 +4,15 @@ import numpy as np
 
 from kgrow import backend
 from kgrow.algebra.errors import GrowthError
-from kgrow.architecture.architecture import grown_weights, relative_path
-from kgrow.backend.lazy_variables import give_value, initialize, without_values
+from kgrow.backend.lazy_variables import without_values
 from kgrow.growth.growable_model import GrowableModel
 from kgrow.hub import bert, deit, gpt2, roberta, vit
 from kgrow.hub.keras_hub_import import keras_hub
+from kgrow.hub.network_values import (
+    fill_network,
+    network_shapes,
+    network_values,
+)
 
 TWINS = (
     gpt2.TWIN,
@@ -67,7 +71,7 @@ def from_hub(network, num_classes=None):
             "`num_classes` is for the backbone of a classifier. Received: "
             f"num_classes={num_classes} for {type(network).__name__}"
         )
-    values = _values(network)
+    values = network_values(network)
     known = {there for _, there in twin.pairs(config["num_layers"])}
     lost = sorted({p for p in values if p not in known})
     if lost and (task is None or any(not _is_lost(twin, p) for p in lost)):
@@ -80,9 +84,9 @@ def from_hub(network, num_classes=None):
         )
     with without_values():
         model = twin.family(dtype=backbone.dtype_policy, **config)
-    shapes = _shapes(model.network)
+    shapes = network_shapes(model.network)
     made = twin.values_here(values, shapes, config["num_layers"])
-    _fill(model.network, made)
+    fill_network(model.network, made)
     return model
 
 
@@ -141,13 +145,13 @@ def to_hub(model, preprocessor=None, task=True):
             made = getattr(models, twin.task)(
                 made, preprocessor=preprocessor, compile=False, **head
             )
-    values = _values(network)
+    values = network_values(network)
     if not task:
         # Nothing is read off a head that is not asked for.
         for path in [p for p in values if twin.in_head(p)]:
             values[path] = np.zeros_like(values[path])
-    shapes = _shapes(made)
-    _fill(made, twin.values_there(values, shapes, network.num_layers))
+    shapes = network_shapes(made)
+    fill_network(made, twin.values_there(values, shapes, network.num_layers))
     if task:
         made.compile()
     return made
@@ -185,29 +189,3 @@ def _twin_of_model(model):
 
 def _is_lost(twin, path):
     return path.split("/")[0] in twin.lost
-
-
-def _values(network):
-    return {
-        relative_path(network, w): np.asarray(
-            backend.to_numpy_if_cpu(backend.storage(w))
-        )
-        for w in grown_weights(network)
-    }
-
-
-def _shapes(network):
-    return {
-        relative_path(network, w): tuple(w.shape)
-        for w in grown_weights(network)
-    }
-
-
-def _fill(network, values):
-    """Gives weights these values, and all other variables their own."""
-    for weight in grown_weights(network):
-        value = values.get(relative_path(network, weight))
-        if value is not None:
-            give_value(weight, value)
-    initialize(network.variables)
-    backend.register_parameters(network)

@@ -125,13 +125,13 @@ def _card(network, receipts):
         f"trained; growths: {len(receipts)}."
     ]
     for number, receipt in enumerate(receipts, 1):
-        paragraphs += [f"## Growth {number}", *_growth(receipt)]
+        paragraphs += [f"## Growth {number}", *growth_paragraphs(receipt)]
     paragraphs.append(f"`{RECEIPTS}` holds the same as data.")
     return card(_metadata(network), f"A grown {name}", *paragraphs)
 
 
-def _growth(receipt):
-    """Paragraphs on one growth."""
+def growth_paragraphs(receipt):
+    """What a card says of one growth: paragraphs of Markdown."""
     at = "" if receipt.step is None else f", at step {receipt.step:,}"
     claim = "claimed to be kept" if receipt.exact else "not claimed to be kept"
     return (

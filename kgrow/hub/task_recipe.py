@@ -1,5 +1,7 @@
 """How a task of KerasHub is made again, with a larger backbone."""
 
+import inspect
+
 import keras
 
 from kgrow.architecture.recipes import (
@@ -32,6 +34,7 @@ class TaskRecipe:
         self.task_class = type(task)
         self.preprocessor = task.preprocessor
         self.backbone = ClassRecipe(task.backbone)
+        self.backbone.config.update(_forgotten(task.backbone))
         self.head = dict(task.get_config())
         for name in ("backbone", "preprocessor"):
             self.head.pop(name, None)
@@ -73,3 +76,19 @@ class TaskRecipe:
             "backbone": self.backbone.source(),
             "head": head,
         }
+
+
+def _forgotten(backbone):
+    """Arguments that a backbone was made with and its config lacks, such as
+    `tie_word_embeddings` of KerasHub's Llama."""
+    known = backbone.get_config()
+    return {
+        name: getattr(backbone, name)
+        for name, argument in inspect.signature(
+            type(backbone)
+        ).parameters.items()
+        if name not in known
+        and argument.kind is argument.POSITIONAL_OR_KEYWORD
+        and argument.default is not argument.empty
+        and getattr(backbone, name, argument.default) != argument.default
+    }
