@@ -42,7 +42,7 @@ if TYPE_CHECKING:  # for editors, type checkers and the API pages
     from kgrow.growth.receipt import Receipt
     from kgrow.schedules.advice.advisor import advise
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Modules that work without Keras.
 _LIGHT = ("algebra", "hf", "strategies")

@@ -1,5 +1,6 @@
 """The files of a release agree, and its archives are checked."""
 
+import datetime
 import importlib.util
 import pathlib
 import re
@@ -29,8 +30,18 @@ def test_citation_and_project_agree(field):
 
 def test_the_package_and_the_changelog_have_the_version():
     assert kgrow.__version__ == PROJECT["version"]
-    (head, _), (version, _) = HEADS[:2]
+    (head, _), (version, date), *_ = HEADS
     assert (head, version) == ("Unreleased", PROJECT["version"])
+    text = (ROOT / "CITATION.cff").read_text("utf-8")
+    assert re.findall(r"^date-released: (\S+)$", text, re.M) == [date]
+    datetime.date.fromisoformat(date)
+
+
+def test_a_section_has_each_head_once():
+    text = (ROOT / "CHANGELOG.md").read_text("utf-8")
+    for section in text.split("\n## [")[1:]:
+        kinds = re.findall(r"^### (.+)$", section, re.M)
+        assert len(kinds) == len(set(kinds)), section.partition("]")[0]
 
 
 # --- the workflow ------------------------------------------------------------
