@@ -5,6 +5,7 @@ from kgrow.hf.checkpoint import Checkpoint, open_checkpoint
 from kgrow.hf.folder_growth import FolderPlan, grow, plan_growth, read_spec
 from kgrow.hf.folder_receipt import FolderReceipt
 from kgrow.hf.folder_spec import FolderSpec
+from kgrow.hf.new_vocabulary import change_vocabulary
 from kgrow.hf.tensor_table import Divided, Packed, Shifted, TensorTable
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Packed",
     "Shifted",
     "TensorTable",
+    "change_vocabulary",
     "grow",
     "model_types",
     "open_checkpoint",
