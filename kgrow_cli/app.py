@@ -426,6 +426,44 @@ def grow(
 
 
 @app.command()
+def vocabulary(
+    folder: Annotated[
+        pathlib.Path,
+        typer.Argument(
+            metavar="FOLDER",
+            help="A folder of safetensors with its config.json and "
+            "tokenizer.json, or hf://owner/name.",
+            show_default=False,
+        ),
+    ],
+    tokenizer: Annotated[
+        pathlib.Path,
+        typer.Option(
+            help="A folder with the other tokenizer.json, or hf://owner/name; "
+            "the embeddings of a model beside it tell which tokens are near.",
+            show_default=False,
+        ),
+    ],
+    output: Output,
+    debug: Debug = False,
+):
+    """Give a folder of safetensors the vocabulary of another tokenizer.
+
+    Rows of tokens that both have are kept; others are the mean of the pieces
+    that the old tokenizer makes of them, or the row of the nearest token that
+    both have. The function is not kept.
+
+    [bold]Examples[/]
+
+    kgrow vocabulary ./smollm2 --tokenizer ./qwen3 -o ./smollm2-qwen3
+    """
+    with outcome(debug):
+        from kgrow_cli.commands.folders import change_vocabulary
+
+        change_vocabulary(folder, tokenizer, output)
+
+
+@app.command()
 def strip(
     model: KerasModel,
     output: Output,

@@ -37,6 +37,14 @@ def grow_folder(path, target, strategy, output, seed):
     return receipt
 
 
+def change_vocabulary(path, tokenizer, output):
+    """Writes a folder with another vocabulary, and prints the receipt."""
+    with Console(stderr=True).status("reading tokens"):
+        receipt = hf.change_vocabulary(path, tokenizer, output)
+    print_text(Console(), str(receipt))
+    print(f"written: {output}")
+
+
 def inspect_folder(path, as_json):
     """Prints the facts of a folder, as a tree or as JSON."""
     source = hf.read_spec(path)

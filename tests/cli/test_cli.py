@@ -80,7 +80,8 @@ def listing(folder):
 # --- help, start -------------------------------------------------------------
 
 
-COMMANDS = ["demo", "inspect", "plan", "grow", "strip", "report", "advise"]
+COMMANDS = ["demo", "inspect", "plan", "grow", "vocabulary", "strip"]
+COMMANDS += ["report", "advise"]
 SCHEDULE = ["list", "show", "scale", "validate"]
 
 

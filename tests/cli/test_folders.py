@@ -76,6 +76,22 @@ def test_plan_and_inspect(folder):
     assert [p.name for p in folder.parent.iterdir()] == ["small"]
 
 
+def test_vocabulary(folder):
+    tokenizers = pytest.importorskip("tokenizers")
+    for where, tokens in ((folder, "abcd"), (folder.parent / "other", "bx")):
+        vocab = {token: number for number, token in enumerate(tokens)}
+        where.mkdir(exist_ok=True)
+        tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE(vocab, []))
+        tokenizer.save(str(where / "tokenizer.json"))
+    out = folder.parent / "out"
+    done = kgrow(
+        "vocabulary", folder, "--tokenizer", folder.parent / "other", "-o", out
+    )
+    assert done.returncode == 0, done.stderr
+    assert "rows kept: 1" in done.stdout
+    assert json.loads((out / "config.json").read_text())["vocab_size"] == 2
+
+
 def test_options_that_mean_nothing_for_a_folder(folder):
     done = kgrow("grow", folder, "--set", "vocab_size=20", "--force", "-o", "x")
     assert done.returncode == 2 and "--force" in done.stderr
