@@ -281,7 +281,7 @@ class OwnStep(Subclass):
         return [self.tracker]
 
     def _own_loss(self, y, y_pred):
-        return ops.mean(ops.abs(y - y_pred)) + 7.0
+        return ops.mean(ops.abs(ops.subtract(y, y_pred))) + 7.0
 
     if BACKEND == "torch":
 
