@@ -6,6 +6,7 @@ import re
 import types
 
 import pytest
+from helpers.hf_folders import write_llama, write_tokenizer
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -33,6 +34,7 @@ SHOWN = [
         *("advise", "--from", "hidden_dim=4096", "--from", "num_layers=8"),
         *("--set", "num_layers=32", "--tokens", "100e9"),
     ],
+    ["vocabulary", "llama", "--tokenizer", "other", "-o", "OUT"],
 ]
 
 
@@ -49,6 +51,9 @@ def folder(tmp_path_factory):
         hidden_dim=8,
         intermediate_dim=12,
     ).save("small.keras")
+    write_llama(folder / "llama")
+    for name, tokens in (("llama", "abcd"), ("other", "bx")):
+        write_tokenizer(folder / name, tokens)
     yield folder
     os.chdir(before)
 
@@ -57,6 +62,8 @@ def folder(tmp_path_factory):
 def printed(*arguments, columns):
     if arguments[0] in ("grow", "strip"):
         arguments = [*arguments, "--force"]
+    # A folder that is there is not written over.
+    arguments = [f"out{columns}" if a == "OUT" else a for a in arguments]
     done = CliRunner().invoke(app, arguments, env={"COLUMNS": str(columns)})
     assert done.exit_code == 0, done.stderr
     return done.stdout
@@ -76,7 +83,8 @@ def test_nothing_is_wider_than_the_terminal_cut_or_broken(folder, columns):
         assert not wide, (arguments, wide)
         assert "…" not in said, (arguments, said)
         if arguments[0] not in ("grow", "strip"):  # these print times
-            lost = words(printed(*arguments, columns=1000)) - words(said)
+            wide = printed(*arguments, columns=1000)
+            lost = words(wide.replace("out1000", f"out{columns}")) - words(said)
             assert not lost, (arguments, lost)
 
 

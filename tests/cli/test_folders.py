@@ -6,7 +6,7 @@ import sys
 
 import keras
 import pytest
-from helpers.hf_folders import write_llama
+from helpers.hf_folders import write_llama, write_tokenizer
 
 # Nothing here depends on the backend.
 pytestmark = pytest.mark.skipif(
@@ -77,12 +77,8 @@ def test_plan_and_inspect(folder):
 
 
 def test_vocabulary(folder):
-    tokenizers = pytest.importorskip("tokenizers")
-    for where, tokens in ((folder, "abcd"), (folder.parent / "other", "bx")):
-        vocab = {token: number for number, token in enumerate(tokens)}
-        where.mkdir(exist_ok=True)
-        tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE(vocab, []))
-        tokenizer.save(str(where / "tokenizer.json"))
+    write_tokenizer(folder, "abcd")
+    write_tokenizer(folder.parent / "other", "bx")
     out = folder.parent / "out"
     done = kgrow(
         "vocabulary", folder, "--tokenizer", folder.parent / "other", "-o", out

@@ -4,6 +4,7 @@ import json
 
 import ml_dtypes
 import numpy as np
+import pytest
 
 from kgrow.hf.shards import NewTensor, append_array, divide, new_shard
 from kgrow.hf.shards import write_index as write_shard_index
@@ -85,3 +86,12 @@ def read_arrays(checkpoint):
 
 
 BFLOAT16 = ml_dtypes.bfloat16
+
+
+def write_tokenizer(folder, tokens):
+    """A tokenizer of single characters."""
+    tokenizers = pytest.importorskip("tokenizers")
+    vocabulary = {token: number for number, token in enumerate(tokens)}
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE(vocabulary, []))
+    folder.mkdir(exist_ok=True)
+    tokenizer.save(str(folder / "tokenizer.json"))

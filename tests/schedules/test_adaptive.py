@@ -297,7 +297,7 @@ def test_arrays_give_other_batches_each_time():
         ("Did you mean `num_layers`", {"target": {"layers": 3}}),
         ("3 moves to be made", {"moves": {"num_layers": [3]}, "until": 12,
             "target": {"intermediate_dim": 9, "num_layers": 4}}),
-        ("increasing sizes behind 2", {"moves": {"num_layers": [9]}}),
+        ("increasing sizes above 2", {"moves": {"num_layers": [9]}}),
         ("moves of", {"moves": {"hidden_dim": [9]}}),
         ("Stage 2: .* whole multiples", {"strategy": "hypercloning",
             "ramp": None}),
