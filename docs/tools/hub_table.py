@@ -241,9 +241,9 @@ def _growths(architecture, grows):
         for name in grows
         if name not in stacks
         and any(
-            axes.dims[d].kind in ("stream", "nonlinear")
-            for d in axes.fields[name]
-            if d in axes.dims
+            dim.kind in ("stream", "nonlinear")
+            for dim in axes.dims.values()
+            if name in (base(dim.field), dim.top_k)
         )
     ]
     ffn = [n for n in widths if any(word in n for word in _FFN)]
@@ -289,7 +289,8 @@ def _hidden(architecture, widths):
     for variable in spec.variables.values():
         for dim in variable.axes.dims:
             found = spec.dims[dim]
-            if found.norm and base(found.field) in widths:
+            normed = found.norm in ("layer", "rms")
+            if normed and base(found.field) in widths:
                 name = base(found.field)
                 counts[name] = counts.get(name, 0) + 1
     return max(counts, key=counts.get, default=None)

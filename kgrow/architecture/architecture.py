@@ -86,6 +86,9 @@ class Architecture:
                 config.setdefault(field, value)
             elif value is not None:
                 config[field] = list(self.spec.config[field])
+        for dim in self.spec.dims.values():
+            if dim.top_k:
+                config[dim.top_k] = self.spec.config[dim.top_k]
         return config
 
     def check(

@@ -521,3 +521,30 @@ def test_keras_nlp_is_keras_hub():
         ]
         == 8
     )
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    keras.backend.backend() != "jax", reason="traced in this process"
+)
+@pytest.mark.parametrize("name", ["Mixtral", "Qwen3Moe", "QwenMoe", "GptOss"])
+def test_experts_of_a_backbone_grow(name):
+    hub_models = pytest.importorskip("docs.tools.hub_models")
+    network = hub_models.small_network(f"{name}Backbone")
+    randomize(network)
+    model = kgrow.GrowableModel(network)
+    before = _auxiliary_loss(model.network)
+    assert before > 0 or name == "GptOss"  # which has none
+    receipt = model.grow({"num_experts": 8, "top_k": 4}, "net2net")
+    np.testing.assert_allclose(_auxiliary_loss(model.network), before, 1e-5)
+    assert receipt.exact and receipt.relative_diff <= receipt.tolerance
+    assert model.network.num_experts == 8 and model.network.top_k == 4
+    receipt = model.grow({"num_experts": 16}, "net2net")
+    assert not receipt.exact and "`top_k` has to grow" in str(receipt.claims)
+
+
+def _auxiliary_loss(network):
+    tokens = np.arange(14).reshape(2, 7) % 50
+    ones = np.ones_like(tokens)
+    network({"token_ids": tokens, "padding_mask": ones}, training=True)
+    return sum(float(loss) for loss in network.losses)

@@ -84,7 +84,11 @@ class _Analysis:
                     return None, None
                 traced = self._trace(change.applied(shallow), other)
                 # Heads need not show in shapes, only in how axes are split.
-                same = changed == shapes and traced[1].sizes() == sizes
+                same = (
+                    changed == shapes
+                    and traced[1].sizes() == sizes
+                    and traced[1].picked() == facts.picked()
+                )
                 return (None, None) if same else traced
             except Exception:
                 return None

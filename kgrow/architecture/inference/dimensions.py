@@ -22,6 +22,11 @@ class Node:
         nonlinear: whether a nonlinearity is taken entry by entry.
         sums: set of `"linear"`, `"square"`, what is summed up along it.
         indexed: whether values are looked up along it.
+        doubts: set of reasons why its entries cannot be moved, unless they are
+            experts that a router chooses from.
+        normalized: whether values along it are divided by their sum.
+        picks: list of nodes, of the largest entries that were looked for.
+        told: whether picked entries are told apart by their numbers alone.
         parts: the nodes that it is the product of, once that is known.
     """
 
@@ -30,6 +35,10 @@ class Node:
     nonlinear: bool = False
     sums: set = field(default_factory=set)
     indexed: bool = False
+    doubts: set = field(default_factory=set)
+    normalized: bool = False
+    picks: list = field(default_factory=list)
+    told: bool = False
     parts: list | None = None
     _above: "Node | None" = None
 
@@ -38,6 +47,20 @@ class Node:
         while node._above is not None:
             node = node._above
         return node
+
+    @property
+    def is_routed(self):
+        """Whether its entries are experts: of normalized scores the largest
+        are taken, and which ones these are matters to nothing else."""
+        node = self.root()
+        scores = [node, *(pick.root() for pick in node.picks)]
+        normalized = any(n.normalized for n in scores)
+        return bool(node.picks) and node.told and normalized
+
+    def doubt(self, reason):
+        """Says why its entries cannot be moved, unless it `is_routed`."""
+        for leaf in self.leaves():
+            leaf.doubts.add(reason)
 
     def leaves(self):
         """The nodes that it is the product of, as far as is known."""
@@ -60,6 +83,7 @@ class Node:
                 self.nonlinear,
                 set(self.sums),
                 self.indexed,
+                set(self.doubts),
             )
             for size in sizes
         ]
@@ -73,6 +97,10 @@ class Node:
         self.nonlinear |= other.nonlinear
         self.indexed |= other.indexed
         self.sums |= other.sums
+        self.doubts |= other.doubts
+        self.normalized |= other.normalized
+        self.picks += other.picks
+        self.told |= other.told
         other._above = self
 
 
@@ -208,6 +236,11 @@ def size_of(axis):
 def pin(axis, reason):
     for factor in axis:
         factor.node.pin(reason)
+
+
+def doubt(axis, reason):
+    for factor in axis:
+        factor.node.doubt(reason)
 
 
 def take(axis, size):

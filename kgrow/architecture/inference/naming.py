@@ -21,6 +21,7 @@ _USUAL = {
     "max_sequence_length": "positions",
     "num_segments": "segments",
     "num_classes": "classes",
+    "num_experts": "experts",
 }
 
 

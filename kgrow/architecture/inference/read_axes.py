@@ -24,7 +24,7 @@ class Group:
         uses: list of `(path, axis, place, factor)`.
         ratios: `{number of a change: Fraction}`.
         field: config field that moves it, or `None`.
-        kind, norm: as of `Dim`.
+        kind, norm, top_k: as of `Dim`.
         stuck: why it cannot grow, or `None`.
         name: string.
     """
@@ -36,6 +36,7 @@ class Group:
     field: str | None = None
     kind: str = "nonlinear"
     norm: str | None = None
+    top_k: str = ""
     stuck: str | None = None
     name: str = ""
 
@@ -87,7 +88,7 @@ class Reading:
             if pattern not in rules:
                 rules[pattern] = self._axes(path, scales)
         dims = [
-            Dim(g.name, g.field, g.kind, g.norm)
+            Dim(g.name, g.field, g.kind, g.norm, g.top_k)
             for g in self.groups
             if g.stuck is None
         ]
@@ -143,6 +144,8 @@ class Reading:
         nodes = group.nodes
         group.field = self._field(group)
         pinned = next((n.pinned for n in nodes if n.pinned), None)
+        doubts = [pinned] if pinned else []
+        doubts += sorted(set().union(*(n.doubts for n in nodes)))
         indexed = any(n.indexed for n in nodes)
         sums = set().union(*(n.sums for n in nodes))
         group.kind = (
@@ -162,12 +165,49 @@ class Reading:
             group.kind, group.norm = "lookup", None
         elif self._is_output_only(group):
             group.kind, group.norm = "lookup", None
-        elif pinned:
-            group.stuck = pinned
+        elif not pinned and self._is_routed(group):
+            group.kind, group.norm = "nonlinear", "softmax"
+            group.top_k = self._top_k(group)
+        elif doubts:
+            group.stuck = doubts[0]
         elif any(f.token.root()[0].torn for *_, f in group.uses):
             group.stuck = "the same weights make it and read it"
         elif sums == {"linear"}:
             group.stuck = "it is averaged"
+
+    def _is_routed(self, group):
+        """Whether it counts experts, and how many of them are taken is a
+        field."""
+        routed = all(node.is_routed for node in group.nodes)
+        return routed and bool(self._top_k(group))
+
+    def _top_k(self, group):
+        """The config field of how many entries are taken, or `""`."""
+        at = [
+            i
+            for i, (node, _) in enumerate(self.facts.picks)
+            if node.root() in group.nodes
+        ]
+        taken = {self.facts.picked()[i] for i in at}
+        for change, other in self.changes:
+            more = other.picked()
+            if any(more[i] == self.facts.picked()[i] for i in at):
+                continue
+            for name in change.fields:
+                if name != group.field and {read(self.config, name)} == taken:
+                    return name
+        return ""
+
+    def _factors(self, path, a):
+        """The factors of an axis, each with its dimension."""
+        factors = resolved(self.facts.axes[path][a])
+        return [(f, self._at[path, a, k]) for k, f in enumerate(factors)]
+
+    def _side(self, path, group, factor):
+        """1 for what produces along an axis, -1 for what consumes. The sum
+        over experts consumes, and with it what it is proportional to."""
+        summed = group.norm == "softmax" and path in self.facts.summed
+        return -1 if summed else factor.token.side
 
     def _field(self, group):
         """The config field that moves a dimension, best the one that says its
@@ -284,13 +324,11 @@ class Reading:
 
     def _axes(self, path, scales):
         texts, sides = [], []
-        for a, axis in enumerate(self.facts.axes[path]):
-            factors = resolved(axis)
-            groups = [self._at[path, a, k] for k in range(len(factors))]
+        for a in range(len(self.facts.axes[path])):
+            found = self._factors(path, a)
+            groups = [group for _, group in found]
             open_ones = {
-                f.token.side
-                for f, g in zip(factors, groups, strict=True)
-                if g.stuck is None
+                self._side(path, g, f) for f, g in found if g.stuck is None
             }
             if len(open_ones) != 1:
                 texts.append("_")
@@ -427,10 +465,10 @@ class Reading:
         while again:
             again = False
             for path in self.paths:
-                for a, axis in enumerate(self.facts.axes[path]):
+                for a in range(len(self.facts.axes[path])):
                     found = [
-                        (f.token.side, self._at[path, a, k])
-                        for k, f in enumerate(resolved(axis))
+                        (self._side(path, g, f), g)
+                        for f, g in self._factors(path, a)
                     ]
                     found = [(s, g) for s, g in found if g.stuck is None]
                     if len({side for side, _ in found}) < 2:

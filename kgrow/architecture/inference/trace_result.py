@@ -46,6 +46,10 @@ class Facts:
         residuals: list of `Residual`s, in order.
         constants: `[(number, paths of variables), ...]`: what is multiplied by
             a number, as the variables that it is proportional to.
+        picks: `[(node, number), ...]`: how many of its largest entries are
+            taken, in order.
+        summed: paths of variables that what is summed up over experts is
+            proportional to.
         soft: pairs of `Token`s on the same side, if nothing says otherwise.
         outputs: list of the outputs' axes.
         normed: list of Booleans, whether each output leaves a norm.
@@ -60,6 +64,8 @@ class Facts:
     read: set = field(default_factory=set)
     residuals: list = field(default_factory=list)
     constants: list = field(default_factory=list)
+    picks: list = field(default_factory=list)
+    summed: set = field(default_factory=set)
     soft: list = field(default_factory=list)
     outputs: list = field(default_factory=list)
     normed: list = field(default_factory=list)
@@ -72,6 +78,10 @@ class Facts:
             path: [[f.node.size for f in resolved(axis)] for axis in axes]
             for path, axes in self.axes.items()
         }
+
+    def picked(self):
+        """How many of the largest entries are taken, each time."""
+        return [number for _, number in self.picks]
 
     def computed_by(self, members):
         """What each block computes, and what is computed on the way to it.

@@ -40,7 +40,14 @@ def pinned(values, shapes, reason):
 
 
 def part_of(value, axes):
-    return replace(value.with_axes(axes), origin=0, streams=0)
+    return replace(
+        value.with_axes(axes),
+        origin=0,
+        streams=0,
+        total=0,
+        index=None,
+        counts=False,
+    )
 
 
 def squared(value):
@@ -52,7 +59,7 @@ def squared(value):
 
 def nonlinear(value):
     if value.is_constant:
-        return replace(value, number=None, origin=0)
+        return replace(value, number=None, origin=0, counts=False)
     return replace(
         value,
         number=None,
@@ -63,6 +70,9 @@ def nonlinear(value):
         norm=None,
         scale=False,
         gained=False,
+        total=0,
+        index=None,
+        counts=False,
         tail=frozenset(),
         streams=0,
         origin=0,

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, field, replace
 
-from kgrow.architecture.inference.dimensions import resolved
+from kgrow.architecture.inference.dimensions import Factor, resolved
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +25,10 @@ class Value:
         norm: `Norm` that it is the result or the scale of, or `None`.
         scale: whether it is the scale of its norm, not the result.
         gained: whether the gain of a norm is in it.
+        total: the `origin` of what it is the sum of, or 0.
+        index: `Factor` of which it holds the numbers of entries, or `None`.
+        counts: whether it counts its entries from 0 along the axis that it
+            varies along.
         tail: paths of variables without which it would be zero.
         origin: number of the value that it is, but for its form.
         before: bits of the `origin`s that it was computed from.
@@ -43,6 +47,9 @@ class Value:
     norm: "Norm | None" = None
     scale: bool = False
     gained: bool = False
+    total: int = 0
+    index: Factor | None = None
+    counts: bool = False
     tail: frozenset = frozenset()
     origin: int = 0
     before: int = 0

@@ -103,6 +103,9 @@ class Trial:
             for dim in self.axes.dims.values()
             if dim.kind in ("stream", "nonlinear") and base(dim.field) in config
         }
+        for dim in self.axes.dims.values():
+            if dim.top_k:
+                sizes[dim.top_k] = _times(config[dim.top_k], times)
         if self._built(sizes) is not None:
             return sizes
         target = {}
@@ -163,11 +166,13 @@ class Trial:
             plan = strategy.plan(self.architecture.spec, spec, 0)
         except GrowthError:
             return None
-        inexact = {
-            base(spec.dims[claim.dim].field)
+        dims = [
+            spec.dims[claim.dim]
             for claim in strategy.claims(plan)
             if not claim.exact
-        }
+        ]
+        inexact = {base(dim.field) for dim in dims}
+        inexact |= {dim.top_k for dim in dims}
         return network, plan, inexact
 
 

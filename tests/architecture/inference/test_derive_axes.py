@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from helpers import routed as experts
 from keras import layers, ops
 
 import kgrow
@@ -291,6 +292,26 @@ def test_what_a_constant_or_an_order_tells_apart_is_pinned():
     axes = derived(chosen, hidden=8, units=6)
     assert rules(axes)["stem/kernel"] == "_ _ ->"
     assert "units" in axes.dims and "hidden" not in axes.dims
+
+
+@jax_only
+@pytest.mark.parametrize("scores", ["all", "taken"])
+def test_experts_of_normalized_scores_are_a_dimension(scores):
+    config = {"experts": 4, "top_k": 2, "units": 3, "scores": scores}
+    axes = derived(experts.routed, **config)
+    assert axes.dims["experts"] == Dim("experts", norm="softmax", top_k="top_k")
+    found = rules(axes)
+    # The sum over experts consumes.
+    for path in ("moe/router/kernel", "moe/inner", "moe/outer"):
+        assert found[path] == experts.RULES[path]
+
+
+@jax_only
+def test_experts_whose_scores_are_not_normalized_stay():
+    config = {"experts": 4, "top_k": 2, "units": 3, "scores": "none"}
+    axes = derived(experts.routed, **config)
+    assert "experts" not in axes.dims and "units" in axes.dims
+    assert "largest entries" in axes.notes["experts"][0]
 
 
 @jax_only

@@ -88,7 +88,11 @@ def _divide(tracer, values, shapes, params):
     one, other = values
     if one.moves and other.moves and other.mean:
         for node in leaves_of(other.mean):
-            node.pin("what it is summed up to divides")
+            node.normalized |= bool(one.origin) and other.total == one.origin
+            if node.normalized:
+                node.doubt("what it is summed up to divides")
+            else:
+                node.pin("what it is summed up to divides")
     if other.statistic:
         other = replace(
             other,

@@ -35,7 +35,9 @@ def _pass(tracer, values, shapes, params):
 def _negate(tracer, values, shapes, params):
     (value,) = values
     number = None if value.number is None else -value.number
-    return replace(value, number=number, origin=0)
+    return replace(
+        value, number=number, origin=0, total=0, index=None, counts=False
+    )
 
 
 @rule("square")
@@ -96,7 +98,7 @@ def _unary(tracer, values, shapes, params):
 
 
 @rule(
-    "max", "min", "atan2", "rem", "and", "or", "xor", "eq", "ne", "lt",
+    "max", "min", "atan2", "rem", "and", "or", "xor", "ne", "lt",
     "le", "gt", "ge", "nextafter", "shift_left", "shift_right_logical",
     "shift_right_arithmetic", "clamp",
 )  # fmt: skip
@@ -112,6 +114,25 @@ def _mixed(tracer, values, shapes, params):
             pending=common(values).pending,
         )
     return result
+
+
+@rule("eq")
+def _equal(tracer, values, shapes, params):
+    for index, numbers in (values, values[::-1]):
+        if index.index is not None and numbers.counts:
+            return _told_apart(index, numbers)
+    return _mixed(tracer, values, shapes, params)
+
+
+def _told_apart(index, numbers):
+    """One where an entry is the one that an index names, zero elsewhere."""
+    (along,) = index.index.leaves()
+    along.node.told = True
+    along.node.nonlinear = True
+    along.token.want(1)
+    axes = [[along] if axis else [] for axis in numbers.axes]
+    axes = align([index.with_axes(index.axes), numbers.with_axes(axes)])
+    return replace(nonlinear(common([index, numbers])), axes=axes)
 
 
 @rule("select_n")

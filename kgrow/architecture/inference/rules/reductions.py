@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from kgrow.architecture.inference.dimensions import (
+    doubt,
     new_axis,
     pin,
     resolved,
@@ -21,7 +22,12 @@ def _reduce_sum(tracer, values, shapes, params):
     value, gone = values[0], set(params["axes"])
     nodes = {f.node for i in gone for f in resolved(value.axes[i]) if f.varies}
     kept = [a for i, a in enumerate(value.axes) if i not in gone]
-    result = replace(part_of(value, kept), norm=None, squared=frozenset())
+    result = replace(
+        part_of(value, kept),
+        norm=None,
+        squared=frozenset(),
+        total=value.origin,
+    )
     open_ones = value.undecided() & nodes
     pending = frozenset(
         leaf
@@ -42,6 +48,10 @@ def _reduce_sum(tracer, values, shapes, params):
         for factor in resolved(value.axes[i]):
             if factor.varies:
                 factor.token.want(1)
+    if nodes and all(node.is_routed for node in nodes):
+        # What experts put out, each times its probability, and no mean.
+        tracer.facts.summed |= value.tail
+        return replace(result, mean=frozenset(), pending=pending)
     if nodes <= squared:
         return replace(
             result,
@@ -57,13 +67,22 @@ def _reduce_sum(tracer, values, shapes, params):
 
 
 @rule(
-    "reduce_max", "reduce_min", "reduce_and", "reduce_or", "reduce_prod",
-    "argmax", "argmin", "reduce_xor",
+    "reduce_and", "reduce_or", "reduce_prod", "argmax", "argmin",
+    "reduce_xor",
 )  # fmt: skip
 def _reduce(tracer, values, shapes, params):
     value, gone = values[0], set(params["axes"])
     for i in gone:
         pin(value.axes[i], "its largest entry is looked for")
+    kept = [a for i, a in enumerate(value.axes) if i not in gone]
+    return nonlinear(part_of(value, kept))
+
+
+@rule("reduce_max", "reduce_min")
+def _largest(tracer, values, shapes, params):
+    value, gone = values[0], set(params["axes"])
+    for i in gone:
+        doubt(value.axes[i], "its largest entry is looked for")
     kept = [a for i, a in enumerate(value.axes) if i not in gone]
     return nonlinear(part_of(value, kept))
 
@@ -86,9 +105,16 @@ def _sort(tracer, values, shapes, params):
 @rule("top_k")
 def _top_k(tracer, values, shapes, params):
     value = values[0]
-    pin(value.axes[-1], "its largest entries are looked for")
+    along = resolved(value.axes[-1])
+    doubt(along, "its largest entries are looked for")
     axes = [*value.axes[:-1], new_axis(shapes[0][-1], pinned="the largest")]
-    return [nonlinear(part_of(value, axes)) for _ in shapes]
+    found = [nonlinear(part_of(value, axes)) for _ in shapes]
+    if len(along) == 1 and axes[-1]:
+        (factor,), (pick,) = along, axes[-1]
+        factor.node.picks.append(pick.node)
+        tracer.facts.picks.append((factor.node, pick.node.size))
+        found[1] = replace(found[1], index=factor)
+    return found
 
 
 @rule(

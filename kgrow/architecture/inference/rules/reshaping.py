@@ -192,7 +192,8 @@ def _iota(tracer, values, shapes, params):
         [
             new_axis(n, i == along, "an index" if i == along else None)
             for i, n in enumerate(shape)
-        ]
+        ],
+        counts=True,
     )
 
 
